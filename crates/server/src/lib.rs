@@ -1,0 +1,1 @@
+//! How frames are taken in, kept, shown and passed on.

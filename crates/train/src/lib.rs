@@ -1,0 +1,1 @@
+//! How a codec is learned from a recording, quantised, judged and exported.

@@ -1,0 +1,3 @@
+//! How a payload is framed, sealed, opened and accepted once.
+#![no_std]
+#![forbid(unsafe_code)]
