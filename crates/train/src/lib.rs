@@ -1,1 +1,3 @@
 //! How a codec is learned from a recording, quantised, judged and exported.
+
+pub mod recording;

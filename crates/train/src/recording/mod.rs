@@ -1,0 +1,35 @@
+//! Recordings: what a person has measured, read from a CSV file as it is.
+//!
+//! [`read`] takes any bytes and gives a [`Recording`] and what was [`Understood`] of them, or an error that
+//! says what to do next. Numbers stay exact decimals. Memory is bounded by [`ReadOptions::values_max`],
+//! [`RECORD_LEN_MAX`] and [`COLUMNS_MAX`], whatever the file holds.
+
+mod cell;
+mod civil;
+mod clock;
+mod error;
+mod head;
+mod layout;
+mod names;
+mod options;
+mod read;
+mod rows;
+mod series;
+mod understood;
+mod values;
+
+pub use cell::DecimalMark;
+pub use clock::TimeFormat;
+pub use error::RecordingError;
+pub use options::{ColumnChoice, DateOrder, Duplicates, ReadOptions};
+pub use read::read;
+pub use series::{Gap, RecordedChannel, Recording};
+pub use understood::{
+    ChannelUnderstood, DropReason, Dropped, IgnoreReason, IgnoredColumn, TimeUnderstood, Understood,
+};
+pub use values::Values;
+
+/// Longest record, bytes: an open quote ends here.
+pub const RECORD_LEN_MAX: usize = 1 << 20;
+/// Most columns of a file.
+pub const COLUMNS_MAX: usize = 1024;
