@@ -124,7 +124,10 @@ impl FromStr for Decimal {
             return Ok(Self::default());
         }
         while scale < 0 {
-            mantissa = mantissa.checked_mul(10).filter(|m| m.abs() < 1_000_000_000_000_000_000).ok_or(ParseDecimalError)?;
+            mantissa = mantissa
+                .checked_mul(10)
+                .filter(|m| m.abs() < 1_000_000_000_000_000_000)
+                .ok_or(ParseDecimalError)?;
             scale += 1;
         }
         while scale > i32::from(SCALE_MAX) && mantissa != 0 {
@@ -149,7 +152,13 @@ impl fmt::Display for Decimal {
         if self.scale == 0 {
             write!(f, "{sign}{magnitude}")
         } else {
-            write!(f, "{sign}{}.{:0width$}", magnitude / unit, magnitude % unit, width = usize::from(self.scale))
+            write!(
+                f,
+                "{sign}{}.{:0width$}",
+                magnitude / unit,
+                magnitude % unit,
+                width = usize::from(self.scale)
+            )
         }
     }
 }
@@ -192,7 +201,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_number() {
-        for text in ["", "-", ".", "nan", "inf", "1,5", "1.2.3", "0x10", "1e", "1e999", "99999999999999999999", "--1"] {
+        for text in
+            ["", "-", ".", "nan", "inf", "1,5", "1.2.3", "0x10", "1e", "1e999", "99999999999999999999", "--1"]
+        {
             assert_eq!(text.parse::<Decimal>(), Err(ParseDecimalError), "{text}");
         }
     }

@@ -8,12 +8,17 @@ pub const MISSING: i32 = i32::MIN;
 pub const ABOVE: i32 = i32::MAX;
 /// A reading below everything the grid can say.
 pub const BELOW: i32 = i32::MIN + 1;
-/// Largest magnitude of a step; leaves room for sums and differences in `i32`.
+/// Largest magnitude of a reading's step; leaves room for sums and differences in `i32`.
 pub const STEP_MAX: i32 = (1 << 26) - 1;
+/// Largest magnitude of a decoded step: a bound beyond the largest reading.
+pub(crate) const DECODED_MAX: i32 = (1 << 27) - 1;
+/// Largest bound in steps.
+pub const BOUND_STEPS_MAX: u32 = 1 << 24;
+const _: () = assert!(STEP_MAX as u32 + BOUND_STEPS_MAX <= DECODED_MAX as u32);
 
 /// True if `step` is a number on the grid rather than [`MISSING`], [`ABOVE`] or [`BELOW`].
 pub fn is_step(step: i32) -> bool {
-    (-STEP_MAX..=STEP_MAX).contains(&step)
+    (-DECODED_MAX..=DECODED_MAX).contains(&step)
 }
 
 /// A channel's grid: `value = (origin + step × quantum) × 10^-scale`, and the bound in native steps.

@@ -11,14 +11,29 @@
 #[cfg(feature = "bundle")]
 extern crate std;
 
+mod alphabet;
 #[cfg(feature = "bundle")]
 pub mod bundle;
+mod context;
 mod decimal;
+mod first;
+mod fixed;
+mod freq;
 mod grid;
+mod hold;
+mod ladder;
+mod latent;
+#[cfg(feature = "bundle")]
+pub mod learn;
 mod model;
+mod net;
+mod range;
+mod raw;
+mod search;
+mod shape;
 
 pub use decimal::{Decimal, ParseDecimalError};
-pub use grid::{ABOVE, BELOW, Grid, MISSING, Quantised, STEP_MAX, is_step};
+pub use grid::{ABOVE, BELOW, BOUND_STEPS_MAX, Grid, MISSING, Quantised, STEP_MAX, is_step};
 pub use model::{Channel, Model, ModelError};
 
 /// Most channels a bundle may have.
@@ -107,8 +122,7 @@ pub fn encode(
     workspace: &mut [i32],
     out: &mut [u8],
 ) -> Result<Encoded, EncodeError> {
-    let _ = (model, window, workspace, out);
-    todo!()
+    ladder::encode(model, window, workspace, out)
 }
 
 /// Decodes one code into `steps`, `[samples × channels]`, sample-major.
@@ -120,6 +134,5 @@ pub fn decode(
     workspace: &mut [i32],
     steps: &mut [i32],
 ) -> Result<Decoded, DecodeError> {
-    let _ = (model, code, workspace, steps);
-    todo!()
+    ladder::decode(model, code, workspace, steps)
 }

@@ -1,6 +1,32 @@
-//! A model: a checked view on the bytes a device keeps.
+//! A model: a checked view on the bytes a device keeps (`spec/bundle.md`).
 
-use crate::Grid;
+use sha2::{Digest, Sha256};
+
+use crate::context::Context;
+use crate::first::{First, Lattice};
+use crate::fixed::Fixed;
+use crate::freq::Table;
+use crate::grid::BOUND_STEPS_MAX;
+use crate::latent::Latent;
+use crate::search::CANDIDATES_MAX;
+use crate::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX};
+
+pub(crate) const MAGIC: [u8; 4] = *b"KNGL";
+pub(crate) const VERSION: u8 = 1;
+pub(crate) const SECTION_CHANNELS: u8 = 1;
+pub(crate) const SECTION_HEAD: u8 = 2;
+pub(crate) const SECTION_LATTICE: u8 = 3;
+pub(crate) const SECTION_CONTEXT: u8 = 4;
+pub(crate) const SECTION_LATENT: u8 = 5;
+pub(crate) const SECTION_FIXED: u8 = 6;
+/// Symbols of the head table: hold, context, latent, raw, special.
+pub(crate) const HEAD_SYMBOLS: usize = 5;
+/// Longest channel name in bytes.
+pub(crate) const NAME_LEN_MAX: usize = 32;
+/// Longest unit in bytes.
+pub(crate) const UNIT_LEN_MAX: usize = 16;
+/// Widest trained raw value in bits.
+pub(crate) const RAW_BITS_MAX: u8 = 28;
 
 /// One channel of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +37,10 @@ pub struct Channel<'a> {
     pub unit: &'a str,
     /// Its grid.
     pub grid: Grid,
+    /// Step of the lowest value the raw rung can say without naming its own range.
+    pub raw_base: i32,
+    /// Bits of a value on the raw rung.
+    pub raw_bits: u8,
 }
 
 /// Why bytes are not a model.
@@ -25,17 +55,134 @@ pub enum ModelError {
     Malformed(&'static str),
 }
 
+impl core::fmt::Display for ModelError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Magic => f.write_str("not a Kinglet model"),
+            Self::Version(v) => write!(f, "model format {v}, this program knows format {VERSION}"),
+            Self::Malformed(part) => write!(f, "its {part} section is malformed"),
+        }
+    }
+}
+
+impl core::error::Error for ModelError {}
+
 /// A model: a checked view on the bytes a device keeps. Copying it copies a few words.
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'a> {
     bytes: &'a [u8],
+    n_channels: usize,
+    n_samples: usize,
+    period_ms: u32,
+    max_delay_ms: u32,
+    channels: &'a [u8],
+    pub(crate) head: Table<'a>,
+    lattice: &'a [u8],
+    firsts: &'a [u8],
+    pub(crate) context: Option<Context<'a>>,
+    pub(crate) latent: Option<Latent<'a>>,
+    pub(crate) fixed: Option<Fixed<'a>>,
 }
 
 impl<'a> Model<'a> {
     /// Checks every byte of `bytes`; decoding with the result cannot panic whatever the code says.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ModelError> {
-        let _ = Self { bytes };
-        todo!()
+        let mut reader = Reader(bytes);
+        if reader.bytes(4) != Some(&MAGIC) {
+            return Err(ModelError::Magic);
+        }
+        let version = reader.u8().ok_or(ModelError::Magic)?;
+        if version != VERSION {
+            return Err(ModelError::Version(version));
+        }
+        Self::parse_body(bytes, reader).map_err(ModelError::Malformed)
+    }
+
+    fn parse_body(bytes: &'a [u8], mut reader: Reader<'a>) -> Result<Self, &'static str> {
+        let header = "header";
+        let n_channels = usize::from(reader.u8().ok_or(header)?);
+        let n_samples = usize::from(reader.u16().ok_or(header)?);
+        let period_ms = reader.u32().ok_or(header)?;
+        let max_delay_ms = reader.u32().ok_or(header)?;
+        let shape_ok = (1..=CHANNELS_MAX).contains(&n_channels)
+            && (1..=SAMPLES_MAX).contains(&n_samples)
+            && n_samples * n_channels <= VALUES_MAX
+            && period_ms > 0;
+        if !shape_ok {
+            return Err(header);
+        }
+        let channels = reader.section(SECTION_CHANNELS).ok_or("channels")?;
+        let mut head = Reader(reader.section(SECTION_HEAD).ok_or("head")?);
+        let lattice_section = reader.section(SECTION_LATTICE).ok_or("lattice")?;
+        let (lattice, firsts) =
+            lattice_section.split_at_checked(n_channels * Lattice::LEN).ok_or("lattice")?;
+        let mut this = Self {
+            bytes,
+            n_channels,
+            n_samples,
+            period_ms,
+            max_delay_ms,
+            channels,
+            head: Table::parse(&mut head, HEAD_SYMBOLS).ok_or("head")?,
+            lattice,
+            firsts,
+            context: None,
+            latent: None,
+            fixed: None,
+        };
+        this.check_channels().ok_or("channels")?;
+        this.check_lattice().ok_or("lattice")?;
+        if !head.0.is_empty() {
+            return Err("head");
+        }
+        if let Some(section) = reader.optional_section(SECTION_CONTEXT, "context")? {
+            this.context = Some(Context::parse(section, n_channels).ok_or("context")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_LATENT, "latent")? {
+            this.latent = Some(Latent::parse(section, &this).ok_or("latent")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_FIXED, "fixed")? {
+            this.fixed = Some(Fixed::parse(section, &this).ok_or("fixed")?);
+        }
+        if reader.0.is_empty() { Ok(this) } else { Err("end") }
+    }
+
+    fn check_channels(&self) -> Option<()> {
+        let mut names = Reader(self.channels.get(self.n_channels * CHANNEL_LEN..)?);
+        for idx in 0..self.n_channels {
+            names.text(NAME_LEN_MAX)?;
+            names.text(UNIT_LEN_MAX)?;
+            let channel = self.channel(idx);
+            let Grid { scale, origin, quantum, bound_steps } = channel.grid;
+            let limit = 1i64 << 34; // leaves room for `step × quantum` in i64
+            let ok = scale <= crate::decimal::SCALE_MAX
+                && (1..=limit).contains(&quantum)
+                && origin.unsigned_abs() <= 1 << 62
+                && bound_steps <= BOUND_STEPS_MAX
+                && channel.raw_bits <= RAW_BITS_MAX
+                && channel.raw_base.unsigned_abs() <= crate::STEP_MAX.unsigned_abs();
+            if !ok {
+                return None;
+            }
+        }
+        names.0.is_empty().then_some(())
+    }
+
+    fn check_lattice(&self) -> Option<()> {
+        let mut reader = Reader(self.firsts);
+        for idx in 0..self.n_channels {
+            let lattice = self.lattice(idx);
+            let bound_steps = self.channel(idx).grid.bound_steps;
+            let span = 2 * bound_steps + 1;
+            let ok = (1..=span).contains(&lattice.step)
+                && span / lattice.step < CANDIDATES_MAX
+                && lattice.phase.unsigned_abs() < lattice.step;
+            if !ok {
+                return None;
+            }
+            First::parse(&mut reader, idx)?;
+        }
+        reader.0.is_empty().then_some(())
     }
 
     /// The bytes this model was parsed from.
@@ -45,47 +192,167 @@ impl<'a> Model<'a> {
 
     /// SHA-256 of [`Model::bytes`].
     pub fn identity(&self) -> [u8; 32] {
-        todo!()
+        Sha256::digest(self.bytes).into()
     }
 
     /// The first 16 bytes of [`Model::identity`]: what frames are bound to.
     pub fn fingerprint(&self) -> [u8; 16] {
-        todo!()
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&self.identity()[..16]);
+        fingerprint
     }
 
     /// Channels per sample, `1..=CHANNELS_MAX`.
     pub fn channels(&self) -> usize {
-        todo!()
+        self.n_channels
     }
 
     /// Channel `idx < self.channels()`.
     pub fn channel(&self, idx: usize) -> Channel<'a> {
-        let _ = idx;
-        todo!()
+        let (fixed, names) = self.channels.split_at(self.n_channels * CHANNEL_LEN);
+        let mut names = Reader(names);
+        for _ in 0..idx {
+            let _ = (names.text(NAME_LEN_MAX), names.text(UNIT_LEN_MAX));
+        }
+        let (name, unit) = (names.text(NAME_LEN_MAX).unwrap_or(""), names.text(UNIT_LEN_MAX).unwrap_or(""));
+        let mut reader = Reader(&fixed[idx * CHANNEL_LEN..]);
+        read_channel(&mut reader, name, unit).unwrap_or(NO_CHANNEL)
     }
 
     /// Samples in a full window, `1..=SAMPLES_MAX`.
     pub fn samples(&self) -> usize {
-        todo!()
+        self.n_samples
+    }
+
+    /// Values in a full window.
+    pub(crate) fn values(&self) -> usize {
+        self.n_samples * self.n_channels
     }
 
     /// Sampling period, at least 1.
     pub fn period_ms(&self) -> u32 {
-        todo!()
+        self.period_ms
     }
 
     /// The longest a sample may wait for its window to fill.
     pub fn max_delay_ms(&self) -> u32 {
-        todo!()
+        self.max_delay_ms
     }
 
-    /// Bytes of the longest code.
+    /// True if full windows always take the same number of bytes, with no bound on the error.
+    pub fn fixed_code_len(&self) -> Option<usize> {
+        self.fixed.map(|fixed| fixed.code_len())
+    }
+
+    /// Bytes of the longest code: every value at the raw rung's widest.
     pub fn code_len_max(&self) -> usize {
-        todo!()
+        // Head and shape 4 B, presence at most 1 B a value, widths and bases 5 B a channel, 4 B a value.
+        (8 + 5 * self.n_channels + 5 * self.values()).max(self.fixed_code_len().unwrap_or(0))
     }
 
     /// `i32` words [`crate::encode`] and [`crate::decode`] need as workspace.
     pub fn workspace_len(&self) -> usize {
-        todo!()
+        crate::ladder::workspace_len(self)
+    }
+
+    pub(crate) fn lattice(&self, idx: usize) -> Lattice {
+        Lattice::read(&self.lattice[idx * Lattice::LEN..])
+    }
+
+    /// How the first value of each channel is coded, in order of channels.
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = First<'a>> {
+        let mut reader = Reader(self.firsts);
+        (0..self.n_channels).map_while(move |idx| First::parse(&mut reader, idx))
+    }
+
+    /// The bound of channel `idx` in grid steps; read alone, because the search asks for every value.
+    pub(crate) fn bound_steps(&self, idx: usize) -> i32 {
+        Reader(&self.channels[idx * CHANNEL_LEN + CHANNEL_BOUND_AT..]).i32().unwrap_or(0)
+    }
+}
+
+const NO_CHANNEL: Channel<'static> = Channel {
+    name: "",
+    unit: "",
+    grid: Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0 },
+    raw_base: 0,
+    raw_bits: 0,
+};
+
+/// Bytes of a channel before the names.
+const CHANNEL_LEN: usize = 26;
+/// Where among them the bound stands.
+const CHANNEL_BOUND_AT: usize = 17;
+
+fn read_channel<'a>(reader: &mut Reader<'_>, name: &'a str, unit: &'a str) -> Option<Channel<'a>> {
+    let grid = Grid {
+        scale: reader.u8()?,
+        origin: reader.i64()?,
+        quantum: reader.i64()?,
+        bound_steps: reader.u32()?,
+    };
+    Some(Channel { name, unit, grid, raw_base: reader.i32()?, raw_bits: reader.u8()? })
+}
+
+/// Reads little-endian numbers off a slice; `None` when it ends early.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn array<const LEN: usize>(&mut self) -> Option<[u8; LEN]> {
+        self.bytes(LEN)?.try_into().ok()
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn i16(&mut self) -> Option<i16> {
+        self.array().map(i16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn text(&mut self, len_max: usize) -> Option<&'a str> {
+        let len = usize::from(self.u8()?);
+        if len > len_max {
+            return None;
+        }
+        core::str::from_utf8(self.bytes(len)?).ok()
+    }
+
+    fn section(&mut self, tag: u8) -> Option<&'a [u8]> {
+        if self.u8()? != tag {
+            return None;
+        }
+        let len = self.u32()?;
+        self.bytes(usize::try_from(len).ok()?)
+    }
+
+    fn optional_section(&mut self, tag: u8, name: &'static str) -> Result<Option<&'a [u8]>, &'static str> {
+        if self.0.first() != Some(&tag) {
+            return Ok(None);
+        }
+        self.section(tag).map(Some).ok_or(name)
     }
 }

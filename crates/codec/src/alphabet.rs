@@ -1,0 +1,108 @@
+//! How a signed number becomes a symbol and a few raw bits.
+//!
+//! Magnitudes up to 8 have a symbol each; above, symbols stand for half-octaves (widths 2, 2, 4, 4, 8, 8, …) with
+//! the place inside as raw bits, as in the magnitude categories of JPEG; the last class of a table is open-ended
+//! and coded in Elias gamma. Symbols are ordered 0, +1, −1, +2, −2, …: the likely ones come first.
+
+use crate::freq::Table;
+use crate::range::{Coder, Site, Stop, code_unbounded, code_wide};
+
+/// Magnitudes with a symbol of their own.
+const EXACT: u32 = 8;
+/// Most magnitude classes a table can have: `2 · CLASSES_MAX + 1` symbols.
+pub const CLASSES_MAX: usize = 48;
+/// Largest magnitude that is coded.
+pub(crate) const MAGNITUDE_MAX: u32 = (1 << 28) - 1;
+
+/// Class of a magnitude, its first member and its raw bits. Class 0 is the magnitude 0.
+fn class_of(magnitude: u32) -> (u32, u32, u32) {
+    if magnitude <= EXACT {
+        return (magnitude, magnitude, 0);
+    }
+    // From 9 on, octave k >= 0 covers [9 + 4(2^k - 1), …) in two halves of 2^(k+1) each.
+    let octave = 31 - ((magnitude - EXACT - 1) / 4 + 1).leading_zeros();
+    let octave_first = EXACT + 1 + 4 * ((1 << octave) - 1);
+    let half = (magnitude - octave_first) >> (octave + 1);
+    (EXACT + 1 + 2 * octave + half, octave_first + (half << (octave + 1)), octave + 1)
+}
+
+/// First member and raw bits of a class: the inverse of [`class_of`].
+fn class_span(class: u32) -> (u32, u32) {
+    if class <= EXACT {
+        return (class, 0);
+    }
+    let (octave, half) = ((class - EXACT - 1) / 2, (class - EXACT - 1) % 2);
+    (EXACT + 1 + 4 * ((1 << octave) - 1) + (half << (octave + 1)), octave + 1)
+}
+
+/// The symbol of `value` in an alphabet of `2 · n_classes + 1` symbols.
+pub fn symbol_of(value: i32, n_classes: usize) -> usize {
+    let class = (class_of(value.unsigned_abs()).0 as usize).min(n_classes);
+    match value {
+        0 => 0,
+        1.. => 2 * class - 1,
+        _ => 2 * class,
+    }
+}
+
+/// Cost of `value` in sixteenths of a bit.
+pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
+    let n_classes = table.len() / 2;
+    let magnitude = value.unsigned_abs();
+    let (class, _, raw_bits) = class_of(magnitude);
+    let raw = if (class as usize) < n_classes {
+        raw_bits
+    } else {
+        let (first, _) = class_span(n_classes as u32);
+        2 * (31 - (magnitude - first + 1).leading_zeros()) + 1
+    };
+    table.cost(symbol_of(value, n_classes)) + 16 * raw
+}
+
+/// Codes `value`, `|value| <= MAGNITUDE_MAX`, with a table of `2 · n_classes + 1` symbols.
+pub(crate) fn code(coder: &mut impl Coder, site: Site, table: Table<'_>, value: i32) -> Result<i32, Stop> {
+    let n_classes = table.len() / 2;
+    let sym = coder.symbol(site, table, symbol_of(value, n_classes))?;
+    if sym == 0 {
+        return Ok(0);
+    }
+    let class = sym.div_ceil(2);
+    let (first, raw_bits) = class_span(class as u32);
+    let above = value.unsigned_abs().wrapping_sub(first) & MAGNITUDE_MAX;
+    let magnitude = if class == n_classes {
+        first + code_unbounded(coder, above)?
+    } else {
+        first + code_wide(coder, raw_bits, above)?
+    };
+    if magnitude > MAGNITUDE_MAX {
+        return Err(Stop);
+    }
+    let magnitude = magnitude as i32;
+    Ok(if sym % 2 == 1 { magnitude } else { -magnitude })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_tile_the_magnitudes() {
+        let mut next = 0;
+        for class in 0..CLASSES_MAX as u32 {
+            let (first, raw_bits) = class_span(class);
+            assert_eq!(first, next, "class {class}");
+            next = first + (1 << raw_bits);
+            for magnitude in [first, next - 1] {
+                assert_eq!(class_of(magnitude), (class, first, raw_bits), "magnitude {magnitude}");
+            }
+        }
+        assert_eq!((class_span(9), class_span(10), class_span(11)), ((9, 1), (11, 1), (13, 2)));
+    }
+
+    #[test]
+    fn symbols_are_ordered_by_magnitude() {
+        let symbols: [usize; 5] = [0, 1, -1, 2, -2].map(|v| symbol_of(v, 20));
+        assert_eq!(symbols, [0, 1, 2, 3, 4]);
+        assert_eq!((symbol_of(1 << 20, 12), symbol_of(-(1 << 20), 12)), (23, 24));
+    }
+}

@@ -1,0 +1,234 @@
+//! The context rung: each value as the difference from its channel's last one, in a table chosen by what happened
+//! just before.
+//!
+//! The *raw context* of a difference says the channel, how the channel moved lately, and how its neighbour moves at
+//! this instant. There are many; a trained map sends each to one of few tables, so that contexts which behave alike
+//! share one (context clustering, as in JPEG XL and Brotli).
+
+use crate::alphabet::{self, CLASSES_MAX};
+use crate::first::Lattice;
+use crate::freq::Table;
+use crate::grid::is_step;
+use crate::model::{Model, Reader};
+use crate::range::{Coder, Site, Stop};
+
+/// States of a channel's recent movement.
+const STATES: usize = 76;
+/// Movements of the neighbouring channel.
+const NEIGHBOURS: usize = 5;
+/// Raw contexts of one channel.
+pub const RAW_CONTEXTS: usize = STATES * NEIGHBOURS;
+/// Most tables of a model.
+pub const TABLES_MAX: usize = 64;
+
+/// The trained part: a map from raw contexts to tables, and the tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    map: &'a [u8],
+    tables: &'a [u8],
+    n_symbols: usize,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn parse(section: &'a [u8], n_channels: usize) -> Option<Self> {
+        let mut reader = Reader(section);
+        let n_classes = usize::from(reader.u8()?);
+        let n_tables = usize::from(reader.u8()?);
+        let map = reader.bytes(RAW_CONTEXTS * n_channels)?;
+        let tables = reader.0;
+        let n_symbols = 2 * n_classes + 1;
+        for _ in 0..n_tables {
+            Table::parse(&mut reader, n_symbols)?;
+        }
+        let ok = (1..=CLASSES_MAX).contains(&n_classes)
+            && (1..=TABLES_MAX).contains(&n_tables)
+            && map.iter().all(|&t| usize::from(t) < n_tables)
+            && reader.0.is_empty();
+        ok.then_some(Self { map, tables, n_symbols })
+    }
+
+    pub(crate) fn table(&self, raw_context: usize) -> Table<'a> {
+        let at = usize::from(self.map[raw_context]) * (2 + self.n_symbols);
+        Table::checked(&self.tables[at..at + 2 + self.n_symbols])
+    }
+}
+
+/// How a channel moved up to now, in lattice units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) r: i32,
+    d1: i32,
+    d2: i32,
+    /// How many differences in a row were zero.
+    run: u16,
+    /// Sign of the last difference that was not zero.
+    sign: i8,
+    /// Values seen, up to 3.
+    n_seen: u8,
+}
+
+impl History {
+    /// Words in a workspace.
+    pub(crate) const WORDS: usize = 4;
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.n_seen == 0
+    }
+
+    pub(crate) fn push(&mut self, r: i32) {
+        if self.n_seen > 0 {
+            let d = r.wrapping_sub(self.r);
+            self.d2 = self.d1;
+            self.d1 = d;
+            self.run = if d == 0 { self.run.saturating_add(1) } else { 0 };
+            self.sign = if d == 0 { self.sign } else { d.signum() as i8 };
+        }
+        self.r = r;
+        self.n_seen = (self.n_seen + 1).min(3);
+    }
+
+    /// The last difference: how the channel moves at this instant, once its value is known.
+    pub(crate) fn moved(&self) -> i32 {
+        self.d1
+    }
+
+    fn state(&self) -> usize {
+        let sign = match self.sign {
+            0 => 0,
+            1.. => 1,
+            _ => 2,
+        };
+        if self.n_seen < 2 {
+            return 0;
+        }
+        if self.d1 != 0 {
+            let activity = 2 * u64::from(self.d1.unsigned_abs()) + u64::from(self.d2.unsigned_abs());
+            let level = [3, 5, 8, 13, 24, 48, 96].iter().filter(|&&top| activity > top).count();
+            let turn = match i64::from(self.d1).signum() * i64::from(self.d2).signum() {
+                0 => 0,
+                1 => 1,
+                _ => 2,
+            };
+            return 1 + (level * 2 + (sign - 1)) * 3 + turn;
+        }
+        if self.run == 1 && self.d2 != 0 {
+            let size = [1, 3].iter().filter(|&&top| self.d2.unsigned_abs() > top).count();
+            return 49 + size * 2 + (sign - 1);
+        }
+        let run = [1, 2, 4, 8, 16, 32].iter().filter(|&&top| self.run > top).count();
+        55 + run * 3 + sign
+    }
+
+    /// The raw context of this channel's next difference, `neighbour` being the movement beside it.
+    pub(crate) fn raw_context(&self, channel: usize, neighbour: i32) -> usize {
+        let neighbour = match neighbour {
+            0 => 0,
+            1 => 1,
+            -1 => 2,
+            2.. => 3,
+            _ => 4,
+        };
+        channel * RAW_CONTEXTS + self.state() * NEIGHBOURS + neighbour
+    }
+
+    pub(crate) fn load(words: &[i32]) -> Self {
+        let [run_low, run_high, sign, n_seen] = words[3].to_le_bytes();
+        Self {
+            r: words[0],
+            d1: words[1],
+            d2: words[2],
+            run: u16::from_le_bytes([run_low, run_high]),
+            sign: sign as i8,
+            n_seen,
+        }
+    }
+
+    pub(crate) fn store(&self, words: &mut [i32]) {
+        let [run_low, run_high] = self.run.to_le_bytes();
+        words[..3].copy_from_slice(&[self.r, self.d1, self.d2]);
+        words[3] = i32::from_le_bytes([run_low, run_high, self.sign as u8, self.n_seen]);
+    }
+}
+
+/// Which channel's movement stands beside channel `idx`: the one before it at this instant, or for the first channel
+/// the last one at the instant before.
+pub(crate) fn neighbour_of(idx: usize, n_channels: usize) -> Option<usize> {
+    match (idx, n_channels) {
+        (0, 1) => None,
+        (0, n) => Some(n - 1),
+        (idx, _) => Some(idx - 1),
+    }
+}
+
+/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped).
+///
+/// `histories`: `History::WORDS` words a channel, contents ignored.
+pub(crate) fn code(
+    model: &Model<'_>,
+    context: &Context<'_>,
+    coder: &mut impl Coder,
+    rs: &mut [i32],
+    histories: &mut [i32],
+) -> Result<(), Stop> {
+    let n_channels = model.channels();
+    histories[..n_channels * History::WORDS].fill(0);
+    for sample in rs.chunks_exact_mut(n_channels) {
+        for (idx, r) in sample.iter_mut().enumerate() {
+            if !is_step(*r) {
+                continue;
+            }
+            let mut history = load(histories, idx);
+            if history.is_empty() {
+                *r = code_first(model, coder, idx, histories, *r)?;
+            } else {
+                let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
+                let raw_context = history.raw_context(idx, beside);
+                let d = r.wrapping_sub(history.r);
+                let d = alphabet::code(coder, Site::Diff(raw_context), context.table(raw_context), d)?;
+                *r = history.r + d;
+            }
+            model.lattice(idx).value(*r).ok_or(Stop)?;
+            history.push(*r);
+            history.store(&mut histories[idx * History::WORDS..]);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn load(histories: &[i32], idx: usize) -> History {
+    History::load(&histories[idx * History::WORDS..])
+}
+
+/// Where the first value of channel `idx` is expected, in lattice units.
+pub(crate) fn predict_first(model: &Model<'_>, idx: usize, histories: &[i32]) -> i32 {
+    let mut deviations = [0i32; crate::CHANNELS_MAX];
+    let mut predicted = 0;
+    for (other, first) in model.firsts().enumerate().take(idx + 1) {
+        if other == idx {
+            predicted = first.predict(&deviations[..idx]);
+        } else {
+            let history = load(histories, other);
+            let value = model.lattice(other).value(history.r).unwrap_or(0);
+            deviations[other] = if history.is_empty() { 0 } else { value - first.mean };
+        }
+    }
+    model.lattice(idx).nearest(predicted)
+}
+
+/// Codes the first value of channel `idx` in the window.
+pub(crate) fn code_first(
+    model: &Model<'_>,
+    coder: &mut impl Coder,
+    idx: usize,
+    histories: &[i32],
+    r: i32,
+) -> Result<i32, Stop> {
+    let predicted = predict_first(model, idx, histories);
+    let first = model.firsts().nth(idx).ok_or(Stop)?;
+    first.code(coder, Site::First(idx), predicted, r)
+}
+
+/// A lattice's value, for channels whose `r` was checked.
+pub(crate) fn to_value(lattice: Lattice, r: i32) -> i32 {
+    if is_step(r) { lattice.value(r).unwrap_or(crate::MISSING) } else { r }
+}

@@ -1,0 +1,130 @@
+//! Frequency tables of one byte per symbol.
+//!
+//! A byte `c` stands for the frequency `2^15 · 2^(-c/16)`, at least 1, so that it is at once the symbol's cost in
+//! sixteenths of a bit. A table's total is stored beside it: a decoder needs no pass to find it, and no RAM.
+
+use crate::model::Reader;
+
+/// `2^15 · 2^(-i/16)`, rounded.
+const MANTISSA: [u16; 16] = [
+    32768, 31379, 30048, 28774, 27554, 26386, 25268, 24196, 23170, 22188, 21247, 20347, 19484, 18658, 17867,
+    17109,
+];
+/// Largest total the range coder takes.
+pub(crate) const TOTAL_MAX: u32 = 1 << 16;
+/// Most symbols in a table.
+pub const SYMBOLS_MAX: usize = 128;
+
+/// The frequency a byte stands for.
+pub fn freq_of(code: u8) -> u32 {
+    (u32::from(MANTISSA[usize::from(code & 15)]) >> (code >> 4)).max(1)
+}
+
+/// A checked frequency table.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    total: u32,
+    codes: &'a [u8],
+}
+
+/// A table written in the source: `total` must be the sum of the frequencies (a test checks each).
+pub(crate) const fn fixed(total: u32, codes: &'static [u8]) -> Table<'static> {
+    Table { total, codes }
+}
+
+impl<'a> Table<'a> {
+    /// Reads `n_symbols` bytes after a 16-bit total minus one, and checks the total.
+    pub(crate) fn parse(reader: &mut Reader<'a>, n_symbols: usize) -> Option<Self> {
+        let total = u32::from(reader.u16()?) + 1;
+        let codes = reader.bytes(n_symbols)?;
+        let sum: u32 = codes.iter().map(|&c| freq_of(c)).sum();
+        (n_symbols <= SYMBOLS_MAX && sum == total).then_some(Self { total, codes })
+    }
+
+    /// A table whose bytes [`Table::parse`] has accepted before.
+    pub(crate) fn checked(bytes: &'a [u8]) -> Self {
+        Self { total: u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) + 1, codes: &bytes[2..] }
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Symbols in the table.
+    pub(crate) fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// Cost of `sym` in sixteenths of a bit, not counting that totals differ from 2^15.
+    pub(crate) fn cost(&self, sym: usize) -> u32 {
+        u32::from(self.codes[sym])
+    }
+
+    /// Start and width of `sym`.
+    pub(crate) fn interval(&self, sym: usize) -> (u32, u32) {
+        let cum = self.codes[..sym].iter().map(|&c| freq_of(c)).sum();
+        (cum, freq_of(self.codes[sym]))
+    }
+
+    /// The symbol whose interval holds `target < total`, with its start and width.
+    pub(crate) fn find(&self, target: u32) -> (usize, u32, u32) {
+        let (mut cum, last) = (0, self.codes.len() - 1);
+        for (sym, &code) in self.codes[..last].iter().enumerate() {
+            let freq = freq_of(code);
+            if target < cum + freq {
+                return (sym, cum, freq);
+            }
+            cum += freq;
+        }
+        (last, cum, self.total - cum)
+    }
+}
+
+/// Turns counts into table bytes: total (16 bits, minus one), then a byte a symbol.
+#[cfg(feature = "bundle")]
+pub fn emit_table(weights: &[f64], out: &mut std::vec::Vec<u8>) {
+    let sum: f64 = weights.iter().sum();
+    let mut codes: std::vec::Vec<u8> = weights
+        .iter()
+        .map(|&w| {
+            let cost = if w > 0.0 { -libm::log2(w / sum) * 16.0 } else { 255.0 };
+            // A cost of 0 would leave no room for anyone else.
+            libm::round(cost).clamp(0.0, 255.0) as u8
+        })
+        .collect();
+    // Rounding can only overshoot when nearly everything lies on few symbols.
+    while codes.iter().map(|&c| freq_of(c)).sum::<u32>() > TOTAL_MAX {
+        for code in &mut codes {
+            *code = code.saturating_add(1);
+        }
+    }
+    let total: u32 = codes.iter().map(|&c| freq_of(c)).sum();
+    out.extend(((total - 1) as u16).to_le_bytes());
+    out.extend(codes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mantissas_are_powers_of_two() {
+        for (i, &m) in MANTISSA.iter().enumerate() {
+            let exact = 32768.0 * 2f64.powf(-(i as f64) / 16.0);
+            assert!((f64::from(m) - exact).abs() <= 0.5, "{i}");
+        }
+        assert_eq!(freq_of(255), 1);
+    }
+
+    #[test]
+    fn find_inverts_interval() {
+        let codes = [3u8, 80, 16, 255, 100, 47];
+        let total = codes.iter().map(|&c| freq_of(c)).sum();
+        let table = Table { total, codes: &codes };
+        for sym in 0..codes.len() {
+            let (cum, freq) = table.interval(sym);
+            assert_eq!(table.find(cum), (sym, cum, freq));
+            assert_eq!(table.find(cum + freq - 1), (sym, cum, freq));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The hold rung: every channel stays at its first value.
+
+use crate::context::{self, History, load};
+use crate::grid::is_step;
+use crate::model::Model;
+use crate::range::{Coder, Stop};
+
+/// Replaces every value by the one its channel is held at, the cheapest within all bounds; false if some channel
+/// moves further than its bound allows.
+pub(crate) fn choose(model: &Model<'_>, values: &mut [i32], histories: &mut [i32], reserve: i32) -> bool {
+    let n_channels = model.channels();
+    histories[..n_channels * History::WORDS].fill(0);
+    for (idx, first) in model.firsts().enumerate() {
+        let bound = (model.bound_steps(idx) - reserve).max(0);
+        let channel = || values.iter().skip(idx).step_by(n_channels).copied().filter(|&x| is_step(x));
+        let (Some(low), Some(high)) = (channel().min(), channel().max()) else { continue };
+        let lattice = model.lattice(idx);
+        let (from, to) = (lattice.candidates(high, bound).0, lattice.candidates(low, bound).1);
+        let predicted = context::predict_first(model, idx, histories);
+        let cheapest =
+            (from..=to).filter(|&r| lattice.value(r).is_some()).min_by_key(|&r| first.cost(predicted, r));
+        let Some(r) = cheapest else { return false };
+        let Some(value) = lattice.value(r) else { return false };
+        push(histories, idx, r);
+        for x in values.iter_mut().skip(idx).step_by(n_channels).filter(|x| is_step(**x)) {
+            *x = value;
+        }
+    }
+    true
+}
+
+/// Codes one value a channel and fills the window with it; an encoder's `values` come from [`choose`].
+pub(crate) fn code(
+    model: &Model<'_>,
+    coder: &mut impl Coder,
+    values: &mut [i32],
+    histories: &mut [i32],
+) -> Result<(), Stop> {
+    let n_channels = model.channels();
+    histories[..n_channels * History::WORDS].fill(0);
+    for idx in 0..n_channels {
+        let lattice = model.lattice(idx);
+        let Some(held) = values.iter().skip(idx).step_by(n_channels).copied().find(|&x| is_step(x)) else {
+            continue;
+        };
+        let r = context::code_first(model, coder, idx, histories, lattice.nearest(held))?;
+        let value = lattice.value(r).ok_or(Stop)?;
+        push(histories, idx, r);
+        for x in values.iter_mut().skip(idx).step_by(n_channels).filter(|x| is_step(**x)) {
+            *x = value;
+        }
+    }
+    Ok(())
+}
+
+fn push(histories: &mut [i32], idx: usize, r: i32) {
+    let mut history = load(histories, idx);
+    history.push(r);
+    history.store(&mut histories[idx * History::WORDS..]);
+}

@@ -1,0 +1,246 @@
+//! The ladder: a window is coded on the rung that needs the fewest bytes.
+//!
+//! A code is: the rung (one symbol with a trained prior); the rung's own symbols. A window that is short or has
+//! values without a step begins with the mark "special" instead, then says its length and which values are steps,
+//! then the rung.
+
+use crate::context::{self, History};
+use crate::fixed;
+use crate::grid::is_step;
+use crate::hold;
+use crate::latent;
+use crate::model::{HEAD_SYMBOLS, Model};
+use crate::range::{Coder, Decoder, Encoder, Meter, Site, Stop};
+use crate::raw;
+use crate::search::{self, Search};
+use crate::shape::{self, ABSENT};
+use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, Window};
+
+/// Rungs in the order of the head table.
+const RUNGS: [Rung; HEAD_SYMBOLS - 1] = [Rung::Hold, Rung::Context, Rung::Latent, Rung::Raw];
+/// Head symbol of a window that is short or has values without a step.
+const SPECIAL: usize = HEAD_SYMBOLS - 1;
+
+/// Words of workspace: see [`Areas`].
+pub(crate) fn workspace_len(model: &Model<'_>) -> usize {
+    let beam = search::workspace_len(model.channels()).max(model.channels() * History::WORDS);
+    3 * model.values() + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
+}
+
+/// See [`crate::encode`].
+pub(crate) fn encode(
+    model: &Model<'_>,
+    window: Window<'_>,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Result<Encoded, EncodeError> {
+    check(model, window, workspace.len(), out.len())?;
+    let mut areas = Areas::split(model, workspace, window.steps.len());
+    if let (Some(fixed), true) = (&model.fixed, is_plain(model, window.steps)) {
+        let code_len = fixed.encode(model, window.steps, areas.values, areas.scratch, out);
+        return Ok(Encoded { code_len, rung: Rung::Fixed });
+    }
+    let mut best = (u32::MAX, Rung::Raw);
+    // The context rung comes first: what it has found stays in `path`, the others are soon prepared again.
+    for rung in [Rung::Context, Rung::Hold, Rung::Latent, Rung::Raw] {
+        if !prepare(model, window, rung, &mut areas) {
+            continue;
+        }
+        let mut meter = Meter::new();
+        if write(model, window, rung, &mut areas, &mut meter).is_ok() && meter.cost() < best.0 {
+            best = (meter.cost(), rung);
+        }
+    }
+    let (_, rung) = best;
+    if rung != Rung::Context {
+        prepare(model, window, rung, &mut areas);
+    }
+    let mut encoder = Encoder::new(out);
+    let written = write(model, window, rung, &mut areas, &mut encoder).and_then(|()| encoder.finish());
+    let mut code_len = written.map_err(|Stop| EncodeError::OutTooSmall)?;
+    if model.fixed_code_len() == Some(code_len) {
+        // A full window has this many bytes; no code ends in zero, so a zero tells them apart.
+        out[code_len] = 0;
+        code_len += 1;
+    }
+    Ok(Encoded { code_len, rung })
+}
+
+/// See [`crate::decode`].
+pub(crate) fn decode(
+    model: &Model<'_>,
+    code: &[u8],
+    workspace: &mut [i32],
+    steps: &mut [i32],
+) -> Result<Decoded, DecodeError> {
+    if workspace.len() < model.workspace_len() {
+        return Err(DecodeError::WorkspaceTooSmall);
+    }
+    if steps.len() < model.values() {
+        return Err(DecodeError::OutTooSmall);
+    }
+    let areas = Areas::split(model, workspace, model.values());
+    let mut code = code;
+    if let Some(fixed) = &model.fixed {
+        if code.len() == fixed.code_len() {
+            fixed.decode(model, code, &mut steps[..model.values()], areas.scratch);
+            return Ok(Decoded { n_samples: model.samples(), rung: Rung::Fixed });
+        }
+        if code.len() == fixed.code_len() + 1 {
+            code = code.strip_suffix(&[0]).unwrap_or(code);
+        }
+    }
+    let mut decoder = Decoder::new(code);
+    let read = read(model, &mut decoder, areas, steps).and_then(|decoded| decoder.finish().map(|()| decoded));
+    read.map_err(|Stop| DecodeError::Malformed)
+}
+
+fn check(
+    model: &Model<'_>,
+    window: Window<'_>,
+    workspace_len: usize,
+    out_len: usize,
+) -> Result<(), EncodeError> {
+    let n_values = window.steps.len();
+    let whole = n_values > 0 && n_values.is_multiple_of(model.channels()) && n_values <= model.values();
+    let sayable = |x: &i32| x.unsigned_abs() <= crate::STEP_MAX.unsigned_abs() || ABSENT[1..].contains(x);
+    if !whole || !window.steps.iter().all(sayable) {
+        return Err(EncodeError::WindowShape);
+    }
+    if workspace_len < model.workspace_len() {
+        return Err(EncodeError::WorkspaceTooSmall);
+    }
+    if out_len < model.code_len_max() { Err(EncodeError::OutTooSmall) } else { Ok(()) }
+}
+
+/// True for a full window of steps.
+fn is_plain(model: &Model<'_>, steps: &[i32]) -> bool {
+    steps.len() == model.values() && steps.iter().all(|&x| is_step(x))
+}
+
+/// The parts of a workspace.
+struct Areas<'w> {
+    /// What a decoder will read.
+    values: &'w mut [i32],
+    /// The context rung's lattice path.
+    path: &'w mut [i32],
+    /// Back pointers of the search, or the autoencoder's guess.
+    back: &'w mut [i32],
+    scratch: &'w mut [i32],
+}
+
+impl<'w> Areas<'w> {
+    fn split(model: &Model<'_>, workspace: &'w mut [i32], n_values: usize) -> Self {
+        let (values, rest) = workspace.split_at_mut(model.values());
+        let (path, rest) = rest.split_at_mut(model.values());
+        let (back, scratch) = rest.split_at_mut(model.values());
+        Self {
+            values: &mut values[..n_values],
+            path: &mut path[..n_values],
+            back: &mut back[..n_values],
+            scratch,
+        }
+    }
+}
+
+/// Makes ready what [`write`] says on `rung`; false if the rung cannot keep this window's bound.
+fn prepare(model: &Model<'_>, window: Window<'_>, rung: Rung, areas: &mut Areas<'_>) -> bool {
+    let reserve = i32::from(window.off_grid);
+    match (rung, &model.context, &model.latent) {
+        (Rung::Context, Some(context), _) => {
+            let search = Search { model, context, steps: window.steps, reserve };
+            search.run(areas.path, areas.back, &mut areas.scratch[..search::workspace_len(model.channels())])
+        }
+        (Rung::Latent, _, Some(latent)) if window.steps.len() == model.values() && !window.off_grid => {
+            latent.net.encode(model.channels(), window.steps, areas.values, areas.scratch);
+            areas.values.copy_from_slice(window.steps);
+            true
+        }
+        (Rung::Hold, ..) => {
+            areas.values.copy_from_slice(window.steps);
+            hold::choose(model, areas.values, areas.scratch, reserve)
+        }
+        (Rung::Raw, ..) => {
+            areas.values.copy_from_slice(window.steps);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Writes a prepared window; `areas.values` becomes what a decoder reads.
+fn write(
+    model: &Model<'_>,
+    window: Window<'_>,
+    rung: Rung,
+    areas: &mut Areas<'_>,
+    coder: &mut impl Coder,
+) -> Result<(), Stop> {
+    let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
+    if !is_plain(model, window.steps) {
+        coder.symbol(Site::Head, model.head, SPECIAL)?;
+        // Walks serve both directions and so take what they could change; here they only look.
+        areas.back.copy_from_slice(window.steps);
+        shape::code(model, coder, window.steps.len() / model.channels(), areas.back)?;
+    }
+    coder.symbol(Site::Head, model.head, head)?;
+    match (rung, &model.context, &model.latent) {
+        (Rung::Context, Some(context), _) => {
+            context::code(model, context, coder, areas.path, areas.scratch)?;
+            for (at, (value, &r)) in areas.values.iter_mut().zip(areas.path.iter()).enumerate() {
+                *value = context::to_value(model.lattice(at % model.channels()), r);
+            }
+            Ok(())
+        }
+        (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch),
+        (Rung::Latent, _, Some(latent)) => latent.code(model, coder, areas.values, areas.back, areas.scratch),
+        (Rung::Raw, ..) => raw::code(model, coder, areas.values, window.off_grid),
+        _ => Err(Stop),
+    }
+}
+
+fn read(
+    model: &Model<'_>,
+    coder: &mut Decoder<'_>,
+    areas: Areas<'_>,
+    steps: &mut [i32],
+) -> Result<Decoded, Stop> {
+    let mut n_samples = model.samples();
+    steps[..model.values()].fill(0);
+    let mut head = coder.symbol(Site::Head, model.head, 0)?;
+    if head == SPECIAL {
+        n_samples = shape::code(model, coder, 0, &mut steps[..model.values()])?;
+        head = coder.symbol(Site::Head, model.head, 0)?;
+    }
+    let rung = *RUNGS.get(head).ok_or(Stop)?;
+    let n_values = n_samples * model.channels();
+    let steps = &mut steps[..n_values];
+    match (rung, &model.context, &model.latent) {
+        (Rung::Context, Some(context), _) => {
+            context::code(model, context, coder, steps, areas.scratch)?;
+            for (at, x) in steps.iter_mut().enumerate() {
+                *x = context::to_value(model.lattice(at % model.channels()), *x);
+            }
+        }
+        (Rung::Hold, ..) => hold::code(model, coder, steps, areas.scratch)?,
+        (Rung::Latent, _, Some(latent)) if n_samples == model.samples() => {
+            latent.code(model, coder, steps, areas.back, areas.scratch)?;
+        }
+        (Rung::Raw, ..) => raw::code(model, coder, steps, false)?,
+        _ => return Err(Stop),
+    }
+    Ok(Decoded { n_samples, rung })
+}
+
+/// Runs one rung's symbols of a window past `coder`, as learning does; false if the rung cannot say the window.
+#[cfg(feature = "bundle")]
+pub(crate) fn observe(
+    model: &Model<'_>,
+    window: Window<'_>,
+    rung: Rung,
+    workspace: &mut [i32],
+    coder: &mut impl Coder,
+) -> bool {
+    let mut areas = Areas::split(model, workspace, window.steps.len());
+    prepare(model, window, rung, &mut areas) && write(model, window, rung, &mut areas, coder).is_ok()
+}

@@ -1,0 +1,107 @@
+//! The latent rung: an autoencoder's integer latents, and a residual where the bound asks for one.
+//!
+//! The decoder runs on the device too: that is how the residual is known and the bound kept
+//! (autoencoder + bounded residual, as in Alsheikh et al. 2016, arXiv 1604.00736).
+
+use crate::alphabet::{self, CLASSES_MAX};
+use crate::freq::Table;
+use crate::grid::is_step;
+use crate::model::{Model, Reader};
+use crate::net::Net;
+use crate::range::{Coder, Site, Stop};
+
+/// Contexts of a residual: size of the channel's last one (0, 1, more) × whether the value before it had one.
+pub const RESIDUAL_CONTEXTS: usize = 6;
+
+/// The trained part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Latent<'a> {
+    pub(crate) net: Net<'a>,
+    latents: &'a [u8],
+    n_latent_symbols: usize,
+    flag: Table<'a>,
+    residuals: &'a [u8],
+    n_residual_symbols: usize,
+}
+
+/// Words of scratch the rung needs in this model.
+pub(crate) fn scratch_len(model: &Model<'_>) -> usize {
+    model.latent.map_or(0, |latent| latent.net.scratch_len())
+}
+
+fn parse_tables<'a>(reader: &mut Reader<'a>, n_tables: usize) -> Option<(&'a [u8], usize)> {
+    let n_classes = usize::from(reader.u8()?);
+    let n_symbols = 2 * n_classes + 1;
+    if !(1..=CLASSES_MAX).contains(&n_classes) {
+        return None;
+    }
+    let mut check = *reader;
+    for _ in 0..n_tables {
+        Table::parse(&mut check, n_symbols)?;
+    }
+    Some((reader.bytes(n_tables * (2 + n_symbols))?, n_symbols))
+}
+
+fn table(tables: &[u8], n_symbols: usize, idx: usize) -> Table<'_> {
+    Table::checked(&tables[idx * (2 + n_symbols)..][..2 + n_symbols])
+}
+
+impl<'a> Latent<'a> {
+    pub(crate) fn parse(section: &'a [u8], model: &Model<'_>) -> Option<Self> {
+        let mut reader = Reader(section);
+        let net = Net::parse(&mut reader, model)?;
+        let (latents, n_latent_symbols) = parse_tables(&mut reader, net.n_latents)?;
+        let flag = Table::parse(&mut reader, 2)?;
+        let (residuals, n_residual_symbols) = parse_tables(&mut reader, RESIDUAL_CONTEXTS)?;
+        let this = Self { net, latents, n_latent_symbols, flag, residuals, n_residual_symbols };
+        reader.0.is_empty().then_some(this)
+    }
+
+    /// Codes a full window. An encoder gives `values` (sample-major grid steps) and the latents at the front of
+    /// `scratch`; either way `values` ends as what a decoder reads. `guess`: a word per value.
+    pub(crate) fn code(
+        &self,
+        model: &Model<'_>,
+        coder: &mut impl Coder,
+        values: &mut [i32],
+        guess: &mut [i32],
+        scratch: &mut [i32],
+    ) -> Result<(), Stop> {
+        let n_channels = model.channels();
+        for (idx, latent) in scratch[..self.net.n_latents].iter_mut().enumerate() {
+            let tables = table(self.latents, self.n_latent_symbols, idx);
+            *latent = alphabet::code(coder, Site::Latent(idx), tables, *latent)?;
+            if latent.abs() > crate::net::LATENT_MAX {
+                return Err(Stop);
+            }
+        }
+        self.net.decode(n_channels, scratch, guess);
+        let residual_of = |at: usize, x: i32, guess: &[i32]| {
+            let spacing = 2 * model.bound_steps(at % n_channels) + 1;
+            (x.wrapping_sub(guess[at]).wrapping_add(spacing / 2)).div_euclid(spacing)
+        };
+        let any = values.iter().enumerate().any(|(at, &x)| is_step(x) && residual_of(at, x, guess) != 0);
+        let any = coder.symbol(Site::ResidualFlag, self.flag, usize::from(any))? == 1;
+        let mut last = [0i32; crate::CHANNELS_MAX];
+        let mut before = 0;
+        for (at, x) in values.iter_mut().enumerate() {
+            if !is_step(*x) {
+                continue;
+            }
+            let idx = at % n_channels;
+            let mut residual = 0;
+            if any {
+                let context = last[idx].unsigned_abs().min(2) as usize * 2 + usize::from(before != 0);
+                let tables = table(self.residuals, self.n_residual_symbols, context);
+                residual =
+                    alphabet::code(coder, Site::Residual(context), tables, residual_of(at, *x, guess))?;
+                last[idx] = residual;
+                before = residual;
+            }
+            let spacing = i64::from(2 * model.bound_steps(idx) + 1);
+            let value = i64::from(guess[at]) + i64::from(residual) * spacing;
+            *x = i32::try_from(value).ok().filter(|&v| is_step(v)).ok_or(Stop)?;
+        }
+        Ok(())
+    }
+}

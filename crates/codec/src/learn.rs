@@ -1,0 +1,252 @@
+//! What a trainer needs to see and to write: symbols by site, and a model from its parts.
+//!
+//! Host side only. A trainer runs windows past a counting [`Coder`], turns counts into tables, and puts a new model
+//! together with [`Parts::emit`]; encoder and decoder see nothing but the bytes.
+
+mod untrained;
+
+use std::string::String;
+use std::vec::Vec;
+
+use crate::model::{
+    HEAD_SYMBOLS, MAGIC, Model, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_HEAD,
+    SECTION_LATENT, SECTION_LATTICE, VERSION,
+};
+use crate::{Grid, Rung, Window, ladder};
+
+pub use untrained::Outline;
+
+pub use crate::alphabet::{CLASSES_MAX, symbol_of};
+pub use crate::context::{RAW_CONTEXTS, TABLES_MAX};
+pub use crate::first::Lattice;
+pub use crate::freq::{SYMBOLS_MAX, Table, emit_table, freq_of};
+pub use crate::latent::RESIDUAL_CONTEXTS;
+pub use crate::net::{HIDDEN_MAX, LATENTS_MAX};
+pub use crate::range::{Coder, Site, Stop};
+
+/// Shows `count` the symbols of one window on one rung; false if the rung cannot say the window.
+///
+/// `workspace`: at least [`Model::workspace_len`] words; its first words become what a decoder would read.
+pub fn observe(
+    model: &Model<'_>,
+    window: Window<'_>,
+    rung: Rung,
+    workspace: &mut [i32],
+    count: &mut dyn FnMut(Site, usize),
+) -> bool {
+    ladder::observe(model, window, rung, workspace, &mut Counter(count))
+}
+
+struct Counter<'a>(&'a mut dyn FnMut(Site, usize));
+
+impl Coder for Counter<'_> {
+    fn symbol(&mut self, site: Site, _: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        (self.0)(site, sym);
+        Ok(sym)
+    }
+
+    fn uniform(&mut self, _: u32, value: u32) -> Result<u32, Stop> {
+        Ok(value)
+    }
+}
+
+/// A channel, as it is written into a model.
+#[derive(Clone, Debug)]
+pub struct ChannelPart {
+    /// At most 32 bytes.
+    pub name: String,
+    /// At most 16 bytes.
+    pub unit: String,
+    /// Its grid and bound.
+    pub grid: Grid,
+    /// Step of the lowest value the raw rung says without naming a range.
+    pub raw_base: i32,
+    /// Bits of a raw value.
+    pub raw_bits: u8,
+    /// The lattice it is coded on.
+    pub lattice: Lattice,
+    /// How its first value is coded.
+    pub first: FirstPart,
+}
+
+/// How a first value is coded.
+#[derive(Clone, Debug)]
+pub struct FirstPart {
+    /// Mean in grid steps.
+    pub mean: i32,
+    /// Q8 weights on the earlier channels' deviations, one each.
+    pub coefs: Vec<i16>,
+    /// Lattice distance of the first bin from the prediction.
+    pub bin_first: i32,
+    /// log2 of a bin's width in lattice units.
+    pub bin_shift: u8,
+    /// Weights of the bins, then of "below", then of "above".
+    pub weights: Vec<f64>,
+}
+
+/// The context rung's trained part.
+#[derive(Clone, Debug)]
+pub struct ContextPart {
+    /// Magnitude classes of the alphabet.
+    pub n_classes: u8,
+    /// Table of each raw context, `RAW_CONTEXTS` a channel.
+    pub map: Vec<u8>,
+    /// Symbol weights of each table, `2 · n_classes + 1`.
+    pub tables: Vec<Vec<f64>>,
+}
+
+/// A dense layer, quantised.
+#[derive(Clone, Debug, Default)]
+pub struct DensePart {
+    /// `[n_out × n_in]`.
+    pub weights: Vec<i8>,
+    /// Bias, factor and right shift of each output.
+    pub outs: Vec<(i32, u16, u8)>,
+}
+
+/// An autoencoder, quantised: `[linear, hidden, output]` of the encoder, then of the decoder.
+#[derive(Clone, Debug)]
+pub struct NetPart {
+    /// Latents.
+    pub n_latents: u8,
+    /// Hidden units of encoder and decoder.
+    pub n_hidden: [u8; 2],
+    /// Per channel: mean in steps, Q16 factor to Q8 deviations, Q16 factor back.
+    pub norms: Vec<[i32; 3]>,
+    /// The six layers.
+    pub layers: [DensePart; 6],
+}
+
+/// The latent rung's trained part.
+#[derive(Clone, Debug)]
+pub struct LatentPart {
+    /// The autoencoder.
+    pub net: NetPart,
+    /// Magnitude classes of latents, and symbol weights of each.
+    pub latents: (u8, Vec<Vec<f64>>),
+    /// Weights of "no residual" and "residuals follow".
+    pub flag: [f64; 2],
+    /// Magnitude classes of residuals, and symbol weights of each context.
+    pub residuals: (u8, Vec<Vec<f64>>),
+}
+
+/// All a model is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Samples in a full window.
+    pub n_samples: u16,
+    /// Sampling period.
+    pub period_ms: u32,
+    /// Longest wait of a sample for its window.
+    pub max_delay_ms: u32,
+    /// The channels.
+    pub channels: Vec<ChannelPart>,
+    /// Weights of hold, context, latent, raw, special.
+    pub head: [f64; HEAD_SYMBOLS],
+    /// The context rung.
+    pub context: Option<ContextPart>,
+    /// The latent rung.
+    pub latent: Option<LatentPart>,
+    /// The fixed-size autoencoder and the bits of each latent.
+    pub fixed: Option<(NetPart, Vec<u8>)>,
+}
+
+impl Parts {
+    /// The model as bytes; [`Model::parse`] says whether they are one.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(MAGIC);
+        out.push(VERSION);
+        out.push(self.channels.len() as u8);
+        out.extend(self.n_samples.to_le_bytes());
+        out.extend(self.period_ms.to_le_bytes());
+        out.extend(self.max_delay_ms.to_le_bytes());
+        section(&mut out, SECTION_CHANNELS, |out| self.emit_channels(out));
+        section(&mut out, SECTION_HEAD, |out| emit_table(&self.head, out));
+        section(&mut out, SECTION_LATTICE, |out| self.emit_lattice(out));
+        if let Some(context) = &self.context {
+            section(&mut out, SECTION_CONTEXT, |out| {
+                out.extend([context.n_classes, context.tables.len() as u8]);
+                out.extend(&context.map);
+                context.tables.iter().for_each(|weights| emit_table(weights, out));
+            });
+        }
+        if let Some(latent) = &self.latent {
+            section(&mut out, SECTION_LATENT, |out| {
+                latent.net.emit(out);
+                emit_tables(&latent.latents, out);
+                emit_table(&latent.flag, out);
+                emit_tables(&latent.residuals, out);
+            });
+        }
+        if let Some((net, n_bits)) = &self.fixed {
+            section(&mut out, SECTION_FIXED, |out| {
+                net.emit(out);
+                out.extend(n_bits);
+            });
+        }
+        out
+    }
+
+    fn emit_channels(&self, out: &mut Vec<u8>) {
+        for channel in &self.channels {
+            let Grid { scale, origin, quantum, bound_steps } = channel.grid;
+            out.push(scale);
+            out.extend(origin.to_le_bytes());
+            out.extend(quantum.to_le_bytes());
+            out.extend(bound_steps.to_le_bytes());
+            out.extend(channel.raw_base.to_le_bytes());
+            out.push(channel.raw_bits);
+        }
+        for channel in &self.channels {
+            for text in [&channel.name, &channel.unit] {
+                out.push(text.len() as u8);
+                out.extend(text.as_bytes());
+            }
+        }
+    }
+
+    fn emit_lattice(&self, out: &mut Vec<u8>) {
+        for channel in &self.channels {
+            out.extend(channel.lattice.step.to_le_bytes());
+            out.extend(channel.lattice.phase.to_le_bytes());
+        }
+        for FirstPart { mean, coefs, bin_first, bin_shift, weights } in self.channels.iter().map(|c| &c.first)
+        {
+            out.extend(mean.to_le_bytes());
+            coefs.iter().for_each(|coef| out.extend(coef.to_le_bytes()));
+            out.extend(bin_first.to_le_bytes());
+            out.extend([*bin_shift, (weights.len() - 2) as u8]);
+            emit_table(weights, out);
+        }
+    }
+}
+
+impl NetPart {
+    fn emit(&self, out: &mut Vec<u8>) {
+        out.extend([self.n_latents, self.n_hidden[0], self.n_hidden[1]]);
+        self.norms.iter().flatten().for_each(|n| out.extend(n.to_le_bytes()));
+        for layer in &self.layers {
+            out.extend(layer.weights.iter().map(|&w| w as u8));
+            for &(bias, mul, shift) in &layer.outs {
+                out.extend(bias.to_le_bytes());
+                out.extend(mul.to_le_bytes());
+                out.push(shift);
+            }
+        }
+    }
+}
+
+fn emit_tables((n_classes, tables): &(u8, Vec<Vec<f64>>), out: &mut Vec<u8>) {
+    out.push(*n_classes);
+    tables.iter().for_each(|weights| emit_table(weights, out));
+}
+
+fn section(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let len_at = out.len();
+    out.extend([0; 4]);
+    body(out);
+    let len = (out.len() - len_at - 4) as u32;
+    out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
+}

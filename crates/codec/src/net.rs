@@ -1,0 +1,179 @@
+//! Integer inference of a small autoencoder.
+//!
+//! Encoder and decoder are each a linear map plus one hidden ReLU layer beside it. Weights are int8 with one scale an
+//! output (Jacob et al. 2018, arXiv 1712.05877), sums are `i32`, rescaled by `mul · 2^-shift` with one rounding, half up.
+
+use crate::grid::is_step;
+use crate::model::{Model, Reader};
+
+/// Most latents.
+pub const LATENTS_MAX: usize = 64;
+/// Most units in a hidden layer.
+pub const HIDDEN_MAX: usize = 64;
+/// Largest normalised input, Q8: 32 deviations. Keeps `1024 inputs × 127 × INPUT_MAX` in an `i32`.
+const INPUT_MAX: i32 = 8191;
+/// Largest hidden activation.
+const HIDDEN_VALUE_MAX: i32 = 32767;
+/// Largest latent magnitude.
+pub(crate) const LATENT_MAX: i32 = 127;
+
+/// `out = W · in + b`, rescaled.
+#[derive(Clone, Copy, Debug)]
+struct Dense<'a> {
+    n_in: usize,
+    /// `[n_out × n_in]`, i8.
+    weights: &'a [u8],
+    /// Per output: bias i32, mul u16, shift u8.
+    outs: &'a [u8],
+}
+
+const OUT_LEN: usize = 7;
+const BIAS_MAX: u32 = 1 << 29;
+// Sums stay within an i32.
+const _: () = assert!(crate::VALUES_MAX as i64 * 128 * INPUT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
+const _: () = assert!(HIDDEN_MAX as i64 * 128 * HIDDEN_VALUE_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
+
+impl<'a> Dense<'a> {
+    fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize) -> Option<Self> {
+        let weights = reader.bytes(n_in * n_out)?;
+        let outs = reader.bytes(OUT_LEN * n_out)?;
+        let mut check = Reader(outs);
+        for _ in 0..n_out {
+            let (bias, _, shift) = (check.i32()?, check.u16()?, check.u8()?);
+            if bias.unsigned_abs() > BIAS_MAX || !(1..=46).contains(&shift) {
+                return None;
+            }
+        }
+        Some(Self { n_in, weights, outs })
+    }
+
+    /// The outputs for `input`, one after the other.
+    fn run<'i>(&self, input: &'i [i32]) -> impl Iterator<Item = i32> + use<'a, 'i> {
+        let rows = self.weights.chunks_exact(self.n_in.max(1));
+        rows.zip(self.outs.chunks_exact(OUT_LEN)).map(move |(row, out)| {
+            let mut reader = Reader(out);
+            let mut sum = reader.i32().unwrap_or(0);
+            for (&weight, &x) in row.iter().zip(input) {
+                sum += i32::from(weight as i8) * x;
+            }
+            let mul = i64::from(reader.u16().unwrap_or(0));
+            let shift = reader.u8().unwrap_or(1);
+            let scaled = (i64::from(sum) * mul + (1 << (shift - 1))) >> shift;
+            scaled.clamp(-(1 << 27), 1 << 27) as i32
+        })
+    }
+}
+
+/// A linear map with a hidden ReLU layer beside it.
+#[derive(Clone, Copy, Debug)]
+struct Half<'a> {
+    linear: Dense<'a>,
+    hidden: Dense<'a>,
+    output: Dense<'a>,
+    n_hidden: usize,
+}
+
+impl<'a> Half<'a> {
+    fn parse(reader: &mut Reader<'a>, n_in: usize, n_hidden: usize, n_out: usize) -> Option<Self> {
+        Some(Self {
+            linear: Dense::parse(reader, n_in, n_out)?,
+            hidden: Dense::parse(reader, n_in, n_hidden)?,
+            output: Dense::parse(reader, n_hidden, n_out)?,
+            n_hidden,
+        })
+    }
+
+    /// `hidden`: `n_hidden` words of scratch.
+    fn run(&self, input: &[i32], hidden: &mut [i32], out: &mut [i32]) {
+        let hidden = &mut hidden[..self.n_hidden];
+        for (h, y) in hidden.iter_mut().zip(self.hidden.run(input)) {
+            *h = y.clamp(0, HIDDEN_VALUE_MAX);
+        }
+        for (o, y) in out.iter_mut().zip(self.linear.run(input)) {
+            *o = y;
+        }
+        if self.n_hidden > 0 {
+            for (o, y) in out.iter_mut().zip(self.output.run(hidden)) {
+                *o += y;
+            }
+        }
+    }
+}
+
+/// An autoencoder on whole windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Net<'a> {
+    pub(crate) n_latents: usize,
+    /// Per channel: mean i32 (grid steps), Q16 factor to Q8 deviations i32, Q16 factor back i32.
+    norms: &'a [u8],
+    encoder: Half<'a>,
+    decoder: Half<'a>,
+}
+
+const NORM_LEN: usize = 12;
+
+impl<'a> Net<'a> {
+    pub(crate) fn parse(reader: &mut Reader<'a>, model: &Model<'_>) -> Option<Self> {
+        let n_latents = usize::from(reader.u8()?);
+        let (n_hidden_enc, n_hidden_dec) = (usize::from(reader.u8()?), usize::from(reader.u8()?));
+        let ok = (1..=LATENTS_MAX).contains(&n_latents) && n_hidden_enc.max(n_hidden_dec) <= HIDDEN_MAX;
+        if !ok {
+            return None;
+        }
+        let norms = reader.bytes(NORM_LEN * model.channels())?;
+        let mut means = Reader(norms);
+        for _ in 0..model.channels() {
+            let (mean, _, _) = (means.i32()?, means.i32()?, means.i32()?);
+            if mean.unsigned_abs() > crate::STEP_MAX.unsigned_abs() {
+                return None;
+            }
+        }
+        Some(Self {
+            n_latents,
+            norms,
+            encoder: Half::parse(reader, model.values(), n_hidden_enc, n_latents)?,
+            decoder: Half::parse(reader, n_latents, n_hidden_dec, model.values())?,
+        })
+    }
+
+    /// Words of scratch: latents, then the larger hidden layer.
+    pub(crate) fn scratch_len(&self) -> usize {
+        self.n_latents + self.encoder.n_hidden.max(self.decoder.n_hidden)
+    }
+
+    fn norm(&self, channel: usize) -> (i32, i64, i64) {
+        let mut reader = Reader(&self.norms[channel * NORM_LEN..]);
+        let mut next = || reader.i32().unwrap_or(0);
+        (next(), i64::from(next()), i64::from(next()))
+    }
+
+    /// Latents of a full window, not yet limited. `steps`: sample-major; what is no step is filled with the
+    /// channel's last value. `input`: a word per value.
+    pub(crate) fn encode(&self, n_channels: usize, steps: &[i32], input: &mut [i32], scratch: &mut [i32]) {
+        for channel in 0..n_channels {
+            let (mean, to_deviation, _) = self.norm(channel);
+            let mut last = mean;
+            for at in (channel..steps.len()).step_by(n_channels) {
+                last = if is_step(steps[at]) { steps[at] } else { last };
+                let deviation = (i64::from(last - mean) * to_deviation) >> 16;
+                input[at] = deviation.clamp(i64::from(-INPUT_MAX), i64::from(INPUT_MAX)) as i32;
+            }
+        }
+        let (latents, hidden) = scratch.split_at_mut(self.n_latents);
+        self.encoder.run(input, hidden, latents);
+        for latent in latents {
+            *latent = ((*latent + 8) >> 4).clamp(-LATENT_MAX, LATENT_MAX);
+        }
+    }
+
+    /// Grid steps of a full window from the latents at the front of `scratch`.
+    pub(crate) fn decode(&self, n_channels: usize, scratch: &mut [i32], steps: &mut [i32]) {
+        let (latents, hidden) = scratch.split_at_mut(self.n_latents);
+        self.decoder.run(latents, hidden, steps);
+        for (at, step) in steps.iter_mut().enumerate() {
+            let (mean, _, from_deviation) = self.norm(at % n_channels);
+            let value = i64::from(mean) + ((i64::from(*step) * from_deviation + (1 << 15)) >> 16);
+            *step = value.clamp(i64::from(-crate::STEP_MAX), i64::from(crate::STEP_MAX)) as i32;
+        }
+    }
+}

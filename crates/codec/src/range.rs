@@ -1,0 +1,322 @@
+//! Integer range coder with the shortest ending.
+//!
+//! A carry-propagating range coder (G. N. N. Martin, 1979): 32-bit low and range, totals up to 2^16, byte
+//! output while the range is below 2^24. A window is a few bytes, so the ending matters: the encoder picks, among
+//! all values that decode alike, one with the most zero bytes at the end, and drops those. The decoder reads
+//! zeros past the end. Hence no code ends in a zero byte, and the empty code is valid.
+
+use crate::freq::Table;
+
+/// Range below which a byte is put out.
+const RENORM_BELOW: u32 = 1 << 24;
+/// Most equally likely bits in one call.
+pub(crate) const BITS_MAX: u32 = 16;
+
+/// Why coding stopped early: no room left (encoder) or bytes no encoder writes (decoder).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop;
+
+/// Where in the format a symbol stands; learning counts by site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// The rung, or the mark of a special window.
+    Head,
+    /// First value of channel `.0`.
+    First(usize),
+    /// A difference in raw context `.0` (see `context.rs`).
+    Diff(usize),
+    /// Latent `.0`.
+    Latent(usize),
+    /// Whether any residual differs from zero.
+    ResidualFlag,
+    /// A residual in context `.0`.
+    Residual(usize),
+    /// Everything with a fixed prior.
+    Fixed,
+}
+
+/// One walk through a window's symbols serves both directions: an encoder writes `sym` and returns it, a decoder
+/// ignores it and returns what it read.
+pub trait Coder {
+    /// Codes one symbol of `table`.
+    fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop>;
+    /// Codes one of `total <= 2^16` equally likely values.
+    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop>;
+    /// Codes `n_bits <= 16` equally likely bits.
+    fn bits(&mut self, n_bits: u32, value: u32) -> Result<u32, Stop> {
+        if n_bits == 0 { Ok(0) } else { self.uniform(1 << n_bits, value) }
+    }
+}
+
+/// Writes a code into a slice.
+pub(crate) struct Encoder<'a> {
+    low: u32,
+    range: u32,
+    out: &'a mut [u8],
+    out_len: usize,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+        Self { low: 0, range: u32::MAX, out, out_len: 0 }
+    }
+
+    /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        let unit = self.range / total;
+        let below = unit * cum;
+        let (low, carry) = self.low.overflowing_add(below);
+        self.low = low;
+        if carry {
+            self.carry();
+        }
+        self.range = if cum + freq == total { self.range - below } else { unit * freq };
+        while self.range < RENORM_BELOW {
+            let slot = self.out.get_mut(self.out_len).ok_or(Stop)?;
+            *slot = (self.low >> 24) as u8;
+            self.out_len += 1;
+            self.low <<= 8;
+            self.range <<= 8;
+        }
+        Ok(())
+    }
+
+    /// Adds one to the bytes already written. There always is one to add to: the value stays below 1.
+    fn carry(&mut self) {
+        for byte in self.out[..self.out_len].iter_mut().rev() {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                break;
+            }
+        }
+    }
+
+    /// Ends the code; returns its bytes.
+    pub(crate) fn finish(mut self) -> Result<usize, Stop> {
+        if self.low != 0 {
+            let (_, carries) = self.low.overflowing_add(self.range - 1);
+            if carries {
+                // 2^32 lies in the range: carry, and everything after is zero.
+                self.carry();
+            } else {
+                // The range holds a multiple of 2^24.
+                let top = (self.low.wrapping_add(RENORM_BELOW - 1) >> 24) as u8;
+                *self.out.get_mut(self.out_len).ok_or(Stop)? = top;
+                self.out_len += 1;
+            }
+        }
+        while self.out_len > 0 && self.out[self.out_len - 1] == 0 {
+            self.out_len -= 1;
+        }
+        Ok(self.out_len)
+    }
+}
+
+impl Coder for Encoder<'_> {
+    fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        let (cum, freq) = table.interval(sym);
+        self.narrow(cum, freq, table.total())?;
+        Ok(sym)
+    }
+
+    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
+        self.narrow(value, 1, total)?;
+        Ok(value)
+    }
+}
+
+/// Reads a code from a slice.
+pub(crate) struct Decoder<'a> {
+    /// The code's value minus the low end of the range.
+    offset: u32,
+    range: u32,
+    code: &'a [u8],
+    n_read: usize,
+}
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(code: &'a [u8]) -> Self {
+        let mut this = Self { offset: 0, range: u32::MAX, code, n_read: 0 };
+        for _ in 0..4 {
+            this.offset = this.offset << 8 | this.next();
+        }
+        this
+    }
+
+    fn next(&mut self) -> u32 {
+        let byte = self.code.get(self.n_read).copied().unwrap_or(0);
+        self.n_read += 1;
+        u32::from(byte)
+    }
+
+    fn take(&mut self, cum: u32, freq: u32, total: u32) {
+        let unit = self.range / total;
+        self.offset -= unit * cum;
+        self.range = if cum + freq == total { self.range - unit * cum } else { unit * freq };
+        while self.range < RENORM_BELOW {
+            self.offset = self.offset << 8 | self.next();
+            self.range <<= 8;
+        }
+    }
+
+    /// Checks that an encoder could have ended so: at most one byte past those the symbols needed, no zero at the end.
+    pub(crate) fn finish(self) -> Result<(), Stop> {
+        // The encoder has written `n_read - 4` bytes when the decoder has read `n_read`, and ends with at most one.
+        let needed_max = self.n_read - 3;
+        if self.code.len() <= needed_max && self.code.last() != Some(&0) { Ok(()) } else { Err(Stop) }
+    }
+}
+
+impl Coder for Decoder<'_> {
+    fn symbol(&mut self, _: Site, table: Table<'_>, _: usize) -> Result<usize, Stop> {
+        let total = table.total();
+        // The remainder of the division belongs to the last symbol.
+        let target = (self.offset / (self.range / total)).min(total - 1);
+        let (sym, cum, freq) = table.find(target);
+        self.take(cum, freq, total);
+        Ok(sym)
+    }
+
+    fn uniform(&mut self, total: u32, _: u32) -> Result<u32, Stop> {
+        let value = (self.offset / (self.range / total)).min(total - 1);
+        self.take(value, 1, total);
+        Ok(value)
+    }
+}
+
+/// Measures a code without writing it, to a sixteenth of a bit.
+pub(crate) struct Meter {
+    range: u32,
+    n_bytes: u32,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self { range: u32::MAX, n_bytes: 0 }
+    }
+
+    fn narrow(&mut self, freq: u32, total: u32) {
+        self.range = self.range / total * freq;
+        while self.range < RENORM_BELOW {
+            self.range <<= 8;
+            self.n_bytes += 1;
+        }
+    }
+
+    /// Sixteenths of a bit so far.
+    pub(crate) fn cost(&self) -> u32 {
+        let zeros = self.range.leading_zeros();
+        // The four bits after the leading one: log2 is nearly linear inside an octave.
+        let mantissa = (self.range << zeros) >> 27 & 15;
+        self.n_bytes * 128 + 16 * (zeros + 1) - mantissa
+    }
+}
+
+impl Coder for Meter {
+    fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        self.narrow(table.interval(sym).1, table.total());
+        Ok(sym)
+    }
+
+    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
+        self.narrow(1, total);
+        Ok(value)
+    }
+}
+
+/// Codes `value < 2^28` of unknown size: Elias gamma on `value + 1`, all bits equally likely.
+pub(crate) fn code_unbounded(coder: &mut impl Coder, value: u32) -> Result<u32, Stop> {
+    let wanted = 31 - (value + 1).leading_zeros();
+    let mut n_bits = 0;
+    while coder.bits(1, u32::from(n_bits < wanted))? == 1 {
+        n_bits += 1;
+        if n_bits > 28 {
+            return Err(Stop);
+        }
+    }
+    let (high_bits, low_bits) = (n_bits.saturating_sub(BITS_MAX), n_bits.min(BITS_MAX));
+    let tail = (value + 1) & ((1 << n_bits) - 1);
+    let high = coder.bits(high_bits, tail >> low_bits)?;
+    let low = coder.bits(low_bits, tail & ((1 << low_bits) - 1))?;
+    Ok(((1 << n_bits) | high << low_bits | low) - 1)
+}
+
+/// Codes `value < 2^n_bits`, `n_bits <= 32`, all values equally likely.
+pub(crate) fn code_wide(coder: &mut impl Coder, n_bits: u32, value: u32) -> Result<u32, Stop> {
+    let (high_bits, low_bits) = (n_bits.saturating_sub(BITS_MAX), n_bits.min(BITS_MAX));
+    let high = coder.bits(high_bits, if high_bits == 0 { 0 } else { value >> low_bits })?;
+    let low = coder.bits(low_bits, value & ((1 << low_bits) - 1))?;
+    Ok(high << low_bits | low)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn round_trip(values: &[(u32, u32)]) -> Vec<u8> {
+        let mut out = [0; 4096];
+        let mut encoder = Encoder::new(&mut out);
+        for &(n_bits, value) in values {
+            encoder.bits(n_bits, value).unwrap();
+        }
+        let code_len = encoder.finish().unwrap();
+        let mut decoder = Decoder::new(&out[..code_len]);
+        for &(n_bits, value) in values {
+            assert_eq!(decoder.bits(n_bits, 0), Ok(value));
+        }
+        assert_eq!(decoder.finish(), Ok(()));
+        out[..code_len].to_vec()
+    }
+
+    #[test]
+    fn zeros_cost_nothing_and_codes_never_end_in_zero() {
+        assert!(round_trip(&[(16, 0); 50]).is_empty());
+        assert_eq!(round_trip(&[(8, 0x80)]).len(), 1);
+    }
+
+    #[test]
+    fn carries_run_through() {
+        round_trip(&[(8, 0xff), (16, 0xffff), (16, 0xffff), (1, 1), (16, 0xffff), (16, 1)]);
+    }
+
+    #[test]
+    fn refuses_bytes_nobody_needed() {
+        for extra in 2..5 {
+            let mut code = round_trip(&[(8, 0x5a), (8, 0xa5)]);
+            code.extend(std::iter::repeat_n(7, extra));
+            let mut decoder = Decoder::new(&code);
+            let _ = (decoder.bits(8, 0), decoder.bits(8, 0));
+            assert_eq!(decoder.finish(), Err(Stop), "{extra} bytes more");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bits_round_trip(values in prop::collection::vec((0u32..=16, any::<u32>()), 0..200)) {
+            let values: Vec<_> = values.iter().map(|&(n, v)| (n, v & ((1 << n) - 1))).collect();
+            let code = round_trip(&values);
+            let n_bits: u32 = values.iter().map(|v| v.0).sum();
+            prop_assert!(code.len() as u32 <= n_bits.div_ceil(8) + 1);
+        }
+
+        #[test]
+        fn unbounded_round_trip(values in prop::collection::vec(0u32..(1 << 28), 0..50)) {
+            let mut out = [0; 4096];
+            let mut encoder = Encoder::new(&mut out);
+            for &value in &values {
+                code_unbounded(&mut encoder, value).unwrap();
+                code_wide(&mut encoder, 28, value).unwrap();
+            }
+            let code_len = encoder.finish().unwrap();
+            let mut decoder = Decoder::new(&out[..code_len]);
+            for &value in &values {
+                prop_assert_eq!(code_unbounded(&mut decoder, 0), Ok(value));
+                prop_assert_eq!(code_wide(&mut decoder, 28, 0), Ok(value));
+            }
+            prop_assert_eq!(decoder.finish(), Ok(()));
+        }
+    }
+}

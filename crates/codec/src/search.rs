@@ -1,0 +1,207 @@
+//! Which lattice value to say: among all that lie within the bound, the path that codes shortest.
+//!
+//! Where the lattice is finer than the bound, each sample may be said in several ways, and what is said decides what
+//! the next sample costs. A beam search keeps the few cheapest beginnings. Ranking gives a bonus to values that the
+//! channel could hold for longer (rate–distortion optimised quantisation; trellis quantisation in video coders).
+//! Only the encoder searches, so nothing here is part of the format.
+
+use crate::context::{self, Context, History, load, neighbour_of};
+use crate::grid::is_step;
+use crate::model::Model;
+use crate::{alphabet, first::First};
+
+/// Beginnings kept.
+pub(crate) const BEAM: usize = 4;
+/// Most lattice values within the bound.
+pub(crate) const CANDIDATES_MAX: u32 = 8;
+/// How far ahead a value's use is judged, in samples.
+const AHEAD: usize = 12;
+/// Worth of each sample the value could be held for, in sixteenths of a bit.
+const AHEAD_BONUS: i32 = 5;
+
+/// Words of workspace: two generations of histories for each beginning.
+pub(crate) fn workspace_len(n_channels: usize) -> usize {
+    2 * BEAM * n_channels * History::WORDS
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// Cost less bonus: what the beam is ranked by.
+    rank: i32,
+    cost: i32,
+    parent: u8,
+    /// Which of the values within the bound.
+    choice: u8,
+    r: i32,
+}
+
+/// A window's search.
+pub(crate) struct Search<'a> {
+    pub(crate) model: &'a Model<'a>,
+    pub(crate) context: &'a Context<'a>,
+    /// The window, sample-major grid steps.
+    pub(crate) steps: &'a [i32],
+    /// The reserve kept of each bound, 0 or 1 steps.
+    pub(crate) reserve: i32,
+}
+
+impl Search<'_> {
+    fn bound(&self, idx: usize) -> i32 {
+        (self.model.bound_steps(idx) - self.reserve).max(0)
+    }
+
+    /// Fills `rs` with the path found; false if some value has no lattice value within its bound.
+    ///
+    /// `back`: a word per value. `beam`: [`workspace_len`] words.
+    pub(crate) fn run(&self, rs: &mut [i32], back: &mut [i32], beam: &mut [i32]) -> bool {
+        let n_channels = self.model.channels();
+        if (0..n_channels).all(|idx| self.model.lattice(idx).step as i32 == 2 * self.bound(idx) + 1) {
+            // One value within each bound: there is nothing to choose.
+            for (at, (r, &x)) in rs.iter_mut().zip(self.steps).enumerate() {
+                *r = if is_step(x) { self.model.lattice(at % n_channels).nearest(x) } else { x };
+            }
+            return true;
+        }
+        let path_len = n_channels * History::WORDS;
+        let (mut now, mut next) = beam.split_at_mut(BEAM * path_len);
+        now.fill(0);
+        let mut costs = [0i32; BEAM];
+        let mut n_paths = 1;
+        for (at, &x) in self.steps.iter().enumerate() {
+            if !is_step(x) {
+                continue;
+            }
+            let idx = at % n_channels;
+            let lattice = self.model.lattice(idx);
+            let (first_r, last_r) = lattice.candidates(x, self.bound(idx));
+            let last_r = last_r.min(first_r + CANDIDATES_MAX as i32 - 1);
+            let mut kept = Kept::default();
+            for parent in 0..n_paths {
+                let histories = &now[parent * path_len..][..path_len];
+                let pricing = self.pricing(idx, histories);
+                for r in first_r..=last_r {
+                    let Some(value) = lattice.value(r) else { continue };
+                    let cost = costs[parent] + pricing.cost(r) as i32;
+                    let rank = cost - AHEAD_BONUS * self.holds(at, idx, value);
+                    let choice = (r - first_r) as u8;
+                    kept.offer(Candidate { rank, cost, parent: parent as u8, choice, r });
+                }
+            }
+            // Beginnings that end alike differ in the past only: the cheapest stands for all.
+            let (mut n_kept, mut word) = (0, 0u32);
+            for candidate in &kept.list[..kept.len] {
+                if n_kept == BEAM {
+                    break;
+                }
+                let parent = &now[usize::from(candidate.parent) * path_len..][..path_len];
+                let (earlier, rest) = next.split_at_mut(n_kept * path_len);
+                let path = &mut rest[..path_len];
+                path.copy_from_slice(parent);
+                let mut history = load(path, idx);
+                history.push(candidate.r);
+                history.store(&mut path[idx * History::WORDS..]);
+                if earlier.chunks_exact(path_len).any(|other| other == path) {
+                    continue;
+                }
+                costs[n_kept] = candidate.cost;
+                word |= u32::from(candidate.parent | candidate.choice << 2) << (8 * n_kept);
+                n_kept += 1;
+            }
+            if n_kept == 0 {
+                return false;
+            }
+            n_paths = n_kept;
+            back[at] = word as i32;
+            core::mem::swap(&mut now, &mut next);
+        }
+        self.trace(
+            rs,
+            back,
+            costs[..n_paths].iter().enumerate().min_by_key(|(_, c)| **c).map_or(0, |(i, _)| i),
+        );
+        true
+    }
+
+    /// Follows the back pointers of the cheapest path.
+    fn trace(&self, rs: &mut [i32], back: &[i32], best: usize) {
+        let n_channels = self.model.channels();
+        let mut slot = best;
+        for (at, &x) in self.steps.iter().enumerate().rev() {
+            if !is_step(x) {
+                rs[at] = x;
+                continue;
+            }
+            let idx = at % n_channels;
+            let byte = (back[at] as u32 >> (8 * slot)) as u8;
+            let (first_r, _) = self.model.lattice(idx).candidates(x, self.bound(idx));
+            rs[at] = first_r + i32::from(byte >> 2);
+            slot = usize::from(byte & 3);
+        }
+    }
+
+    fn pricing(&self, idx: usize, histories: &[i32]) -> Pricing<'_> {
+        let history = load(histories, idx);
+        if history.is_empty() {
+            let predicted = context::predict_first(self.model, idx, histories);
+            return match self.model.firsts().nth(idx) {
+                Some(first) => Pricing::First(first, predicted),
+                None => Pricing::Free,
+            };
+        }
+        let beside = neighbour_of(idx, self.model.channels()).map_or(0, |n| load(histories, n).moved());
+        Pricing::Diff(self.context.table(history.raw_context(idx, beside)), history.r)
+    }
+
+    /// For how many of the next samples the channel could stay at `value`.
+    fn holds(&self, at: usize, idx: usize, value: i32) -> i32 {
+        let n_channels = self.model.channels();
+        let bound = self.bound(idx);
+        let later = self.steps[at..].iter().step_by(n_channels).skip(1).take(AHEAD);
+        later.take_while(|&&x| !is_step(x) || (x - value).abs() <= bound).count() as i32
+    }
+}
+
+/// What saying a value costs after a given beginning.
+enum Pricing<'a> {
+    First(First<'a>, i32),
+    Diff(crate::freq::Table<'a>, i32),
+    Free,
+}
+
+impl Pricing<'_> {
+    fn cost(&self, r: i32) -> u32 {
+        match self {
+            Self::First(first, predicted) => first.cost(*predicted, r),
+            Self::Diff(table, last) => alphabet::cost(*table, r.wrapping_sub(*last)),
+            Self::Free => 0,
+        }
+    }
+}
+
+/// The best candidates so far, cheapest first; twice the beam, because some turn out to be alike.
+struct Kept {
+    list: [Candidate; 2 * BEAM],
+    len: usize,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        let none = Candidate { rank: i32::MAX, cost: 0, parent: 0, choice: 0, r: 0 };
+        Self { list: [none; 2 * BEAM], len: 0 }
+    }
+}
+
+impl Kept {
+    fn offer(&mut self, candidate: Candidate) {
+        let mut at = self.len;
+        while at > 0 && self.list[at - 1].rank > candidate.rank {
+            at -= 1;
+        }
+        if at == self.list.len() {
+            return;
+        }
+        self.len = (self.len + 1).min(self.list.len());
+        self.list.copy_within(at..self.len - 1, at + 1);
+        self.list[at] = candidate;
+    }
+}

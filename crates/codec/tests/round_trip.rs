@@ -1,0 +1,131 @@
+//! Any window comes back within its bound, and hostile codes come back as errors.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use kinglet_codec::learn::{Lattice, Outline, Parts};
+use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
+use proptest::prelude::*;
+
+/// A model of `bounds.len()` channels; `finer` divides the lattice's step, so that there is something to choose.
+fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
+    let outlines: Vec<_> = bounds
+        .iter()
+        .map(|&bound_steps| {
+            Outline::new("x", Grid { scale: 1, origin: 0, quantum: 1, bound_steps }, (-400, 800))
+        })
+        .collect();
+    let mut parts = Parts::untrained(n_samples, 1000, &outlines);
+    for (channel, &bound) in parts.channels.iter_mut().zip(bounds) {
+        channel.lattice = Lattice { step: ((2 * bound + 1) / finer).max(1), phase: 0 };
+    }
+    parts.emit()
+}
+
+/// Encodes and decodes; checks bounds, marks, lengths, and that the device knows what the server reads.
+fn check(model: &Model<'_>, steps: &[i32], off_grid: bool) -> Rung {
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut code = vec![0; model.code_len_max()];
+    let encoded = encode(model, Window { steps, off_grid }, &mut workspace, &mut code).unwrap();
+    let known = workspace[..steps.len()].to_vec();
+    let mut read = vec![0; model.samples() * model.channels()];
+    let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut read).unwrap();
+    assert_eq!((decoded.n_samples * model.channels(), decoded.rung), (steps.len(), encoded.rung));
+    assert_eq!(&read[..steps.len()], known);
+    for (at, (&x, &y)) in steps.iter().zip(&read).enumerate() {
+        let bound = model.channel(at % model.channels()).grid.bound_steps as i32;
+        let reserve = i32::from(off_grid && bound > 0);
+        assert!(if is_step(x) { (x - y).abs() <= bound - reserve } else { x == y }, "{at}: {x} read as {y}");
+    }
+    let n_bits: usize =
+        (0..steps.len()).map(|at| usize::from(model.channel(at % model.channels()).raw_bits)).sum();
+    let plain = steps.len() == read.len() && steps.iter().all(|x| (-400..=800).contains(x)) && !off_grid;
+    assert!(!plain || encoded.code_len <= n_bits.div_ceil(8) + 1, "longer than raw: {} B", encoded.code_len);
+    encoded.rung
+}
+
+fn any_step() -> impl Strategy<Value = i32> {
+    prop_oneof![
+        20 => -400..800i32,
+        20 => 200..210i32,
+        2 => -STEP_MAX..=STEP_MAX,
+        1 => Just(MISSING),
+        1 => Just(ABOVE),
+        1 => Just(BELOW),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_window_round_trips(
+        bounds in prop::collection::vec(0u32..6, 1..4),
+        finer in 1u32..4,
+        seed in prop::collection::vec(any_step(), 1..24 * 3),
+        off_grid: bool,
+    ) {
+        let n_samples = seed.len() / bounds.len();
+        prop_assume!(n_samples > 0);
+        let bytes = model_bytes(24 * 3, &bounds, finer);
+        let model = Model::parse(&bytes).unwrap();
+        check(&model, &seed[..n_samples * bounds.len()], off_grid);
+    }
+
+    #[test]
+    fn full_windows_round_trip(bound in 0u32..4, finer in 1u32..4, steps in prop::collection::vec(190..230i32, 32)) {
+        let bytes = model_bytes(16, &[bound, 0], finer);
+        check(&Model::parse(&bytes).unwrap(), &steps, false);
+    }
+
+    #[test]
+    fn hostile_codes_never_panic(code in prop::collection::vec(any::<u8>(), 0..80), bound in 0u32..4) {
+        let bytes = model_bytes(16, &[bound, 2], 2);
+        let model = Model::parse(&bytes).unwrap();
+        let mut workspace = vec![0; model.workspace_len()];
+        let mut steps = vec![0; 32];
+        if let Ok(decoded) = decode(&model, &code, &mut workspace, &mut steps) {
+            prop_assert!(decoded.n_samples <= 16);
+        }
+    }
+
+    #[test]
+    fn damaged_models_never_panic(at in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>()) {
+        let mut bytes = model_bytes(8, &[1, 0], 1);
+        let len = bytes.len();
+        bytes[at.index(len)] = byte;
+        let _ = Model::parse(&bytes).map(|model| check_any(&model));
+        prop_assert!(Model::parse(&bytes[..cut.index(len)]).is_err());
+    }
+}
+
+/// A changed model may be a model: then it must still code without panic.
+fn check_any(model: &Model<'_>) {
+    let steps = vec![3; model.samples() * model.channels()];
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut code = vec![0; model.code_len_max()];
+    let encoded = encode(model, Window { steps: &steps, off_grid: false }, &mut workspace, &mut code);
+    if let Ok(encoded) = encoded {
+        let mut read = vec![0; steps.len()];
+        decode(model, &code[..encoded.code_len], &mut workspace, &mut read).unwrap();
+    }
+}
+
+#[test]
+fn each_rung_is_reached() {
+    let bytes = model_bytes(16, &[2], 1);
+    let model = Model::parse(&bytes).unwrap();
+    assert_eq!(check(&model, &[205; 16], false), Rung::Hold);
+    let ramp: Vec<i32> = (0..16).map(|t| 200 + 5 * t).collect();
+    assert_eq!(check(&model, &ramp, false), Rung::Context);
+    let noise: Vec<i32> = (0..16).map(|t| (t * 7919 + 13) % 1100 - 380).collect();
+    assert_eq!(check(&model, &noise, false), Rung::Raw);
+}
+
+#[test]
+fn a_stuck_sensor_costs_a_byte_or_two() {
+    let bytes = model_bytes(32, &[0, 0], 1);
+    let model = Model::parse(&bytes).unwrap();
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut code = vec![0; model.code_len_max()];
+    let window = Window { steps: &[200; 64], off_grid: false };
+    assert!(encode(&model, window, &mut workspace, &mut code).unwrap().code_len <= 3);
+}
