@@ -1,0 +1,441 @@
+//! A sealed frame on the wire: a view on its bytes, and what its header means.
+//!
+//! ```text
+//! uplink    b0 b1 │ short id 4 │ counter 4 or 6 │ sealed content … │ tag 16
+//! downlink  b0 b1 │ short id 4 │ server run 12 │ counter 4 │ sealed content … │ tag 16
+//!
+//! b0   version 2 │ type 3 │ suite 2 │ wide 1        (most significant bits first)
+//! b1   low 4 bits of the generation │ bundle slot 4  (slot 0 except in data frames)
+//! ```
+//!
+//! [`Frame::new_checked`] makes every accessor panic-free. All of the header is authenticated, none of it secret.
+
+use crate::counter::{Counter, ShortCounter};
+use crate::cursor::Writer;
+use crate::keys::Direction;
+use crate::{BufferTooSmall, DOWN_HEADER_LEN, FRAME_LEN_MAX, Field, ParseError, TAG_LEN, VERSION};
+use crate::{UP_HEADER_LEN, UP_HEADER_WIDE_LEN};
+
+/// What a frame is. Three bits; 6 and 7 are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Device to server: a coded window.
+    Data = 0,
+    /// Device to server: bundle, boot and losses.
+    Status = 1,
+    /// Device to server: asks for a new generation ([`crate::join`]; not sealed, carries a MAC).
+    JoinRequest = 2,
+    /// Server to device: grants a new generation ([`crate::join`]; not sealed, carries a MAC).
+    JoinAccept = 3,
+    /// Server to device: something to do.
+    Command = 4,
+    /// Server to device: what is stored, and the time.
+    Ack = 5,
+}
+
+/// Which algorithms seal a frame. Two bits; 1 (AES-128-CCM with 8 bytes of tag, for LoRa-class links) and
+/// 2 (ChaCha20-Poly1305) are reserved, and refused like 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Suite {
+    /// AES-128-CCM, 13-byte nonce, 16-byte tag; COSE algorithm 30.
+    AesCcm16 = 0,
+}
+
+/// A device's number on this server, handed out with the join. Finds the full id in one look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortId(pub u32);
+
+/// Names one of a device's 16 latest bundles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Slot(u8);
+
+/// 12 random bytes a server process draws once at its start. They keep the nonces of all processes apart.
+pub type ServerRun = [u8; 12];
+
+/// Header fields of an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Up {
+    /// How it is sealed.
+    pub suite: Suite,
+    /// Low 4 bits of the generation, `0..16`.
+    pub generation_low: u8,
+    /// Who sends it.
+    pub short_id: ShortId,
+    /// Its counter.
+    pub counter: ShortCounter,
+}
+
+/// Header fields of a downlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Down {
+    /// How it is sealed.
+    pub suite: Suite,
+    /// Low 4 bits of the generation, `0..16`.
+    pub generation_low: u8,
+    /// Who shall receive it.
+    pub short_id: ShortId,
+    /// The server process that sealed it.
+    pub run: ServerRun,
+    /// Counts the process's downlinks to all devices or to each; never repeats within (run, generation).
+    pub counter: u32,
+}
+
+/// The header of a sealed frame. If one exists, it can be emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameRepr {
+    /// A coded window.
+    Data {
+        /// The bundle that made the code.
+        slot: Slot,
+        /// The rest.
+        up: Up,
+    },
+    /// A status.
+    Status {
+        /// All fields.
+        up: Up,
+    },
+    /// A command.
+    Command {
+        /// All fields.
+        down: Down,
+    },
+    /// An ack.
+    Ack {
+        /// All fields.
+        down: Down,
+    },
+}
+
+/// A view on the bytes of a sealed frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<T: AsRef<[u8]>> {
+    bytes: T,
+}
+
+/// The kind of any frame, joins included: the first byte of every door. Refuses unknown versions, types, suites.
+pub fn kind_of(bytes: &[u8]) -> Result<Kind, ParseError> {
+    let &b0 = bytes.first().ok_or(ParseError::NeedMore { at_least: 1 })?;
+    if b0 >> 6 != VERSION {
+        return Err(ParseError::Version(b0 >> 6));
+    }
+    let kind = match (b0 >> 3) & 7 {
+        0 => Kind::Data,
+        1 => Kind::Status,
+        2 => Kind::JoinRequest,
+        3 => Kind::JoinAccept,
+        4 => Kind::Command,
+        5 => Kind::Ack,
+        n => return Err(ParseError::Kind(n)),
+    };
+    Suite::from_bits((b0 >> 1) & 3)?;
+    Ok(kind)
+}
+
+impl Kind {
+    /// Who sends it.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Data | Self::Status | Self::JoinRequest => Direction::Up,
+            Self::JoinAccept | Self::Command | Self::Ack => Direction::Down,
+        }
+    }
+
+    pub(crate) fn b0(self, suite: Suite, wide: bool) -> u8 {
+        VERSION << 6 | (self as u8) << 3 | (suite as u8) << 1 | u8::from(wide)
+    }
+}
+
+impl Suite {
+    fn from_bits(bits: u8) -> Result<Self, ParseError> {
+        match bits {
+            0 => Ok(Self::AesCcm16),
+            n => Err(ParseError::Suite(n)),
+        }
+    }
+}
+
+impl Slot {
+    /// `None` above 15.
+    pub const fn new(n: u8) -> Option<Self> {
+        if n < 16 { Some(Self(n)) } else { None }
+    }
+
+    /// The number, below 16.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The slot of the next bundle, round robin.
+    pub const fn next(self) -> Self {
+        Self((self.0 + 1) % 16)
+    }
+}
+
+impl Up {
+    /// The header fields of an uplink under the (full) `generation`, with the counter in the form a device
+    /// sends ([`ShortCounter::of`]).
+    pub fn new(
+        suite: Suite,
+        generation: u32,
+        short_id: ShortId,
+        counter: Counter,
+        first_after_boot: bool,
+    ) -> Self {
+        let counter = ShortCounter::of(counter, first_after_boot);
+        Self { suite, generation_low: low4(generation), short_id, counter }
+    }
+}
+
+impl Down {
+    /// The header fields of a downlink under the (full) `generation`.
+    pub fn new(suite: Suite, generation: u32, short_id: ShortId, run: ServerRun, counter: u32) -> Self {
+        Self { suite, generation_low: low4(generation), short_id, run, counter }
+    }
+}
+
+/// The four bits of a generation that a header carries.
+pub const fn low4(generation: u32) -> u8 {
+    (generation & 15) as u8
+}
+
+impl FrameRepr {
+    /// What the bytes of a checked frame say.
+    pub fn parse<T: AsRef<[u8]>>(frame: &Frame<T>) -> Self {
+        let up = || Up {
+            suite: frame.suite(),
+            generation_low: frame.generation_low(),
+            short_id: frame.short_id(),
+            counter: frame.counter(),
+        };
+        let down = || Down {
+            suite: frame.suite(),
+            generation_low: frame.generation_low(),
+            short_id: frame.short_id(),
+            run: frame.run().unwrap_or_default(),
+            counter: match frame.counter() {
+                ShortCounter::Low(low) => low,
+                ShortCounter::Full(full) => full.low(),
+            },
+        };
+        match frame.kind() {
+            Kind::Data => Self::Data { slot: frame.slot(), up: up() },
+            Kind::Status => Self::Status { up: up() },
+            Kind::Command => Self::Command { down: down() },
+            _ => Self::Ack { down: down() },
+        }
+    }
+
+    /// Writes the header to the front of `out`; gives its length.
+    ///
+    /// ```
+    /// use kinglet_wire::{counter::Counter, frame::*};
+    /// let up = Up::new(Suite::AesCcm16, 0x21, ShortId(0xc0ffee), Counter::from(300), false);
+    /// let mut header = [0; 10];
+    /// FrameRepr::Data { slot: Slot::new(3).unwrap(), up }.emit(&mut header).unwrap();
+    /// assert_eq!(header, [0x40, 0x13, 0x00, 0xc0, 0xff, 0xee, 0x00, 0x00, 0x01, 0x2c]);
+    /// ```
+    pub fn emit(&self, out: &mut [u8]) -> Result<usize, BufferTooSmall> {
+        let mut w = Writer::new(out, self.header_len())?;
+        let slot = match self {
+            Self::Data { slot, .. } => slot.0,
+            _ => 0,
+        };
+        match self {
+            Self::Data { up, .. } | Self::Status { up } => {
+                w.u8(self.kind().b0(up.suite, matches!(up.counter, ShortCounter::Full(_))));
+                w.u8(up.generation_low << 4 | slot);
+                w.u32(up.short_id.0);
+                match up.counter {
+                    ShortCounter::Low(low) => w.u32(low),
+                    ShortCounter::Full(full) => w.u48(full.get()),
+                }
+            }
+            Self::Command { down } | Self::Ack { down } => {
+                w.u8(self.kind().b0(down.suite, false));
+                w.u8(down.generation_low << 4);
+                w.u32(down.short_id.0);
+                w.put(&down.run);
+                w.u32(down.counter);
+            }
+        }
+        Ok(w.end())
+    }
+
+    /// Bytes of the header.
+    pub fn header_len(&self) -> usize {
+        match self {
+            Self::Data { up, .. } | Self::Status { up } => match up.counter {
+                ShortCounter::Low(_) => UP_HEADER_LEN,
+                ShortCounter::Full(_) => UP_HEADER_WIDE_LEN,
+            },
+            Self::Command { .. } | Self::Ack { .. } => DOWN_HEADER_LEN,
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Data { .. } => Kind::Data,
+            Self::Status { .. } => Kind::Status,
+            Self::Command { .. } => Kind::Command,
+            Self::Ack { .. } => Kind::Ack,
+        }
+    }
+
+    /// How it is sealed.
+    pub fn suite(&self) -> Suite {
+        match self {
+            Self::Data { up, .. } | Self::Status { up } => up.suite,
+            Self::Command { down } | Self::Ack { down } => down.suite,
+        }
+    }
+
+    /// The counter as the header carries it.
+    pub fn counter(&self) -> ShortCounter {
+        match self {
+            Self::Data { up, .. } | Self::Status { up } => up.counter,
+            Self::Command { down } | Self::Ack { down } => ShortCounter::Low(down.counter),
+        }
+    }
+}
+
+mod field {
+    use core::ops::Range;
+
+    pub(super) const B1: usize = 1;
+    pub(super) const SHORT_ID: Range<usize> = 2..6;
+    pub(super) const UP_COUNTER: Range<usize> = 6..10;
+    pub(super) const UP_COUNTER_WIDE: Range<usize> = 6..12;
+    pub(super) const RUN: Range<usize> = 6..18;
+    pub(super) const DOWN_COUNTER: Range<usize> = 18..22;
+}
+
+impl<T: AsRef<[u8]>> Frame<T> {
+    /// Checks everything that can be checked without a key: version, type, suite, reserved bits, length.
+    /// Joins are no sealed frames: they give [`ParseError::Kind`], see [`kind_of`].
+    pub fn new_checked(bytes: T) -> Result<Self, ParseError> {
+        let raw = bytes.as_ref();
+        let kind = kind_of(raw)?;
+        if matches!(kind, Kind::JoinRequest | Kind::JoinAccept) {
+            return Err(ParseError::Kind(kind as u8));
+        }
+        if raw.len() > FRAME_LEN_MAX {
+            return Err(ParseError::TooLong);
+        }
+        let wide = raw[0] & 1 == 1;
+        if wide && kind.direction() == Direction::Down {
+            return Err(ParseError::Malformed(Field::Wide));
+        }
+        let at_least = header_len(kind, wide) + TAG_LEN;
+        if raw.len() < at_least {
+            return Err(ParseError::NeedMore { at_least });
+        }
+        if kind != Kind::Data && raw[field::B1] & 15 != 0 {
+            return Err(ParseError::Malformed(Field::Reserved));
+        }
+        Ok(Self { bytes })
+    }
+
+    /// What it is; never a join.
+    pub fn kind(&self) -> Kind {
+        match (self.raw()[0] >> 3) & 7 {
+            0 => Kind::Data,
+            1 => Kind::Status,
+            4 => Kind::Command,
+            _ => Kind::Ack,
+        }
+    }
+
+    /// How it is sealed.
+    pub fn suite(&self) -> Suite {
+        // `new_checked` has refused every other number.
+        Suite::from_bits((self.raw()[0] >> 1) & 3).unwrap_or(Suite::AesCcm16)
+    }
+
+    /// Low 4 bits of the generation.
+    pub fn generation_low(&self) -> u8 {
+        self.raw()[field::B1] >> 4
+    }
+
+    /// The bundle slot; 0 except in data frames.
+    pub fn slot(&self) -> Slot {
+        Slot(self.raw()[field::B1] & 15)
+    }
+
+    /// The device.
+    pub fn short_id(&self) -> ShortId {
+        ShortId(be32(&self.raw()[field::SHORT_ID]))
+    }
+
+    /// The counter; rebuild it with [`ShortCounter::rebuild`]. A downlink's is complete.
+    pub fn counter(&self) -> ShortCounter {
+        let raw = self.raw();
+        if self.kind().direction() == Direction::Down {
+            return ShortCounter::Low(be32(&raw[field::DOWN_COUNTER]));
+        }
+        if !self.wide() {
+            return ShortCounter::Low(be32(&raw[field::UP_COUNTER]));
+        }
+        let n = raw[field::UP_COUNTER_WIDE].iter().fold(0, |n, &b| n << 8 | u64::from(b));
+        ShortCounter::Full(Counter::from_bits(n))
+    }
+
+    /// The server process of a downlink; `None` on uplinks.
+    pub fn run(&self) -> Option<ServerRun> {
+        match self.kind().direction() {
+            Direction::Up => None,
+            Direction::Down => self.raw()[field::RUN].try_into().ok(),
+        }
+    }
+
+    /// The header's bytes.
+    pub fn header(&self) -> &[u8] {
+        &self.raw()[..self.header_len()]
+    }
+
+    /// Bytes of the header.
+    pub fn header_len(&self) -> usize {
+        header_len(self.kind(), self.wide())
+    }
+
+    /// The sealed content without its tag.
+    pub fn sealed(&self) -> &[u8] {
+        let raw = self.raw();
+        &raw[self.header_len()..raw.len() - TAG_LEN]
+    }
+
+    /// The tag. Two frames with one (device, generation, counter) and different tags are a counter used twice.
+    pub fn tag(&self) -> [u8; TAG_LEN] {
+        let raw = self.raw();
+        let mut tag = [0; TAG_LEN];
+        tag.copy_from_slice(&raw[raw.len() - TAG_LEN..]);
+        tag
+    }
+
+    /// The bytes back.
+    pub fn into_inner(self) -> T {
+        self.bytes
+    }
+
+    fn wide(&self) -> bool {
+        self.raw()[0] & 1 == 1
+    }
+
+    fn raw(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+fn header_len(kind: Kind, wide: bool) -> usize {
+    match (kind.direction(), wide) {
+        (Direction::Up, false) => UP_HEADER_LEN,
+        (Direction::Up, true) => UP_HEADER_WIDE_LEN,
+        (Direction::Down, _) => DOWN_HEADER_LEN,
+    }
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |n, &b| n << 8 | u32::from(b))
+}
