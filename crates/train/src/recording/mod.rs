@@ -4,6 +4,7 @@
 //! says what to do next. Numbers stay exact decimals. Memory is bounded by [`ReadOptions::values_max`],
 //! [`RECORD_LEN_MAX`] and [`COLUMNS_MAX`], whatever the file holds.
 
+mod bound;
 mod cell;
 mod civil;
 mod clock;
@@ -12,22 +13,27 @@ mod head;
 mod layout;
 mod names;
 mod options;
+mod quantum;
 mod read;
 mod rows;
 mod series;
 mod understood;
 mod values;
+mod windows;
 
+pub use bound::{Bound, ChosenGrid, GridBasis, GridError, ParseBoundError, grid_for};
 pub use cell::DecimalMark;
 pub use clock::TimeFormat;
 pub use error::RecordingError;
 pub use options::{ColumnChoice, DateOrder, Duplicates, ReadOptions};
+pub use quantum::Quantum;
 pub use read::read;
 pub use series::{Gap, RecordedChannel, Recording};
 pub use understood::{
     ChannelUnderstood, DropReason, Dropped, IgnoreReason, IgnoredColumn, TimeUnderstood, Understood,
 };
 pub use values::Values;
+pub use windows::{Cut, CutWindow, Split, Windows};
 
 /// Longest record, bytes: an open quote ends here.
 pub const RECORD_LEN_MAX: usize = 1 << 20;

@@ -70,7 +70,7 @@ pub struct TimeUnderstood {
     pub samples_in_gaps: u64,
     /// Rows whose time is earlier than that of a row before them; they were sorted in.
     pub out_of_order: u64,
-    /// Rows that share their time with another row.
+    /// Rows with the time of the row before them, once sorted.
     pub same_time: u64,
     /// Readings given up because a later row of the same time said something else.
     pub overruled_readings: u64,
@@ -266,11 +266,11 @@ impl fmt::Display for TimeUnderstood {
             writeln!(f, "note: {} rows were out of order and are sorted in", self.out_of_order)?;
         }
         if self.same_time > 0 {
-            let (rows, lost) = (self.same_time, self.overruled_readings);
-            writeln!(
-                f,
-                "note: {rows} rows share their time with another; {lost} readings overruled by later rows"
-            )?;
+            write!(f, "note: {} rows have the time of the row before them", self.same_time)?;
+            match self.overruled_readings {
+                0 => writeln!(f)?,
+                n => writeln!(f, "; {n} readings are overruled by a later one of the same time")?,
+            }
         }
         if self.in_double_hour + self.in_skipped_hour > 0 {
             let (double, skipped) = (self.in_double_hour, self.in_skipped_hour);
