@@ -1,0 +1,132 @@
+//! The order of steps in learning a model.
+
+use kinglet_codec::Model;
+use kinglet_codec::learn::{Lattice, Outline, Parts};
+
+use super::context::{count, tables};
+use super::first::learn_first;
+use super::judge::{Judgement, judge};
+use super::rows::Rows;
+
+/// How long learning may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// Seconds; for a first look.
+    Fast,
+    /// The default.
+    #[default]
+    Normal,
+    /// Worth it for a fleet.
+    High,
+}
+
+/// What is to be learned.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Samples in a full window.
+    pub n_samples: u16,
+    /// Sampling period.
+    pub period_ms: u32,
+    /// Longest wait of a sample for its window.
+    pub max_delay_ms: u32,
+    /// Names, units, grids and ranges.
+    pub channels: Vec<Outline>,
+    /// How long it may take.
+    pub effort: Effort,
+    /// Most context tables.
+    pub n_tables_max: usize,
+}
+
+/// Why nothing was learned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// Fewer samples than make two windows.
+    #[error("{have} samples are too few to learn from: give at least {need}")]
+    TooFewRows {
+        /// Samples given.
+        have: usize,
+        /// Samples needed.
+        need: usize,
+    },
+    /// The parts do not make a model.
+    #[error("the parts learned do not make a model: {0}")]
+    Model(#[from] kinglet_codec::ModelError),
+}
+
+/// A learned model.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// Its parts.
+    pub parts: Parts,
+    /// The divisor of the lattice that won: steps are `(2E + 1) / divisor`.
+    pub divisor: f64,
+}
+
+/// Divisors of the lattice that are tried.
+const DIVISORS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
+/// Share of the rows that tables are counted on while choices are made; the rest decides.
+const FIT_SHARE: f64 = 0.8;
+
+/// Learns a model from `rows`.
+pub fn learn(setup: &Setup, rows: &Rows) -> Result<Learned, LearnError> {
+    let need = 2 * usize::from(setup.n_samples).max(2);
+    if rows.len() < need {
+        return Err(LearnError::TooFewRows { have: rows.len(), need });
+    }
+    let (fit_rows, held_out) = rows.split(FIT_SHARE);
+    let mut best: Option<(u64, f64, f64)> = None;
+    let lossless = setup.channels.iter().all(|c| c.grid.bound_steps == 0);
+    for &divisor in if lossless { &DIVISORS[..1] } else { &DIVISORS[..] } {
+        for spread in [0.03, 0.15, 0.5] {
+            let parts = learn_tables(setup, &fit_rows, divisor, spread, 3);
+            let bytes = judge(&Model::parse(&parts.emit())?, &held_out).bytes();
+            if best.is_none_or(|(least, ..)| bytes < least) {
+                best = Some((bytes, divisor, spread));
+            }
+        }
+    }
+    let (_, divisor, spread) = best.unwrap_or((0, 1.0, 0.5));
+    let mut parts = learn_tables(setup, rows, divisor, spread, 5);
+    let seen = judge(&Model::parse(&parts.emit())?, rows);
+    parts.head = head_weights(&seen);
+    Model::parse(&parts.emit())?;
+    Ok(Learned { parts, divisor })
+}
+
+/// Tables on the lattice of one divisor.
+fn learn_tables(setup: &Setup, rows: &Rows, divisor: f64, spread: f64, n_rounds: usize) -> Parts {
+    let mut parts = Parts::untrained(setup.n_samples, setup.period_ms, &setup.channels);
+    parts.max_delay_ms = setup.max_delay_ms;
+    let lattices: Vec<Lattice> =
+        setup.channels.iter().map(|c| lattice(c.grid.bound_steps, divisor)).collect();
+    for (idx, channel) in parts.channels.iter_mut().enumerate() {
+        channel.lattice = lattices[idx];
+        channel.first = learn_first(rows, idx, &lattices, spread);
+    }
+    let n_samples = usize::from(setup.n_samples);
+    let n_rounds = if divisor == 1.0 { 1 } else { n_rounds };
+    for round in 0..n_rounds {
+        // Another place to begin in each round: windows may start anywhere.
+        let skip = round * n_samples / n_rounds.max(1);
+        let counts = count(&parts, rows.windows_from(n_samples, skip));
+        if let Some(context) = tables(counts, setup.n_tables_max) {
+            parts.context = Some(context);
+        }
+    }
+    let seen = Model::parse(&parts.emit()).map(|model| judge(&model, rows)).unwrap_or_default();
+    parts.head = head_weights(&seen);
+    parts
+}
+
+fn lattice(bound_steps: u32, divisor: f64) -> Lattice {
+    let span = 2 * bound_steps + 1;
+    Lattice { step: ((f64::from(span) / divisor) as u32).max(1), phase: 0 }
+}
+
+/// Weights of the rungs as they were used, none below a small share; "special" by what devices do.
+fn head_weights(seen: &Judgement) -> [f64; 5] {
+    let n = seen.n_windows.max(1) as f64;
+    let weight = |used: usize| used as f64 + 0.02 * n;
+    [weight(seen.rungs[0]), weight(seen.rungs[1]), weight(seen.rungs[2]), 0.02 * n, 0.02 * n]
+}

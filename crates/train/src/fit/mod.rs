@@ -1,0 +1,16 @@
+//! How a model is learned: grids, tables, lattices, the autoencoder, and the judgement over them.
+//!
+//! The files in the order to read them: `rows` (a recording on its grids), `learn` (the order of steps), `context`
+//! (tables by counting), `cluster` (which contexts share a table), `first` (first values), `latent` and `fixed` (the
+//! autoencoder), `judge` (bytes and errors on rows nobody has seen).
+
+mod cluster;
+mod context;
+mod first;
+mod judge;
+mod learn;
+mod rows;
+
+pub use judge::{Judgement, judge};
+pub use learn::{Effort, LearnError, Learned, Setup, learn};
+pub use rows::Rows;

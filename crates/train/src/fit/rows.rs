@@ -1,0 +1,85 @@
+//! A recording on its grids.
+
+use kinglet_codec::{MISSING, is_step};
+
+/// Samples on their grids, in order of time.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Channels per sample.
+    pub n_channels: usize,
+    /// `[samples × channels]`, sample-major grid steps.
+    pub steps: Vec<i32>,
+    /// Samples at which a new piece begins, ascending, because time has a gap there; 0 is not among them.
+    pub breaks: Vec<usize>,
+}
+
+impl Rows {
+    /// Samples.
+    pub fn len(&self) -> usize {
+        self.steps.len().checked_div(self.n_channels).unwrap_or(0)
+    }
+
+    /// True without samples.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Samples `range` alone.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
+        let steps = self.steps[range.start * self.n_channels..range.end * self.n_channels].to_vec();
+        let inside = |&&at: &&usize| at > range.start && at < range.end;
+        let breaks = self.breaks.iter().filter(inside).map(|at| at - range.start).collect();
+        Self { n_channels: self.n_channels, steps, breaks }
+    }
+
+    /// The first `share` of the samples, and the rest.
+    pub fn split(&self, share: f64) -> (Self, Self) {
+        let at = ((self.len() as f64 * share).round() as usize).min(self.len());
+        (self.slice(0..at), self.slice(at..self.len()))
+    }
+
+    /// Pieces without a break inside, as ranges of samples.
+    fn pieces(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let starts = std::iter::once(0).chain(self.breaks.iter().copied());
+        let ends = self.breaks.iter().copied().chain(std::iter::once(self.len()));
+        starts.zip(ends).map(|(a, b)| a..b)
+    }
+
+    /// Windows of `n_samples` one after the other; the last of each piece may be shorter.
+    pub fn windows(&self, n_samples: usize) -> impl Iterator<Item = &[i32]> {
+        self.windows_from(n_samples, 0)
+    }
+
+    /// The same beginning `skip` samples into each piece.
+    pub fn windows_from(&self, n_samples: usize, skip: usize) -> impl Iterator<Item = &[i32]> {
+        let n_channels = self.n_channels;
+        self.pieces().flat_map(move |piece| {
+            let start = (piece.start + skip).min(piece.end);
+            self.steps[start * n_channels..piece.end * n_channels].chunks(n_samples * n_channels)
+        })
+    }
+
+    /// The same samples with every missing value replaced by its channel's last one (the first by the next).
+    pub fn filled(&self) -> Self {
+        let mut filled = self.clone();
+        for idx in 0..self.n_channels {
+            let channel = || self.steps.iter().skip(idx).step_by(self.n_channels).copied();
+            let mut last = channel().find(|&x| is_step(x)).unwrap_or(0);
+            for (to, x) in filled.steps.iter_mut().skip(idx).step_by(self.n_channels).zip(channel()) {
+                last = if is_step(x) { x } else { last };
+                *to = last;
+            }
+        }
+        filled
+    }
+
+    /// Steps of one channel that are steps.
+    pub fn channel(&self, idx: usize) -> impl Iterator<Item = i32> {
+        self.steps.iter().skip(idx).step_by(self.n_channels).copied().filter(|&x| is_step(x))
+    }
+
+    /// Appends a sample.
+    pub fn push(&mut self, sample: &[Option<i32>]) {
+        self.steps.extend(sample.iter().map(|x| x.unwrap_or(MISSING)));
+    }
+}
