@@ -1,0 +1,64 @@
+//! Programs for bare chips: built from `firmware/qemu`, run in QEMU.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Result;
+use crate::context::Context;
+use crate::run::{self, Ran};
+use crate::stages::{M4, RV32};
+
+/// A chip we have an emulator for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chip {
+    pub(crate) name: &'static str,
+    pub(crate) target: &'static str,
+    /// The emulator and what makes it this chip. `-icount` ties virtual time to instructions, so that counts
+    /// are the same on every run and machine; `firmware/qemu/src/chip` knows the ratio.
+    qemu: &'static [&'static str],
+}
+
+pub(crate) const CHIPS: &[Chip] = &[
+    Chip {
+        name: "rv32imc",
+        target: RV32,
+        qemu: &[
+            "qemu-system-riscv32",
+            "-machine",
+            "virt",
+            "-cpu",
+            "rv32,a=false,f=false,d=false",
+            "-m",
+            "8M",
+            "-bios",
+            "none",
+            "-icount",
+            "shift=0",
+        ],
+    },
+    Chip {
+        name: "cortex-m4",
+        target: M4,
+        qemu: &["qemu-system-arm", "-machine", "mps2-an386", "-icount", "shift=6"],
+    },
+];
+
+/// Builds one program and says where it lies.
+pub(crate) fn build(context: &Context, chip: Chip, profile: &str, bin: &str) -> Result<PathBuf> {
+    let args = ["build", "--locked", "--profile", profile, "--bin", bin, "--target", chip.target];
+    let mut cargo = run::cargo(context, &context.root.join("firmware/qemu"), &args);
+    if !run::show(context, &mut cargo, Duration::from_secs(1800))?.ok {
+        return Err(format!("{bin} does not build for {}", chip.target));
+    }
+    Ok(context.target().join(chip.target).join(profile).join(bin))
+}
+
+/// Runs a program to its own end; its exit code is the emulator's.
+pub(crate) fn emulate(context: &Context, chip: Chip, program: &std::path::Path) -> Result<Ran> {
+    let mut qemu = Command::new(chip.qemu[0]);
+    qemu.args(&chip.qemu[1..]);
+    qemu.args(["-nographic", "-monitor", "none", "-serial", "none"]);
+    qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(program);
+    run::show(context, &mut qemu, Duration::from_secs(600))
+}

@@ -1,0 +1,163 @@
+//! What a stage wants to find on the machine, and how to get it.
+
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::Result;
+use crate::context::Context;
+use crate::run;
+
+/// One thing a stage cannot do without.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// A program, and the Debian package that brings it.
+    Program { name: &'static str, package: &'static str },
+    /// A file, and the Debian package that brings it.
+    File { path: &'static str, package: &'static str },
+    /// A target of the Rust toolchain.
+    Target(&'static str),
+    /// A component of the Rust toolchain, known by the program it brings.
+    Component { name: &'static str, program: &'static str },
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Need::Program { name, .. } => run::on_path(name),
+            Need::File { path, .. } => std::path::Path::new(path).exists(),
+            Need::Component { program, .. } => {
+                let mut version = Command::new(program);
+                run::quiet(version.arg("--version"), Duration::from_secs(60)).is_ok_and(|r| r.ok)
+            }
+            Need::Target(triple) => {
+                let sysroot = run::stdout(Command::new("rustc").args(["--print", "sysroot"]));
+                sysroot
+                    .is_ok_and(|s| std::path::Path::new(s.trim()).join("lib/rustlib").join(triple).is_dir())
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Need::Program { name, .. } => name,
+            Need::File { path, .. } => path,
+            Need::Target(name) | Need::Component { name, .. } => name,
+        }
+    }
+
+    fn package(self) -> Option<&'static str> {
+        match self {
+            Need::Program { package, .. } | Need::File { package, .. } => Some(package),
+            Need::Target(_) | Need::Component { .. } => None,
+        }
+    }
+}
+
+/// Meets the needs if it may; otherwise says what is missing and the commands that bring it.
+pub(crate) fn meet(context: &Context, needs: &[Need]) -> Result<()> {
+    let mut missing = open(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut trouble = String::new();
+    if context.options.install {
+        for command in commands(&missing) {
+            if let Err(why) = install(context, &command) {
+                trouble.push_str(&format!("\n  {why}"));
+            }
+        }
+        missing = open(&missing);
+        if missing.is_empty() {
+            return Ok(());
+        }
+    }
+    let names: Vec<_> = missing.iter().map(|n| n.name()).collect();
+    let how: Vec<_> = commands(&missing).iter().map(|c| format!("\n  {}", c.join(" "))).collect();
+    Err(format!("missing: {}; to get it:{}{trouble}", names.join(", "), how.concat()))
+}
+
+fn open(needs: &[Need]) -> Vec<Need> {
+    needs.iter().copied().filter(|n| !n.is_met()).collect()
+}
+
+fn commands(missing: &[Need]) -> Vec<Vec<&'static str>> {
+    let mut all = Vec::new();
+    let mut packages: Vec<_> = missing.iter().filter_map(|n| n.package()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if !packages.is_empty() {
+        let mut command = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
+        command.extend(packages);
+        all.push(command);
+    }
+    for need in missing {
+        match *need {
+            Need::Target(triple) => all.push(vec!["rustup", "target", "add", triple]),
+            Need::Component { name, .. } => all.push(vec!["rustup", "component", "add", name]),
+            Need::Program { .. } | Need::File { .. } => {}
+        }
+    }
+    all
+}
+
+fn install(context: &Context, words: &[&str]) -> Result<()> {
+    if words[0] == "apt-get" {
+        static UPDATED: OnceLock<Result<()>> = OnceLock::new();
+        let updated = UPDATED.get_or_init(|| apt(context, &["update"]));
+        // A stale index may still do; the install below says if it does not.
+        if let Err(why) = updated {
+            context.say(why);
+        }
+        return apt(context, &words[1..]);
+    }
+    fetch(context, Command::new(words[0]).args(&words[1..]))
+}
+
+fn apt(context: &Context, args: &[&str]) -> Result<()> {
+    if !is_root() {
+        return Err(format!("not root, so this is yours to run: sudo apt-get {}", args.join(" ")));
+    }
+    fetch(
+        context,
+        Command::new("apt-get")
+            .args(["-o", "DPkg::Lock::Timeout=600"])
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+/// Networks hiccup: three tries with a pause.
+fn fetch(context: &Context, command: &mut Command) -> Result<()> {
+    for pause_s in [5, 20, 0] {
+        if run::show(context, command, Duration::from_secs(900))?.ok {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(pause_s));
+    }
+    Err(format!("{} failed three times", run::line_of(command)))
+}
+
+fn is_root() -> bool {
+    run::stdout(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_command() {
+        let needs = [
+            Need::Program { name: "no-such-program", package: "no-such-package" },
+            Need::Target("no-such-target"),
+            Need::Program { name: "sh", package: "dash" },
+        ];
+        let options = crate::context::Options { install: false, ci: false, json: false, fuzz_seconds: 1 };
+        let context = Context::new(options).expect("inside the workspace");
+        let why = meet(&context, &needs).expect_err("nobody has these");
+        assert!(why.contains("apt-get install --yes --no-install-recommends no-such-package"), "{why}");
+        assert!(why.contains("rustup target add no-such-target"), "{why}");
+        assert!(!why.contains("dash"), "{why}");
+    }
+}

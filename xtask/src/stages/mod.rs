@@ -1,0 +1,158 @@
+//! The stages of `cargo xtask test`, fast ones first.
+
+mod browser;
+mod cargo;
+mod cli;
+mod demo;
+mod device;
+pub(crate) mod docs;
+pub(crate) mod fuzz;
+
+use std::time::Instant;
+
+use crate::Result;
+use crate::context::Context;
+use crate::counts::Tally;
+use crate::need::{self, Need};
+use crate::report::{self, Line};
+use crate::walls;
+
+/// One thing that can be run alone.
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    needs: &'static [Need],
+    run: fn(&Context) -> Result<Tally>,
+}
+
+pub(crate) const RV32: &str = "riscv32imc-unknown-none-elf";
+pub(crate) const M4: &str = "thumbv7em-none-eabihf";
+
+const BARE: &[Need] = &[Need::Target(RV32), Need::Target(M4)];
+
+/// Every stage in the order it runs.
+pub(crate) const STAGES: &[Stage] = &[
+    Stage {
+        name: "fmt",
+        about: "rustfmt leaves every file as it is",
+        needs: &[Need::Component { name: "rustfmt", program: "rustfmt" }],
+        run: cargo::fmt,
+    },
+    Stage {
+        name: "walls",
+        about: "who may use whom; no float, IO or printing where none belongs",
+        needs: &[],
+        run: walls::stage,
+    },
+    Stage {
+        name: "clippy",
+        about: "no warning in any target with every feature",
+        needs: &[Need::Component { name: "clippy", program: "cargo-clippy" }],
+        run: cargo::clippy,
+    },
+    Stage {
+        name: "unit",
+        about: "unit, integration and documentation tests of every crate",
+        needs: &[],
+        run: cargo::unit,
+    },
+    Stage {
+        name: "docs",
+        about: "rustdoc, links in Markdown, specs read against the code",
+        needs: &[],
+        run: docs::stage,
+    },
+    Stage {
+        name: "no_std",
+        about: "codec, wire and node build for rv32imc and Cortex-M4",
+        needs: BARE,
+        run: cargo::no_std,
+    },
+    Stage {
+        name: "features",
+        about: "each crate compiles with none and with each of its features",
+        needs: &[],
+        run: cargo::features,
+    },
+    Stage {
+        name: "fuzz",
+        about: "30 s of seeded mutations over every fuzz function",
+        needs: &[],
+        run: fuzz::stage,
+    },
+    Stage {
+        name: "device",
+        about: "the golden bytes again on rv32imc and Cortex-M4, in QEMU",
+        needs: &[
+            Need::Target(RV32),
+            Need::Target(M4),
+            Need::Program { name: "qemu-system-riscv32", package: "qemu-system-misc" },
+            Need::Program { name: "qemu-system-arm", package: "qemu-system-arm" },
+        ],
+        run: device::stage,
+    },
+    Stage {
+        name: "cli",
+        about: "the release binary as a person uses it, mistakes included",
+        needs: &[],
+        run: cli::stage,
+    },
+    Stage {
+        name: "demo",
+        about: "20 s of the demo: every window stored once and within the bound",
+        needs: &[],
+        run: demo::stage,
+    },
+    Stage {
+        name: "browser",
+        about: "the dashboard in Chromium: light, dark and phone, live, offline",
+        needs: &[
+            Need::Program { name: "chromium", package: "chromium" },
+            Need::File {
+                path: "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+                package: "fonts-dejavu-core",
+            },
+        ],
+        run: browser::stage,
+    },
+];
+
+/// Runs the named stages; true if nothing failed.
+pub(crate) fn run_all(context: &Context, names: &[&'static str]) -> bool {
+    let wanted = STAGES.iter().filter(|s| names.contains(&s.name));
+    let lines: Vec<Line> = wanted.map(|stage| run_one(context, stage)).collect();
+    report::finish(context, &lines)
+}
+
+fn run_one(context: &Context, stage: &Stage) -> Line {
+    report::begin(context, stage.name, stage.about);
+    let start = Instant::now();
+    let (tally, why) = match need::meet(context, stage.needs) {
+        Err(why) if context.options.ci => (Tally::one(false), Some(why)),
+        Err(why) => (Tally { skipped: 1, ..Tally::default() }, Some(why)),
+        Ok(()) => match (stage.run)(context) {
+            Err(why) => (Tally::one(false), Some(why)),
+            // A stage that checked nothing has not passed.
+            Ok(tally) if tally == Tally::default() => {
+                (Tally::one(false), Some(format!("{} found nothing to check", stage.name)))
+            }
+            Ok(tally) => (tally, None),
+        },
+    };
+    let line = Line { stage: stage.name, tally, took: start.elapsed(), why };
+    report::end(context, &line);
+    line
+}
+
+/// The release binary, built if it is not up to date.
+pub(crate) fn release_binary(context: &Context) -> Result<std::path::PathBuf> {
+    let mut build = crate::run::cargo(
+        context,
+        &context.root,
+        &["build", "--release", "--locked", "--package", "kinglet"],
+    );
+    if !crate::run::show(context, &mut build, std::time::Duration::from_secs(3600))?.ok {
+        return Err("the release build failed".into());
+    }
+    Ok(context.target().join("release/kinglet"))
+}
