@@ -55,6 +55,8 @@ pub enum Field {
     Ranges,
     /// A stored join state contradicts itself.
     Join,
+    /// A COSE_Encrypt0 is none of the template's.
+    Template,
 }
 
 /// The buffer has no room for what is to be written.

@@ -50,15 +50,21 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(test, feature = "cose"))]
+pub mod cose;
 pub mod counter;
 mod cursor;
 mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod join;
 pub mod keys;
 pub mod payload;
 pub mod ranges;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 
 pub use error::{BufferTooSmall, Field, OpenError, ParseError, SealError};
 

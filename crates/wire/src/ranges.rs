@@ -236,3 +236,6 @@ fn take_varint(r: &mut Reader<'_>) -> Result<u64, ParseError> {
     }
     Err(ParseError::Malformed(Field::Ranges))
 }
+
+#[cfg(test)]
+mod tests;
