@@ -32,6 +32,9 @@ pub struct Grid {
     pub quantum: i64,
     /// `E`: how many steps a decoded value may lie from the encoded one. 0 is lossless.
     pub bound_steps: u32,
+    /// True if the bound in steps leaves room for rounding readings to the grid, at most half a step; false if
+    /// readings are expected to lie on it.
+    pub rounds: bool,
 }
 
 /// A reading on the grid.
@@ -39,7 +42,8 @@ pub struct Grid {
 pub struct Quantised {
     /// The nearest step, or [`ABOVE`] or [`BELOW`].
     pub step: i32,
-    /// True if the reading lies exactly on the step.
+    /// True if the bound in steps keeps the bound for the reading itself: it lies on the step, or the grid leaves
+    /// room for rounding.
     pub exact: bool,
 }
 
@@ -54,7 +58,7 @@ impl Grid {
         if step.unsigned_abs() > STEP_MAX.unsigned_abs().into() {
             return Quantised { step: if step > 0 { ABOVE } else { BELOW }, exact: true };
         }
-        Quantised { step: step as i32, exact: step * quantum == distance }
+        Quantised { step: step as i32, exact: self.rounds || step * quantum == distance }
     }
 
     /// The value at `step`; `None` for [`MISSING`], [`ABOVE`] and [`BELOW`].
@@ -68,7 +72,7 @@ impl Grid {
 mod tests {
     use super::*;
 
-    const TENTHS: Grid = Grid { scale: 1, origin: -400, quantum: 1, bound_steps: 0 };
+    const TENTHS: Grid = Grid { scale: 1, origin: -400, quantum: 1, bound_steps: 0, rounds: false };
 
     fn d(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -87,6 +91,12 @@ mod tests {
         assert_eq!(TENTHS.quantise(d("23.74")), Quantised { step: 637, exact: false });
         assert_eq!(TENTHS.quantise(d("23.75")), Quantised { step: 638, exact: false });
         assert_eq!(TENTHS.quantise(d("23.7")), Quantised { step: 637, exact: true });
+    }
+
+    #[test]
+    fn a_grid_with_room_takes_what_lies_between() {
+        let grid = Grid { bound_steps: 1, rounds: true, ..TENTHS };
+        assert_eq!(grid.quantise(d("23.74")), Quantised { step: 637, exact: true });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use crate::model::{
-    HEAD_SYMBOLS, MAGIC, Model, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_HEAD,
+    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_HEAD,
     SECTION_LATENT, SECTION_LATTICE, VERSION,
 };
 use crate::{Grid, Rung, Window, ladder};
@@ -190,8 +190,8 @@ impl Parts {
 
     fn emit_channels(&self, out: &mut Vec<u8>) {
         for channel in &self.channels {
-            let Grid { scale, origin, quantum, bound_steps } = channel.grid;
-            out.push(scale);
+            let Grid { scale, origin, quantum, bound_steps, rounds } = channel.grid;
+            out.push(if rounds { scale | ROUNDS } else { scale });
             out.extend(origin.to_le_bytes());
             out.extend(quantum.to_le_bytes());
             out.extend(bound_steps.to_le_bytes());

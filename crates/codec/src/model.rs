@@ -153,7 +153,7 @@ impl<'a> Model<'a> {
             names.text(NAME_LEN_MAX)?;
             names.text(UNIT_LEN_MAX)?;
             let channel = self.channel(idx);
-            let Grid { scale, origin, quantum, bound_steps } = channel.grid;
+            let Grid { scale, origin, quantum, bound_steps, rounds: _ } = channel.grid;
             let limit = 1i64 << 34; // leaves room for `step × quantum` in i64
             let ok = scale <= crate::decimal::SCALE_MAX
                 && (1..=limit).contains(&quantum)
@@ -274,19 +274,23 @@ impl<'a> Model<'a> {
 const NO_CHANNEL: Channel<'static> = Channel {
     name: "",
     unit: "",
-    grid: Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0 },
+    grid: Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false },
     raw_base: 0,
     raw_bits: 0,
 };
 
 /// Bytes of a channel before the names.
 const CHANNEL_LEN: usize = 26;
+/// Mark in the scale's byte that the bound leaves room for rounding.
+pub(crate) const ROUNDS: u8 = 0x80;
 /// Where among them the bound stands.
 const CHANNEL_BOUND_AT: usize = 17;
 
 fn read_channel<'a>(reader: &mut Reader<'_>, name: &'a str, unit: &'a str) -> Option<Channel<'a>> {
+    let scale = reader.u8()?;
     let grid = Grid {
-        scale: reader.u8()?,
+        scale: scale & !ROUNDS,
+        rounds: scale & ROUNDS != 0,
         origin: reader.i64()?,
         quantum: reader.i64()?,
         bound_steps: reader.u32()?,

@@ -10,7 +10,11 @@ fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
     let outlines: Vec<_> = bounds
         .iter()
         .map(|&bound_steps| {
-            Outline::new("x", Grid { scale: 1, origin: 0, quantum: 1, bound_steps }, (-400, 800))
+            Outline::new(
+                "x",
+                Grid { scale: 1, origin: 0, quantum: 1, bound_steps, rounds: false },
+                (-400, 800),
+            )
         })
         .collect();
     let mut parts = Parts::untrained(n_samples, 1000, &outlines);

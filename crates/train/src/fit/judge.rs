@@ -45,23 +45,33 @@ impl Judgement {
     }
 }
 
-/// Encodes and decodes every window of `rows` and compares value by value.
+/// Encodes and decodes every window of `rows` and compares step by step.
 pub fn judge(model: &Model<'_>, rows: &Rows) -> Judgement {
+    let windows = rows.windows(model.samples()).map(|steps| Window { steps, off_grid: false });
+    judge_windows(model, windows, |_, _| ())
+}
+
+/// The same for given windows; `read` is shown each window's place and what a decoder reads, `[samples × channels]`.
+pub(crate) fn judge_windows<'w>(
+    model: &Model<'_>,
+    windows: impl Iterator<Item = Window<'w>>,
+    mut read: impl FnMut(usize, &[i32]),
+) -> Judgement {
     let n_channels = model.channels();
     let mut workspace = vec![0; model.workspace_len()];
     let mut code = vec![0; model.code_len_max()];
-    let mut read = vec![0; model.samples() * n_channels];
+    let mut steps_read = vec![0; model.samples() * n_channels];
     let bounds: Vec<u32> = (0..n_channels).map(|idx| model.channel(idx).grid.bound_steps).collect();
     let mut all = Judgement { rms_steps: vec![0.0; n_channels], ..Judgement::default() };
     let mut n_by_channel = vec![0u64; n_channels];
-    for steps in rows.windows(model.samples()) {
-        let window = Window { steps, off_grid: false };
+    for window in windows {
         let Ok(encoded) = encode(model, window, &mut workspace, &mut code) else { continue };
-        let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut read);
-        let n_read = decoded.map_or(0, |d| d.n_samples * n_channels);
-        for (at, &x) in steps.iter().enumerate() {
+        let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut steps_read);
+        let steps_read = &steps_read[..decoded.map_or(0, |d| d.n_samples * n_channels)];
+        read(all.n_windows, steps_read);
+        for (at, &x) in window.steps.iter().enumerate() {
             let idx = at % n_channels;
-            let error = match read[..n_read].get(at) {
+            let error = match steps_read.get(at) {
                 Some(&y) if is_step(x) && is_step(y) => f64::from((x - y).abs()),
                 Some(&y) if x == y => continue,
                 _ => f64::INFINITY,

@@ -1,5 +1,7 @@
 //! The order of steps in learning a model.
 
+use std::ops::ControlFlow;
+
 use kinglet_codec::Model;
 use kinglet_codec::learn::{Lattice, Outline, Parts};
 
@@ -7,6 +9,7 @@ use super::context::{count, tables};
 use super::first::learn_first;
 use super::judge::{Judgement, judge};
 use super::rows::Rows;
+use super::train::FitProgress;
 
 /// How long learning may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,6 +38,14 @@ pub struct Setup {
     pub effort: Effort,
     /// Most context tables.
     pub n_tables_max: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Latents of the autoencoder; `None`: chosen by validation, none if it does not pay.
+    pub n_latents: Option<usize>,
+    /// The autoencoder alone, full windows in exactly so many bytes.
+    pub fixed_bytes: Option<usize>,
+    /// Most bytes a device may have to keep.
+    pub static_len_max: usize,
 }
 
 /// Why nothing was learned.
@@ -52,6 +63,9 @@ pub enum LearnError {
     /// The parts do not make a model.
     #[error("the parts learned do not make a model: {0}")]
     Model(#[from] kinglet_codec::ModelError),
+    /// The caller has had enough.
+    #[error("stopped before it was done; nothing was written")]
+    Cancelled,
 }
 
 /// A learned model.
@@ -65,11 +79,17 @@ pub struct Learned {
 
 /// Divisors of the lattice that are tried.
 const DIVISORS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
+/// Widths of the kernel that smooths first values, in deviations, that are tried.
+const SPREADS: [f64; 3] = [0.03, 0.15, 0.5];
 /// Share of the rows that tables are counted on while choices are made; the rest decides.
 const FIT_SHARE: f64 = 0.8;
 
 /// Learns a model from `rows`.
-pub fn learn(setup: &Setup, rows: &Rows) -> Result<Learned, LearnError> {
+pub fn learn(
+    setup: &Setup,
+    rows: &Rows,
+    progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
+) -> Result<Learned, LearnError> {
     let need = 2 * usize::from(setup.n_samples).max(2);
     if rows.len() < need {
         return Err(LearnError::TooFewRows { have: rows.len(), need });
@@ -77,8 +97,16 @@ pub fn learn(setup: &Setup, rows: &Rows) -> Result<Learned, LearnError> {
     let (fit_rows, held_out) = rows.split(FIT_SHARE);
     let mut best: Option<(u64, f64, f64)> = None;
     let lossless = setup.channels.iter().all(|c| c.grid.bound_steps == 0);
-    for &divisor in if lossless { &DIVISORS[..1] } else { &DIVISORS[..] } {
-        for spread in [0.03, 0.15, 0.5] {
+    let divisors = if lossless { &DIVISORS[..1] } else { &DIVISORS[..] };
+    let (mut done, total) = (0, (divisors.len() * SPREADS.len()) as u32 + 2);
+    let mut step = |stage| {
+        done += 1;
+        let answer = progress(FitProgress { stage, done: done - 1, total });
+        if answer.is_break() { Err(LearnError::Cancelled) } else { Ok(()) }
+    };
+    for &divisor in divisors {
+        for spread in SPREADS {
+            step("counting contexts")?;
             let parts = learn_tables(setup, &fit_rows, divisor, spread, 3);
             let bytes = judge(&Model::parse(&parts.emit())?, &held_out).bytes();
             if best.is_none_or(|(least, ..)| bytes < least) {
@@ -86,6 +114,7 @@ pub fn learn(setup: &Setup, rows: &Rows) -> Result<Learned, LearnError> {
             }
         }
     }
+    step("counting contexts")?;
     let (_, divisor, spread) = best.unwrap_or((0, 1.0, 0.5));
     let mut parts = learn_tables(setup, rows, divisor, spread, 5);
     let seen = judge(&Model::parse(&parts.emit())?, rows);

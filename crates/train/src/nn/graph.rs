@@ -40,6 +40,7 @@ pub(super) struct Layer {
     pub(super) w: Range<usize>,
     pub(super) b: Option<Range<usize>>,
     pub(super) act: Activation,
+    pub(super) rounded: Option<(u8, WeightScale)>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +85,6 @@ pub struct Net {
     pub(super) params: Vec<f32>,
     /// 1 for weights, 0 for biases.
     pub(super) decays: Vec<f32>,
-    pub(super) weight_quant: Option<(u8, WeightScale)>,
 }
 
 /// Makes a [`Net`] node by node; its methods panic on widths that do not fit, which is a programmer's error.
@@ -170,7 +170,7 @@ impl NetBuilder {
             decays[layer.w.clone()].fill(1.0);
         }
         let outputs = outputs.iter().map(|o| o.0).collect();
-        Net { nodes: self.nodes, outputs, params, decays, weight_quant: None }
+        Net { nodes: self.nodes, outputs, params, decays }
     }
 
     /// Features of `node`.
@@ -183,7 +183,7 @@ impl NetBuilder {
         let w = self.n_params..self.n_params + n_in * n_out;
         let b = bias.then(|| w.end..w.end + n_out);
         self.n_params = b.as_ref().map_or(w.end, |b| b.end);
-        Layer { n_in, n_out, w, b, act }
+        Layer { n_in, n_out, w, b, act, rounded: None }
     }
 
     fn push(&mut self, op: Op, width: usize) -> NodeId {
@@ -235,11 +235,18 @@ impl Net {
         &mut self.params[range]
     }
 
-    /// From now on layers compute with weights rounded to `bits`-bit integers, gradients straight through;
-    /// `None` computes with the weights themselves.
+    /// From now on all layers compute with weights rounded to so many bits, gradients straight through; `None`
+    /// computes with the weights themselves.
     pub fn set_weight_bits(&mut self, bits: Option<(u8, WeightScale)>) {
+        (0..self.nodes.len()).for_each(|i| self.set_layer_bits(NodeId(i), bits));
+    }
+
+    /// [`Self::set_weight_bits`] for one layer.
+    pub fn set_layer_bits(&mut self, node: NodeId, bits: Option<(u8, WeightScale)>) {
         assert!(bits.is_none_or(|(bits, _)| (2..=16).contains(&bits)), "weights have 2 to 16 bits");
-        self.weight_quant = bits;
+        if let Op::Dense { layer, .. } | Op::Conv { layer, .. } = &mut self.nodes[node.0].op {
+            layer.rounded = bits;
+        }
     }
 
     /// Changes the exponent of a [`NetBuilder::fixed_point`] node.

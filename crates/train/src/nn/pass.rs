@@ -56,8 +56,8 @@ impl Pass {
     pub fn take_params(&mut self, net: &Net) {
         self.effective.clear();
         self.effective.extend_from_slice(&net.params);
-        if let Some((bits, per)) = net.weight_quant {
-            for layer in net.nodes.iter().filter_map(|n| n.op.layer()) {
+        for layer in net.nodes.iter().filter_map(|n| n.op.layer()) {
+            if let Some((bits, per)) = layer.rounded {
                 quant::round_weights(&mut self.effective[layer.w.clone()], layer.n_in, bits, per);
             }
         }

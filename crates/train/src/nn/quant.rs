@@ -54,32 +54,42 @@ impl QuantisedLayer {
 }
 
 impl Net {
-    /// The integers a dense or convolution node computes with; `None` for other nodes or while the net's weights
+    /// The integers a dense or convolution node computes with; `None` for other nodes or while its weights
     /// are not rounded.
     pub fn quantised(&self, node: NodeId) -> Option<QuantisedLayer> {
-        let (bits, per) = self.weight_quant?;
         let layer = self.layer(node)?;
+        let (bits, per) = layer.rounded?;
         Some(QuantisedLayer::from_weights(self.weights(node), layer.n_in, self.biases(node), bits, per))
     }
 }
 
 /// Rounds weights `[n_out × n_in]` in place to the values their integers stand for.
 pub(super) fn round_weights(weights: &mut [f32], n_in: usize, bits: u8, per: WeightScale) {
-    let scales: Vec<f32> = scales(weights, n_in, bits, per).collect();
-    for (row, s) in weights.chunks_exact_mut(n_in).zip(scales) {
+    let top = top(bits);
+    let whole = peak(weights);
+    for row in weights.chunks_exact_mut(n_in) {
+        let s = scale(if per == WeightScale::PerTensor { whole } else { peak(row) }, top);
         row.iter_mut().for_each(|w| *w = round(*w / s) * s);
     }
 }
 
 fn scales(weights: &[f32], n_in: usize, bits: u8, per: WeightScale) -> impl Iterator<Item = f32> + '_ {
-    let top = ((1i32 << (bits - 1)) - 1) as f32;
-    let peak = |w: &[f32]| w.iter().fold(0.0f32, |m, w| if w.abs() > m { w.abs() } else { m });
     let whole = peak(weights);
-    weights.chunks_exact(n_in).map(move |row| {
-        let peak = if per == WeightScale::PerTensor { whole } else { peak(row) };
-        // A row of zeros may have any scale.
-        if peak > 0.0 { peak / top } else { 1.0 }
-    })
+    let rows = weights.chunks_exact(n_in);
+    rows.map(move |row| scale(if per == WeightScale::PerTensor { whole } else { peak(row) }, top(bits)))
+}
+
+fn top(bits: u8) -> f32 {
+    ((1i32 << (bits - 1)) - 1) as f32
+}
+
+fn peak(w: &[f32]) -> f32 {
+    w.iter().fold(0.0f32, |m, w| if w.abs() > m { w.abs() } else { m })
+}
+
+/// Weights of zero may have any scale.
+fn scale(peak: f32, top: f32) -> f32 {
+    if peak > 0.0 { peak / top } else { 1.0 }
 }
 
 /// To the nearest integer, halves to even, for `|x| < 2²²`; without a library call.

@@ -173,7 +173,8 @@ pub fn grid_for(
         (GridBasis::PartOfBound, _) | (_, None) => facts.min,
         (_, Some(q)) => q.anchor,
     };
-    let grid = facts.grid(step, anchor, bound_steps).ok_or_else(too_fine)?;
+    let rounds = matches!(basis, GridBasis::SensorStepWithStrays | GridBasis::PartOfBound);
+    let grid = facts.grid(step, anchor, bound_steps, rounds).ok_or_else(too_fine)?;
     Ok(ChosenGrid { grid, bound, step, basis, deviation: facts.deviation })
 }
 
@@ -236,11 +237,11 @@ impl Facts {
     fn fits(&self, step: Decimal) -> bool {
         let scale = self.max.scale().max(self.min.scale()).max(step.scale());
         let range = self.max.at_scale(scale) - self.min.at_scale(scale);
-        range / step.at_scale(scale) <= STEPS_MAX && self.grid(step, self.min, 0).is_some()
+        range / step.at_scale(scale) <= STEPS_MAX && self.grid(step, self.min, 0, true).is_some()
     }
 
     /// The grid of `step` through `anchor`, its origin the step at or below the least reading.
-    fn grid(&self, step: Decimal, anchor: Decimal, bound_steps: u32) -> Option<Grid> {
+    fn grid(&self, step: Decimal, anchor: Decimal, bound_steps: u32, rounds: bool) -> Option<Grid> {
         let scale = step.scale().max(anchor.scale()).min(SCALE_MAX);
         let at = |d: Decimal| d.at_scale(scale);
         let steps = (at(self.min) - at(anchor)).div_euclid(at(step));
@@ -248,7 +249,7 @@ impl Facts {
         // Room for every step beside the origin.
         let reach = at(step).checked_mul(1 << 27)?.checked_add(i128::from(origin).abs())?;
         i64::try_from(reach).ok()?;
-        Some(Grid { scale, origin, quantum: i64::try_from(at(step)).ok()?, bound_steps })
+        Some(Grid { scale, origin, quantum: i64::try_from(at(step)).ok()?, bound_steps, rounds })
     }
 }
 

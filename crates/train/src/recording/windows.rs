@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::recording::RecordedChannel;
 
-    const ONES: Grid = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0 };
+    const ONES: Grid = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false };
 
     /// `rows`: time in s and value, `_` for missing. `want`: windows as `time:steps`.
     fn check(rows: &str, cut: Cut, want: &str) {

@@ -1,0 +1,274 @@
+//! From a recording to a bundle.
+
+use std::collections::HashSet;
+use std::ops::{ControlFlow, Range};
+
+use kinglet_codec::bundle::{Bundle, BundleError};
+use kinglet_codec::learn::Outline;
+use kinglet_codec::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX, is_step};
+
+use super::evaluate::{Evaluation, evaluate};
+use super::learn::{Effort, LearnError, Setup, learn};
+use super::rows::Rows;
+use crate::recording::{
+    Bound, ChosenGrid, Cut, GridBasis, GridError, Quantum, Recording, Split, Windows, grid_for,
+};
+
+/// What is wanted of a bundle.
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// The bundle's name.
+    pub name: String,
+    /// Samples in a full window.
+    pub n_samples: u16,
+    /// A bound for all channels, or one each.
+    pub bounds: Vec<Bound>,
+    /// Longest wait of a sample for its window; `None`: as long as a window takes.
+    pub max_delay_ms: Option<u32>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// How long it may take.
+    pub effort: Effort,
+    /// Share of the rows to learn from, in per cent; the rest judges.
+    pub train_percent: usize,
+    /// Most rows used.
+    pub rows_max: usize,
+    /// Latents of the autoencoder; `None`: chosen by validation, none if it does not pay.
+    pub n_latents: Option<usize>,
+    /// The autoencoder alone, full windows in exactly so many bytes.
+    pub fixed_bytes: Option<usize>,
+    /// How the recording is cut.
+    pub cut: Cut,
+    /// Most bytes a device may have to keep.
+    pub static_len_max: usize,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        Self {
+            name: "bundle".into(),
+            n_samples: 32,
+            bounds: vec![Bound::Lossless],
+            max_delay_ms: None,
+            seed: 1,
+            effort: Effort::Normal,
+            train_percent: 70,
+            rows_max: 1_000_000,
+            n_latents: None,
+            fixed_bytes: None,
+            cut: Cut::AtGaps,
+            static_len_max: 20 << 10,
+        }
+    }
+}
+
+/// How far learning is.
+#[derive(Clone, Copy, Debug)]
+pub struct FitProgress {
+    /// What is being done.
+    pub stage: &'static str,
+    /// Units of work done, over all stages.
+    pub done: u32,
+    /// Units of work in all.
+    pub total: u32,
+}
+
+/// A bundle and how it did.
+#[derive(Clone)]
+pub struct Trained {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// The same as inside the bundle.
+    pub report: TrainReport,
+}
+
+/// What a bundle was learned from, and what it did on rows it had not seen.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TrainReport {
+    /// Samples learned from.
+    pub rows_train: usize,
+    /// Samples judged by.
+    pub rows_test: usize,
+    /// Gaps in time within the samples used.
+    pub gaps: usize,
+    /// Seed.
+    pub seed: u64,
+    /// The channels.
+    pub channels: Vec<ChannelReport>,
+    /// Divisor of the lattice.
+    pub lattice_divisor: f64,
+    /// On the rows judged by.
+    pub evaluation: Evaluation,
+}
+
+/// A channel as it was understood.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ChannelReport {
+    /// Its name.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// The bound as it was asked for.
+    pub asked: String,
+    /// The bound in its unit; 0 is lossless.
+    pub bound: String,
+    /// The step of its grid.
+    pub step: String,
+    /// Where the step comes from.
+    pub basis: GridBasis,
+    /// Standard deviation of the rows learned from.
+    pub deviation: f64,
+    /// Steps per value a plain fixed-width code would need bits for.
+    pub raw_bits: u8,
+}
+
+/// Why no bundle came out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// A channel cannot have such a grid.
+    #[error(transparent)]
+    Grid(#[from] GridError),
+    /// Learning refused.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// The parts made no bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Bounds and channels do not pair up.
+    #[error("{bounds} bounds for {channels} channels: give one for all, or one each")]
+    Bounds {
+        /// Bounds given.
+        bounds: usize,
+        /// Channels of the recording.
+        channels: usize,
+    },
+    /// A window would be too large.
+    #[error(
+        "a window of {samples} samples of {channels} channels is too large: at most {SAMPLES_MAX} samples, {CHANNELS_MAX} channels and {VALUES_MAX} values"
+    )]
+    WindowTooLarge {
+        /// Samples asked for.
+        samples: usize,
+        /// Channels of the recording.
+        channels: usize,
+    },
+    /// The recording has other channels than the bundle.
+    #[error(
+        "the recording has {have} channels, the bundle {need}: name the bundle's channels with --channels"
+    )]
+    Channels {
+        /// Channels of the recording.
+        have: usize,
+        /// Channels of the bundle.
+        need: usize,
+    },
+    /// The caller has had enough.
+    #[error("stopped before it was done; nothing was written")]
+    Cancelled,
+}
+
+/// Learns a bundle from `recording`: the first part of its rows teaches, the rest judges.
+pub fn train(
+    recording: &Recording,
+    options: &FitOptions,
+    progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
+) -> Result<Trained, FitError> {
+    let n_channels = recording.channels().len();
+    let samples = usize::from(options.n_samples);
+    if n_channels > CHANNELS_MAX || !(1..=SAMPLES_MAX).contains(&samples) || samples * n_channels > VALUES_MAX
+    {
+        return Err(FitError::WindowTooLarge { samples, channels: n_channels });
+    }
+    let split = Split::by_time(recording.len().min(options.rows_max), options.train_percent);
+    let chosen = choose_grids(recording, options, split.train.clone())?;
+    let grids: Vec<Grid> = chosen.iter().map(|c| c.grid).collect();
+    let rows = rows_of(recording, &grids, split.train.clone(), options.cut);
+    let channels: Vec<Outline> =
+        (0..n_channels).map(|idx| outline(recording, idx, grids[idx], &rows)).collect();
+    let window_ms = recording.period_ms().saturating_mul(u32::from(options.n_samples));
+    let setup = Setup {
+        n_samples: options.n_samples,
+        period_ms: recording.period_ms(),
+        max_delay_ms: options.max_delay_ms.unwrap_or(window_ms),
+        channels,
+        effort: options.effort,
+        n_tables_max: 32,
+        seed: options.seed,
+        n_latents: options.n_latents,
+        fixed_bytes: options.fixed_bytes,
+        static_len_max: options.static_len_max,
+    };
+    let learned = learn(&setup, &rows, progress)?;
+    let device = learned.parts.emit();
+    let model = kinglet_codec::Model::parse(&device).map_err(LearnError::from)?;
+    let evaluation = evaluate(&model, recording, split.test.clone(), options.cut)?;
+    let channel_report = |idx: usize| ChannelReport {
+        name: setup.channels[idx].name.clone(),
+        unit: setup.channels[idx].unit.clone(),
+        asked: bound(options, idx).to_string(),
+        bound: chosen[idx].bound.to_string(),
+        step: chosen[idx].step.to_string(),
+        basis: chosen[idx].basis,
+        deviation: chosen[idx].deviation,
+        raw_bits: model.channel(idx).raw_bits,
+    };
+    let report = TrainReport {
+        rows_train: split.train.len(),
+        rows_test: split.test.len(),
+        gaps: recording.gaps().filter(|gap| gap.row < split.test.end).count(),
+        seed: options.seed,
+        channels: (0..n_channels).map(channel_report).collect(),
+        lattice_divisor: learned.divisor,
+        evaluation,
+    };
+    let json = serde_json::to_value(&report).map_err(BundleError::from)?;
+    let bundle = Bundle::new(&options.name, device, json)?;
+    Ok(Trained { bundle, report })
+}
+
+fn bound(options: &FitOptions, idx: usize) -> Bound {
+    options.bounds.get(idx).or(options.bounds.first()).copied().unwrap_or(Bound::Lossless)
+}
+
+fn choose_grids(
+    recording: &Recording,
+    options: &FitOptions,
+    rows: Range<usize>,
+) -> Result<Vec<ChosenGrid>, FitError> {
+    let channels = recording.channels();
+    if options.bounds.len() > 1 && options.bounds.len() != channels.len() {
+        return Err(FitError::Bounds { bounds: options.bounds.len(), channels: channels.len() });
+    }
+    let grid = |(idx, channel)| {
+        let channel: &crate::recording::RecordedChannel = channel;
+        let quantum = Quantum::find(&channel.values);
+        Ok(grid_for(channel, rows.clone(), quantum.as_ref(), bound(options, idx))?)
+    };
+    channels.iter().enumerate().map(grid).collect()
+}
+
+/// The samples of `rows` on their grids, one piece for each run of windows without a gap.
+fn rows_of(recording: &Recording, grids: &[Grid], rows: Range<usize>, cut: Cut) -> Rows {
+    // A window as long as the recording: what ends it is a gap.
+    let whole = Windows::cut(recording, grids, rows.clone(), usize::MAX, Cut::AtGaps);
+    let gaps: HashSet<usize> = recording.gaps().map(|gap| gap.row).collect();
+    let mut all = Rows { n_channels: grids.len(), ..Rows::default() };
+    for piece in whole.iter() {
+        if !all.is_empty() && gaps.contains(&piece.row) {
+            all.breaks.push(all.len());
+        }
+        all.steps.extend(piece.steps);
+    }
+    match cut {
+        Cut::AtGaps => all,
+        Cut::ByRows => Rows { breaks: Vec::new(), ..all.filled() },
+    }
+}
+
+fn outline(recording: &Recording, idx: usize, grid: Grid, rows: &Rows) -> Outline {
+    let channel = &recording.channels()[idx];
+    let steps = || rows.channel(idx).filter(|&x| is_step(x));
+    let range = (steps().min().unwrap_or(0), steps().max().unwrap_or(0));
+    Outline { name: channel.name.clone(), unit: channel.unit.clone(), grid, range }
+}
