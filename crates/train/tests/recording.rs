@@ -1,4 +1,6 @@
 //! Files as people have them become recordings, and what was understood is said.
+// Helpers of tests may do what tests may do.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use kinglet_train::recording::{Duplicates, ReadOptions, Recording, Understood, read};
 

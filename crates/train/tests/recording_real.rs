@@ -1,4 +1,6 @@
 //! Real recordings, where they are at hand: period and steps as their makers state them.
+// Helpers of tests may do what tests may do.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs::File;
 use std::path::PathBuf;
