@@ -157,6 +157,8 @@ impl Parts {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.push(VERSION);
+        let len_at = out.len();
+        out.extend([0; 4]);
         out.push(self.channels.len() as u8);
         out.extend(self.n_samples.to_le_bytes());
         out.extend(self.period_ms.to_le_bytes());
@@ -185,6 +187,8 @@ impl Parts {
                 out.extend(n_bits);
             });
         }
+        let len = out.len() as u32;
+        out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
         out
     }
 

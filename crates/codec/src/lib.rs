@@ -19,6 +19,8 @@ mod decimal;
 mod first;
 mod fixed;
 mod freq;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod grid;
 mod hold;
 mod ladder;

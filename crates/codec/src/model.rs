@@ -100,6 +100,10 @@ impl<'a> Model<'a> {
 
     fn parse_body(bytes: &'a [u8], mut reader: Reader<'a>) -> Result<Self, &'static str> {
         let header = "header";
+        // A model cut short at the end of a section would otherwise be a smaller model.
+        if reader.u32().and_then(|len| usize::try_from(len).ok()) != Some(bytes.len()) {
+            return Err("length");
+        }
         let n_channels = usize::from(reader.u8().ok_or(header)?);
         let n_samples = usize::from(reader.u16().ok_or(header)?);
         let period_ms = reader.u32().ok_or(header)?;

@@ -1,27 +1,14 @@
 //! Any window comes back within its bound, and hostile codes come back as errors.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use kinglet_codec::learn::{Lattice, Outline, Parts};
-use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
-use proptest::prelude::*;
+mod support;
 
-/// A model of `bounds.len()` channels; `finer` divides the lattice's step, so that there is something to choose.
+use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
+use proptest::prelude::*;
+use support::{Rng, window, with_context, with_fixed, with_latent};
+
 fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
-    let outlines: Vec<_> = bounds
-        .iter()
-        .map(|&bound_steps| {
-            Outline::new(
-                "x",
-                Grid { scale: 1, origin: 0, quantum: 1, bound_steps, rounds: false },
-                (-400, 800),
-            )
-        })
-        .collect();
-    let mut parts = Parts::untrained(n_samples, 1000, &outlines);
-    for (channel, &bound) in parts.channels.iter_mut().zip(bounds) {
-        channel.lattice = Lattice { step: ((2 * bound + 1) / finer).max(1), phase: 0 };
-    }
-    parts.emit()
+    support::parts(n_samples, bounds, finer).emit()
 }
 
 /// Encodes and decodes; checks bounds, marks, lengths, and that the device knows what the server reads.
@@ -81,6 +68,33 @@ proptest! {
     }
 
     #[test]
+    fn the_autoencoder_keeps_the_bound_whatever_it_guesses(seed: u64, bounds in prop::collection::vec(0u32..9, 1..4)) {
+        let mut rng = Rng(seed);
+        let bytes = with_latent(with_context(support::parts(12, &bounds, 1), &mut rng), &mut rng).emit();
+        let model = Model::parse(&bytes).unwrap();
+        for _ in 0..8 {
+            check(&model, &window(12, bounds.len(), &mut rng), false);
+        }
+    }
+
+    #[test]
+    fn a_fixed_size_is_kept_and_known(seed: u64) {
+        let mut rng = Rng(seed);
+        let bytes = with_fixed(support::parts(10, &[4], 1), &mut rng).emit();
+        let model = Model::parse(&bytes).unwrap();
+        let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+        let steps: Vec<i32> = (0..10).map(|_| rng.between(-400, 800)).collect();
+        let encoded = encode(&model, Window { steps: &steps, off_grid: false }, &mut workspace, &mut code).unwrap();
+        prop_assert_eq!((encoded.code_len, encoded.rung), (2, Rung::Fixed));
+        let (known, mut read) = (workspace[..10].to_vec(), vec![0; 10]);
+        decode(&model, &code[..2], &mut workspace, &mut read).unwrap();
+        prop_assert_eq!(read, known);
+        // Shorter windows go down the ladder and stay apart from fixed ones.
+        check(&model, &steps[..9], false);
+        check(&model, &steps[..1], false);
+    }
+
+    #[test]
     fn hostile_codes_never_panic(code in prop::collection::vec(any::<u8>(), 0..80), bound in 0u32..4) {
         let bytes = model_bytes(16, &[bound, 2], 2);
         let model = Model::parse(&bytes).unwrap();
@@ -122,6 +136,15 @@ fn each_rung_is_reached() {
     assert_eq!(check(&model, &ramp, false), Rung::Context);
     let noise: Vec<i32> = (0..16).map(|t| (t * 7919 + 13) % 1100 - 380).collect();
     assert_eq!(check(&model, &noise, false), Rung::Raw);
+}
+
+#[test]
+fn the_latent_rung_is_reached() {
+    let mut rng = Rng(5);
+    let bytes = with_latent(with_context(support::parts(12, &[2, 1], 1), &mut rng), &mut rng).emit();
+    let model = Model::parse(&bytes).unwrap();
+    let rungs: Vec<Rung> = (0..50).map(|_| check(&model, &window(12, 2, &mut rng), false)).collect();
+    assert!(rungs.contains(&Rung::Latent), "{rungs:?}");
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! The codec's doors as plain functions over bytes, for fuzzers: none may panic, and what is read must be sayable.
+
+use std::vec;
+use std::vec::Vec;
+
+use crate::bundle::Bundle;
+use crate::learn::{Outline, Parts};
+use crate::{Grid, Model, Window, decode, encode, is_step};
+
+/// Reads a model, and codes with it if it is one.
+pub fn fuzz_model(data: &[u8]) {
+    let Ok(model) = Model::parse(data) else { return };
+    let _ = (0..model.channels()).map(|idx| model.channel(idx).name.len()).sum::<usize>();
+    let steps = vec![1; model.samples() * model.channels()];
+    round_trip(&model, Window { steps: &steps, off_grid: false });
+    fuzz_decode_with(&model, &data[..data.len().min(64)]);
+}
+
+/// Reads a code with a model of each kind.
+pub fn fuzz_decode(data: &[u8]) {
+    for bounds in [&[0u32][..], &[0, 3], &[1, 2, 5]] {
+        let bytes = parts(bounds).emit();
+        if let Ok(model) = Model::parse(&bytes) {
+            fuzz_decode_with(&model, data);
+        }
+    }
+}
+
+/// Takes bytes for a window: what is encoded must be decoded within the bound.
+pub fn fuzz_round_trip(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else { return };
+    let bounds = [u32::from(first & 7), u32::from(first >> 4)];
+    let bytes = parts(&bounds).emit();
+    let Ok(model) = Model::parse(&bytes) else { return };
+    // Two bytes a value: small steps are as likely as marks and far ones.
+    let steps: Vec<i32> = data
+        .chunks_exact(2)
+        .take(model.samples() * 2)
+        .map(|b| match i32::from(i16::from_le_bytes([b[0], b[1]])) {
+            i @ -30000..=30000 => i % 900,
+            i @ 30001.. => [crate::MISSING, crate::ABOVE, crate::BELOW][i as usize % 3],
+            i => i * 2000,
+        })
+        .collect();
+    let n_values = steps.len() / 2 * 2;
+    if n_values > 0 {
+        round_trip(&model, Window { steps: &steps[..n_values], off_grid: first & 8 != 0 });
+    }
+}
+
+/// Reads a bundle file.
+pub fn fuzz_bundle(data: &[u8]) {
+    if let Ok(bundle) = Bundle::parse(data) {
+        let again = Bundle::parse(&bundle.emit());
+        assert_eq!(again.map(|b| b.identity()).ok(), Some(bundle.identity()));
+    }
+}
+
+fn parts(bounds: &[u32]) -> Parts {
+    let grid = |&bound_steps: &u32| Grid { scale: 1, origin: 0, quantum: 1, bound_steps, rounds: false };
+    let outlines: Vec<Outline> = bounds.iter().map(|b| Outline::new("x", grid(b), (-400, 800))).collect();
+    Parts::untrained(32, 1000, &outlines)
+}
+
+fn fuzz_decode_with(model: &Model<'_>, code: &[u8]) {
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut steps = vec![0; model.samples() * model.channels()];
+    if let Ok(decoded) = decode(model, code, &mut workspace, &mut steps) {
+        assert!((1..=model.samples()).contains(&decoded.n_samples));
+    }
+}
+
+fn round_trip(model: &Model<'_>, window: Window<'_>) {
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut code = vec![0; model.code_len_max()];
+    let Ok(encoded) = encode(model, window, &mut workspace, &mut code) else { return };
+    let mut read = vec![0; model.samples() * model.channels()];
+    let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut read);
+    assert_eq!(decoded.map(|d| d.n_samples * model.channels()), Ok(window.steps.len()));
+    let bounded = model.fixed_code_len().is_none();
+    for (at, (&x, &y)) in window.steps.iter().zip(&read).enumerate() {
+        let bound = model.channel(at % model.channels()).grid.bound_steps as i32;
+        assert!(x == y || bounded && is_step(x) && (x - y).abs() <= bound || !bounded && is_step(y));
+    }
+}

@@ -1,0 +1,119 @@
+//! Models and windows for tests, all from fixed seeds.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use kinglet_codec::learn::{
+    ContextPart, DensePart, LatentPart, Lattice, NetPart, Outline, Parts, RAW_CONTEXTS, RESIDUAL_CONTEXTS,
+};
+use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn between(&mut self, low: i32, high: i32) -> i32 {
+        low + self.below((high - low + 1) as u64) as i32
+    }
+}
+
+pub fn grid(bound_steps: u32) -> Grid {
+    Grid { scale: 1, origin: 0, quantum: 1, bound_steps, rounds: false }
+}
+
+/// Untrained parts of `bounds.len()` channels on lattices of a `finer`-th of the bound's span.
+pub fn parts(n_samples: u16, bounds: &[u32], finer: u32) -> Parts {
+    let outlines: Vec<_> = bounds.iter().map(|&bound| Outline::new("x", grid(bound), (-400, 800))).collect();
+    let mut parts = Parts::untrained(n_samples, 1000, &outlines);
+    for (channel, &bound) in parts.channels.iter_mut().zip(bounds) {
+        channel.lattice = Lattice { step: ((2 * bound + 1) / finer).max(1), phase: 0 };
+    }
+    parts
+}
+
+/// Parts with a context map and tables of random shape, so that every context matters.
+pub fn with_context(mut parts: Parts, rng: &mut Rng) -> Parts {
+    let n_tables = 9;
+    let map = (0..RAW_CONTEXTS * parts.channels.len()).map(|_| rng.below(n_tables) as u8).collect();
+    let table = |rng: &mut Rng| (0..41).map(|s| (1 + rng.below(99)) as f64 / f64::from(1 + s * s)).collect();
+    let tables = (0..n_tables).map(|_| table(rng)).collect();
+    parts.context = Some(ContextPart { n_classes: 20, map, tables });
+    parts
+}
+
+/// An autoencoder of random weights: it predicts nothing, and so exercises everything.
+pub fn net(parts: &Parts, n_latents: u8, n_hidden: [u8; 2], rng: &mut Rng) -> NetPart {
+    let n = usize::from(parts.n_samples) * parts.channels.len();
+    let (l, [he, hd]) = (usize::from(n_latents), n_hidden.map(usize::from));
+    let dense = |n_in: usize, n_out: usize, shift: u8, rng: &mut Rng| DensePart {
+        weights: (0..n_in * n_out).map(|_| rng.between(-127, 127) as i8).collect(),
+        outs: (0..n_out).map(|_| (rng.between(-5000, 5000), rng.between(1, 65535) as u16, shift)).collect(),
+    };
+    let mut layer = |n_in, n_out, shift| dense(n_in, n_out, shift, rng);
+    let layers = [
+        layer(n, l, 26),
+        layer(n, he, 24),
+        layer(he, l, 24),
+        layer(l, n, 18),
+        layer(l, hd, 16),
+        layer(hd, n, 26),
+    ];
+    let norms = parts.channels.iter().map(|c| [c.first.mean, 256 * 65536 / 50, 50 * 65536 / 256]).collect();
+    NetPart { n_latents, n_hidden, norms, layers }
+}
+
+pub fn with_latent(mut parts: Parts, rng: &mut Rng) -> Parts {
+    let net = net(&parts, 3, [6, 5], rng);
+    let table = |n: usize| (0..n).map(|s| 1.0 / f64::from(1 + s as u32)).collect::<Vec<f64>>();
+    parts.latent = Some(LatentPart {
+        net,
+        latents: (10, vec![table(21); 3]),
+        flag: [1.0, 3.0],
+        residuals: (16, vec![table(33); RESIDUAL_CONTEXTS]),
+    });
+    // Dear rungs elsewhere make this one win on full windows.
+    parts.head = [0.001, 0.001, 50.0, 1.0, 1.0];
+    parts
+}
+
+pub fn with_fixed(mut parts: Parts, rng: &mut Rng) -> Parts {
+    parts.fixed = Some((net(&parts, 4, [7, 3], rng), vec![8, 3, 4, 1]));
+    parts
+}
+
+/// A window as a sensor could give it: calm, moving, jumping, stuck, with outages and values beyond the grid.
+pub fn window(n_samples: usize, n_channels: usize, rng: &mut Rng) -> Vec<i32> {
+    let kind = rng.below(6);
+    let mut last: Vec<i32> = (0..n_channels).map(|_| rng.between(-300, 700)).collect();
+    let mut steps = Vec::new();
+    for _ in 0..n_samples {
+        for x in &mut last {
+            *x += match kind {
+                0 => 0,
+                1 => rng.between(-1, 1),
+                2 => rng.between(-9, 9),
+                3 => rng.between(-200, 200),
+                _ => rng.between(-2, 2),
+            };
+            let special = if kind < 4 { 99 } else { rng.below(12) };
+            steps.push(match special {
+                0 | 1 => MISSING,
+                2 if kind == 5 => ABOVE,
+                3 if kind == 5 => BELOW,
+                4 if kind == 5 => rng.between(-STEP_MAX, STEP_MAX),
+                _ => *x,
+            });
+        }
+    }
+    steps
+}
