@@ -1,1 +1,122 @@
 //! How frames are taken in, kept, shown and passed on.
+//!
+//! [`run`] is the whole server as a function of its surroundings. The way of a frame is in [`ingest`], what
+//! is kept in [`store`], who may speak in [`registry`] and [`join`], the doors in `http`, the pages in `dash`.
+#![forbid(unsafe_code)]
+
+pub mod bundles;
+pub mod config;
+mod core;
+mod dash;
+mod http;
+pub mod ingest;
+pub mod join;
+pub mod live;
+pub mod readings;
+pub mod registry;
+pub mod store;
+pub mod vault;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+
+pub use crate::config::{Config, ConfigError, Overrides};
+pub use crate::core::{Clock, Core};
+pub use crate::http::router;
+use crate::store::{Store, StoreError};
+use crate::vault::VaultError;
+
+/// Sockets that are already bound: whoever binds them learns of a port in use before anything starts.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Takes HTTP.
+    pub http: TcpListener,
+}
+
+/// Why a server did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An address cannot be taken.
+    #[error(
+        "cannot listen on {addr}: {why}; stop what listens there or choose another address with --http ADDR"
+    )]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The secrets cannot be had.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    pub async fn bind(config: &Config) -> Result<Self, RunError> {
+        config.check()?;
+        let http = TcpListener::bind(config.http).await;
+        Ok(Self { http: http.map_err(|why| RunError::Bind { addr: config.http, why })? })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Serves until `shutdown` is ready, then answers what is under way, writes what is queued, and closes the store.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    config.check()?;
+    run_core(Arc::new(Core::new(config, store, clock)?), listeners, shutdown).await
+}
+
+/// As [`run`], with a [`Core`] that its maker also keeps, to add devices or read counts while it serves.
+pub async fn run_core(
+    core: Arc<Core>,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let follower = tokio::spawn(Arc::clone(&core).follow());
+    let serving = http::serve(listeners.http, router(Arc::clone(&core)), Arc::clone(&core));
+    let stop = async {
+        shutdown.await;
+        core.stopping.send_replace(true);
+    };
+    tokio::join!(serving, stop);
+    // The background pass has been told; it ends with the round it is in.
+    let _ = follower.await;
+    core.store.close().await?;
+    Ok(())
+}

@@ -1,0 +1,480 @@
+//! What the server is told: flags over environment over file over defaults.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything that can be set. Each field is one key of the file and one `KINGLET_…` variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Directory of the store, the master key and the token.
+    pub data: PathBuf,
+    /// Where HTTP is served. Port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
+    pub allow_remote_without_login: bool,
+    /// Names, besides IP addresses and localhost, under which browsers may ask for the dashboard.
+    pub hosts: Vec<String>,
+    /// Largest body of `POST /v1/frames`.
+    pub body_bytes: usize,
+    /// Most frames in one request.
+    pub frames_per_request: usize,
+    /// Most connections at once; further ones wait in the system's queue.
+    pub connections: usize,
+    /// How long a client may take to send a request's header, and how long it may stay idle.
+    pub header_timeout_ms: u64,
+    /// How long a request may take from header to answer.
+    pub request_timeout_ms: u64,
+    /// How long requests under way may take to end at shutdown.
+    pub drain_timeout_ms: u64,
+}
+
+/// What was set by flags; `None` was not.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config FILE`: a file that must exist.
+    pub file: Option<PathBuf>,
+    /// `--data DIR`.
+    pub data: Option<PathBuf>,
+    /// `--http ADDR`.
+    pub http: Option<SocketAddr>,
+    /// `--allow-remote-without-login`.
+    pub allow_remote_without_login: Option<bool>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {why}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The file is no TOML.
+    #[error("{path} is not valid TOML: {why}")]
+    Syntax {
+        /// Which file.
+        path: String,
+        /// Where and what.
+        why: String,
+    },
+    /// There is no such key.
+    #[error("{origin}: there is no setting `{key}`{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownKey {
+        /// File or environment.
+        origin: String,
+        /// The key as written.
+        key: String,
+        /// The nearest key there is.
+        suggestion: Option<String>,
+    },
+    /// The value does not fit the key.
+    #[error("{origin}: `{key}` must be {expected}, not `{found}`")]
+    BadValue {
+        /// File or environment.
+        origin: String,
+        /// The key.
+        key: String,
+        /// What would fit.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// Other machines would be served without a login.
+    #[error(
+        "http = {0} can be reached from other machines and there is no login yet: use 127.0.0.1, or say \
+         allow_remote_without_login = true if everyone who reaches it may read everything"
+    )]
+    RemoteWithoutLogin(SocketAddr),
+    /// Neither a data directory nor a home is known.
+    #[error("no data directory: neither XDG_DATA_HOME nor HOME is set; say where with --data DIR")]
+    NoDataDir,
+}
+
+/// One key: its name, what it takes, how the commented file explains it, how it is set.
+struct Key {
+    name: &'static str,
+    expected: &'static str,
+    help: &'static str,
+    set: fn(&mut Config, &str) -> Option<()>,
+}
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        expected: "a directory",
+        help: "Directory of the store, the master key and the management token.",
+        set: |c, v| (!v.is_empty()).then(|| c.data = PathBuf::from(v)),
+    },
+    Key {
+        name: "http",
+        expected: "an address such as 127.0.0.1:8470",
+        help: "Where HTTP is served: devices, dashboard and API. Port 0 takes a free one.",
+        set: |c, v| v.parse().ok().map(|v| c.http = v),
+    },
+    Key {
+        name: "allow_remote_without_login",
+        expected: "true or false",
+        help: "Serve other machines although there is no login yet: whoever reaches the port reads everything.",
+        set: |c, v| v.parse().ok().map(|v| c.allow_remote_without_login = v),
+    },
+    Key {
+        name: "hosts",
+        expected: "a list of host names",
+        help: "Names under which browsers may ask for the dashboard, besides IP addresses and localhost.",
+        set: |c, v| {
+            c.hosts = v.split(',').map(str::trim).filter(|v| !v.is_empty()).map(str::to_lowercase).collect();
+            c.hosts.iter().all(|host| is_host_name(host)).then_some(())
+        },
+    },
+    Key {
+        name: "body_bytes",
+        expected: "a number of bytes from 16384 to 67108864",
+        help: "Largest body of one request with frames.",
+        set: |c, v| number(v, 16_384, 64 << 20).map(|v| c.body_bytes = v),
+    },
+    Key {
+        name: "frames_per_request",
+        expected: "a number from 1 to 65536",
+        help: "Most frames in one request.",
+        set: |c, v| number(v, 1, 65_536).map(|v| c.frames_per_request = v),
+    },
+    Key {
+        name: "connections",
+        expected: "a number from 1 to 1000000",
+        help: "Most connections at once; further ones wait.",
+        set: |c, v| number(v, 1, 1_000_000).map(|v| c.connections = v),
+    },
+    Key {
+        name: "header_timeout_ms",
+        expected: "milliseconds from 10 to 3600000",
+        help: "How long a client may take to send a request's header, and how long it may stay idle.",
+        set: |c, v| number(v, 10, 3_600_000).map(|v| c.header_timeout_ms = v as u64),
+    },
+    Key {
+        name: "request_timeout_ms",
+        expected: "milliseconds from 10 to 3600000",
+        help: "How long a request may take from its header to the answer.",
+        set: |c, v| number(v, 10, 3_600_000).map(|v| c.request_timeout_ms = v as u64),
+    },
+    Key {
+        name: "drain_timeout_ms",
+        expected: "milliseconds from 10 to 3600000",
+        help: "How long requests under way may take to end when the server stops.",
+        set: |c, v| number(v, 10, 3_600_000).map(|v| c.drain_timeout_ms = v as u64),
+    },
+];
+
+impl Config {
+    /// The defaults with this data directory.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            http: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            allow_remote_without_login: false,
+            hosts: Vec::new(),
+            body_bytes: 1 << 20,
+            frames_per_request: 1024,
+            connections: 4096,
+            header_timeout_ms: 30_000,
+            request_timeout_ms: 30_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+
+    /// Puts flags, environment, file and defaults together, in that order of precedence, and checks the whole.
+    ///
+    /// The file is `flags.file`, else `KINGLET_CONFIG`, else `$XDG_CONFIG_HOME/kinglet/server.toml` if it exists.
+    pub fn load(
+        flags: &Overrides,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let env = Environment::new(env);
+        let mut config = Self::new(flags.data.clone().or_else(|| env.data_dir()).unwrap_or_default());
+        let named = flags.file.clone().or_else(|| env.get("KINGLET_CONFIG").map(PathBuf::from));
+        match (named, env.config_file()) {
+            (Some(path), _) => config.apply_file(&path)?,
+            (None, Some(path)) if path.exists() => config.apply_file(&path)?,
+            _ => {}
+        }
+        config.apply_env(&env)?;
+        if let Some(data) = &flags.data {
+            config.data.clone_from(data);
+        }
+        config.http = flags.http.unwrap_or(config.http);
+        config.allow_remote_without_login =
+            flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what would be served to the wrong people.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.data.as_os_str().is_empty() {
+            return Err(ConfigError::NoDataDir);
+        }
+        if !self.http.ip().to_canonical().is_loopback() && !self.allow_remote_without_login {
+            return Err(ConfigError::RemoteWithoutLogin(self.http));
+        }
+        Ok(())
+    }
+
+    /// A configuration file that says every key, what it means and its default, all commented out.
+    pub fn commented_default() -> String {
+        let defaults = Self::new("~/.local/share/kinglet");
+        let mut text = String::from(
+            "# Kinglet server. Flags override environment variables (KINGLET_HTTP, …), these override this file.\n",
+        );
+        for key in KEYS {
+            let name = key.name;
+            text.push_str(&format!("\n# {}\n#{name} = {}\n", key.help, defaults.value_of(name)));
+        }
+        text
+    }
+
+    /// Where the store of this configuration lies.
+    pub fn store_path(&self) -> PathBuf {
+        self.data.join("kinglet.db")
+    }
+
+    fn value_of(&self, key: &str) -> String {
+        match key {
+            "data" => format!("{:?}", self.data.display().to_string()),
+            "http" => format!("\"{}\"", self.http),
+            "allow_remote_without_login" => self.allow_remote_without_login.to_string(),
+            "hosts" => "[]".into(),
+            "body_bytes" => self.body_bytes.to_string(),
+            "frames_per_request" => self.frames_per_request.to_string(),
+            "connections" => self.connections.to_string(),
+            "header_timeout_ms" => self.header_timeout_ms.to_string(),
+            "request_timeout_ms" => self.request_timeout_ms.to_string(),
+            _ => self.drain_timeout_ms.to_string(),
+        }
+    }
+
+    fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { path: shown.clone(), why: e.to_string() })?;
+        self.apply_text(&shown, &text)
+    }
+
+    /// Applies the text of a configuration file; `origin` names it in errors.
+    pub fn apply_text(&mut self, origin: &str, text: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
+            path: origin.into(),
+            why: shorten(e.to_string().trim_end()),
+        })?;
+        for (key, value) in &table {
+            self.set(origin, key, &plain(value))?;
+        }
+        Ok(())
+    }
+
+    fn apply_env(&mut self, env: &Environment) -> Result<(), ConfigError> {
+        for (name, value) in &env.vars {
+            let Some(key) = name.strip_prefix("KINGLET_").map(str::to_lowercase) else { continue };
+            let known = KEYS.iter().any(|k| k.name == key);
+            // Other variables of that prefix belong to other commands; a near miss is a typing error.
+            if known || nearest(&key).is_some() {
+                self.set(&format!("environment variable {name}"), &key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, origin: &str, name: &str, value: &str) -> Result<(), ConfigError> {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            let suggestion = nearest(name).map(str::to_owned);
+            return Err(ConfigError::UnknownKey { origin: origin.into(), key: shorten(name), suggestion });
+        };
+        (key.set)(self, value).ok_or_else(|| ConfigError::BadValue {
+            origin: origin.into(),
+            key: name.into(),
+            expected: key.expected,
+            found: shorten(value),
+        })
+    }
+}
+
+/// What of the environment matters.
+struct Environment {
+    vars: BTreeMap<String, String>,
+}
+
+impl Environment {
+    fn new(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self { vars: vars.into_iter().filter_map(text).collect() }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn data_dir(&self) -> Option<PathBuf> {
+        let home = || self.get("HOME").map(|home| Path::new(home).join(".local/share"));
+        Some(self.get("XDG_DATA_HOME").map(PathBuf::from).or_else(home)?.join("kinglet"))
+    }
+
+    fn config_file(&self) -> Option<PathBuf> {
+        let home = || self.get("HOME").map(|home| Path::new(home).join(".config"));
+        Some(self.get("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("kinglet/server.toml"))
+    }
+}
+
+/// The default data directory of an environment, for those who need it without a whole configuration.
+pub fn default_data_dir(env: impl IntoIterator<Item = (OsString, OsString)>) -> Option<PathBuf> {
+    Environment::new(env).data_dir()
+}
+
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
+        toml::Value::Integer(n) => n.to_string(),
+        toml::Value::Boolean(yes) => yes.to_string(),
+        other => format!("a {}", other.type_str()),
+    }
+}
+
+fn number(text: &str, min: usize, max: usize) -> Option<usize> {
+    text.parse().ok().filter(|n| (min..=max).contains(n))
+}
+
+fn is_host_name(text: &str) -> bool {
+    text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(
+        || format!("; there are {}", KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")),
+        |near| format!(": did you mean `{near}`?"),
+    )
+}
+
+/// The key that differs from `name` in at most two letters, or a third of them.
+fn nearest(name: &str) -> Option<&'static str> {
+    let name: Vec<char> = name.chars().take(64).collect();
+    let distance = |key: &Key| (edits(&name, key.name), key.name);
+    let (edits, near) = KEYS.iter().map(distance).min()?;
+    (edits <= 2.max(near.len() / 3)).then_some(near)
+}
+
+/// Levenshtein distance.
+fn edits(a: &[char], b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, ca) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.chars().enumerate() {
+            let cost = diagonal + usize::from(*ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
+/// At most 200 characters, none of them a control character: safe in one line of a log.
+fn shorten(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::new("/data");
+        config.apply_text("server.toml", text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check_refused(text: &str, said: &str) {
+        let error = apply(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text:?} gave {error:?}");
+    }
+
+    fn load(flags: &Overrides, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::load(flags, env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))))
+    }
+
+    #[test]
+    fn reads_every_key() {
+        let config = apply("http = '127.0.0.1:0'\nhosts = ['Sensors.lan']\nbody_bytes = 20000").unwrap();
+        assert_eq!((config.http.port(), config.body_bytes), (0, 20_000));
+        assert_eq!(config.hosts, ["sensors.lan"]);
+    }
+
+    #[test]
+    fn refuses_with_the_next_step() {
+        check_refused("htp = '127.0.0.1:0'", "did you mean `http`?");
+        check_refused("body_byte = 5", "did you mean `body_bytes`?");
+        check_refused("colour = 'red'", "there are data, http,");
+        check_refused("http = 'nowhere'", "`http` must be an address such as 127.0.0.1:8470, not `nowhere`");
+        check_refused("body_bytes = -1", "from 16384");
+        check_refused("hosts = ['a b']", "list of host names");
+        check_refused("http = ", "not valid TOML");
+        check_refused("http = '0.0.0.0:80'", "allow_remote_without_login = true");
+        check_refused("http = '[::]:80'", "allow_remote_without_login = true");
+    }
+
+    #[test]
+    fn remote_only_in_so_many_words() {
+        assert!(apply("http = '0.0.0.0:80'\nallow_remote_without_login = true").is_ok());
+        assert!(apply("http = '[::1]:80'").is_ok());
+        assert!(apply("http = '[::ffff:127.0.0.1]:80'").is_ok());
+    }
+
+    #[test]
+    fn flags_over_environment_over_file_over_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.toml");
+        std::fs::write(&file, "http = '127.0.0.1:1'\nbody_bytes = 20000\nconnections = 7").unwrap();
+        let env = [("KINGLET_HTTP", "127.0.0.1:2"), ("KINGLET_BODY_BYTES", "30000"), ("HOME", "/home/x")];
+        let flags = Overrides {
+            file: Some(file),
+            http: Some("127.0.0.1:3".parse().unwrap()),
+            ..Overrides::default()
+        };
+        let config = load(&flags, &env).unwrap();
+        assert_eq!((config.http.port(), config.body_bytes, config.connections), (3, 30_000, 7));
+        assert_eq!(config.data, Path::new("/home/x/.local/share/kinglet"));
+        assert_eq!(config.header_timeout_ms, 30_000);
+    }
+
+    #[test]
+    fn environment_typing_errors_are_said_and_strangers_ignored() {
+        let home = ("HOME", "/home/x");
+        assert!(matches!(
+            load(&Overrides::default(), &[home, ("KINGLET_HTPP", "x")]),
+            Err(ConfigError::UnknownKey { suggestion: Some(s), .. }) if s == "http"
+        ));
+        assert!(load(&Overrides::default(), &[home, ("KINGLET_RECORDINGS", "x")]).is_ok());
+        assert_eq!(load(&Overrides::default(), &[]), Err(ConfigError::NoDataDir));
+        let missing = Overrides { file: Some("/nowhere/server.toml".into()), ..Overrides::default() };
+        assert!(matches!(load(&missing, &[home]), Err(ConfigError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_commented_default_is_the_default() {
+        let text = Config::commented_default();
+        assert_eq!(apply(&text).unwrap(), Config::new("/data"));
+        let active: String = text
+            .replace("\n#", "\n")
+            .lines()
+            .filter(|l| !l.starts_with(' '))
+            .fold(String::new(), |text, line| if line.starts_with('#') { text } else { text + line + "\n" });
+        let expected = Config { data: "~/.local/share/kinglet".into(), ..Config::new("/data") };
+        assert_eq!(apply(&active).unwrap(), expected);
+    }
+}

@@ -1,0 +1,124 @@
+//! What everything in the server shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
+
+use crate::bundles::Bundles;
+use crate::config::Config;
+use crate::ingest::Refusal;
+use crate::join::JoinLimit;
+use crate::live::LiveWindow;
+use crate::registry::Registry;
+use crate::store::{RejectCount, Store, day_of};
+use crate::vault::{Vault, VaultError};
+
+/// Live events kept for slow readers; who lags further is told how many it missed.
+const LIVE_KEPT: usize = 256;
+/// Most live streams at once.
+const LIVE_STREAMS_MAX: usize = 256;
+
+/// Tells the time. The only clock of the server; tests bring their own.
+pub trait Clock: Send + Sync + 'static {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> i64;
+}
+
+/// The server without its listeners: frames in, readings out.
+pub struct Core {
+    /// What it was told.
+    pub config: Config,
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// The devices.
+    pub registry: Registry,
+    /// The bundles.
+    pub bundles: Bundles,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) rejects: Rejects,
+    pub(crate) overheard: Overheard,
+    pub(crate) joins: JoinLimit,
+    /// Wakes the background pass.
+    pub(crate) arrived: Notify,
+    pub(crate) live: broadcast::Sender<Arc<LiveWindow>>,
+    pub(crate) live_streams: Arc<Semaphore>,
+    /// True once the server is to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    /// Puts a server together on a store; opens the vault of the data directory.
+    pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
+        let vault = Arc::new(Vault::open(&config.data)?);
+        Ok(Self {
+            registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
+            bundles: Bundles::new(Arc::clone(&store)),
+            store,
+            config,
+            clock,
+            vault,
+            rejects: Rejects::default(),
+            overheard: Overheard::default(),
+            joins: JoinLimit::default(),
+            arrived: Notify::new(),
+            live: broadcast::channel(LIVE_KEPT).0,
+            live_streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+            stopping: watch::channel(false).0,
+        })
+    }
+}
+
+/// Counts what is turned away, in memory until the next flush: a flood of bad frames writes little.
+#[derive(Default)]
+pub(crate) struct Rejects {
+    counts: Mutex<HashMap<(u32, i32, Refusal), u64>>,
+}
+
+impl Rejects {
+    /// Counts one; `device` 0 if none is known.
+    pub(crate) fn add(&self, device: u32, why: Option<Refusal>, t_ms: i64) {
+        if let Some(why) = why {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry((device, day_of(t_ms), why)).or_default() += 1;
+        }
+    }
+
+    /// Writes the counts to the store; what does not arrive there is counted again next time.
+    pub(crate) async fn flush(&self, store: &dyn Store) {
+        let taken = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        if taken.is_empty() {
+            return;
+        }
+        let row = |(&(device, day, why), &n): (&(u32, i32, Refusal), &u64)| RejectCount {
+            device,
+            day,
+            reason: why.word().into(),
+            n,
+        };
+        if store.count_rejects(taken.iter().map(row).collect()).await.is_err() {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, n) in taken {
+                *counts.entry(key).or_default() += n;
+            }
+        }
+    }
+}
+
+/// The last sealed frame of each device as it came over the network, for the eavesdropper's view.
+#[derive(Default)]
+pub(crate) struct Overheard {
+    frames: Mutex<HashMap<u32, (Box<[u8]>, i64)>>,
+}
+
+impl Overheard {
+    pub(crate) fn remember(&self, device: u32, sealed: Box<[u8]>, t_ms: i64) {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).insert(device, (sealed, t_ms));
+    }
+
+    pub(crate) fn last(&self, device: u32) -> Option<(Box<[u8]>, i64)> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).get(&device).cloned()
+    }
+}

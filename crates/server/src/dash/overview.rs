@@ -1,0 +1,167 @@
+//! All devices at a glance.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{Html, IntoResponse};
+use maud::{Markup, html};
+
+use super::chart::Series;
+use super::{Live, bird, layout, text};
+use crate::core::Core;
+use crate::http::Problem;
+use crate::readings::{Decoder, Readings};
+use crate::store::{Coverage, DayStats, DeviceRow, Flaw, RejectCount, Totals, day_of};
+
+/// Devices on the page.
+const DEVICES_MAX: u32 = 200;
+/// With more devices than this the small charts are left out: each is a question to the store.
+const SPARKS_MAX: usize = 32;
+/// How far back a small chart looks at most, and how many windows it takes.
+const SPARK_MS: i64 = 6 * 3_600_000;
+const SPARK_WINDOWS: u32 = 120;
+
+pub(super) async fn page(State(core): State<Arc<Core>>) -> Result<impl IntoResponse, Problem> {
+    let content = content(&core).await?;
+    let live = Live { from: "/live/devices".into(), events: "/v1/live".into(), content };
+    Ok(layout("Devices", core.clock.now_ms(), &html! { h1 { "Devices" } }, &live))
+}
+
+pub(super) async fn fragment(State(core): State<Arc<Core>>) -> Result<Html<String>, Problem> {
+    Ok(Html(content(&core).await?.into_string()))
+}
+
+/// What one card shows.
+struct Card {
+    row: DeviceRow,
+    today: Totals,
+    coverage: Coverage,
+    newest: Option<Result<Readings, Flaw>>,
+    recent: Vec<Readings>,
+}
+
+async fn content(core: &Core) -> Result<Markup, Problem> {
+    let now = core.clock.now_ms();
+    let today = day_of(now);
+    let rows = core.store.devices(0, DEVICES_MAX).await?;
+    let stats = core.store.day_stats(None, today, today).await?;
+    let rejects = core.store.rejects(today, today).await?;
+    let cards = cards(core, rows, &stats).await?;
+    Ok(render(&cards, &stats, &rejects, now))
+}
+
+async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<Vec<Card>, Problem> {
+    let newest = core.store.latest_windows(rows.iter().map(|row| row.short_id).collect()).await?;
+    let decoded = Decoder::new(&core.bundles).decode_all(&newest).await?;
+    let mut newest: Vec<_> = newest.into_iter().zip(decoded).collect();
+    let with_sparks = rows.len() <= SPARKS_MAX;
+    let mut cards = Vec::with_capacity(rows.len());
+    for row in rows {
+        let newest = newest.iter().position(|(w, _)| w.device == row.short_id).map(|i| newest.swap_remove(i));
+        let today = stats.iter().find(|s| s.device == row.short_id).map(|s| s.totals).unwrap_or_default();
+        let (mut recent, mut coverage) = (Vec::new(), Coverage::default());
+        if let (true, Some((window, _))) = (with_sparks, &newest) {
+            let from = window.t_first - SPARK_MS;
+            let windows = core.store.windows(row.short_id, from, i64::MAX, SPARK_WINDOWS).await?;
+            coverage = core.store.coverage(row.short_id, from, i64::MAX).await?;
+            recent = Decoder::new(&core.bundles).decode_all(&windows).await?.into_iter().flatten().collect();
+        }
+        cards.push(Card { row, today, coverage, newest: newest.map(|(_, decoded)| decoded), recent });
+    }
+    Ok(cards)
+}
+
+fn render(cards: &[Card], stats: &[DayStats], rejects: &[RejectCount], now: i64) -> Markup {
+    if cards.is_empty() {
+        return html! {
+            section.card.empty {
+                (bird())
+                h2 { "No devices yet" }
+                p { "Add one, and give it the key that is shown: " br; code { "kinglet device add cellar" } }
+                p.soft { "It appears here with its first reading." }
+            }
+        };
+    }
+    let sum = |of: fn(&Totals) -> u64| stats.iter().map(|s| of(&s.totals)).sum::<u64>();
+    let n_refused: u64 = rejects.iter().map(|r| r.n).sum();
+    html! {
+        dl.sums {
+            div { dt { @if cards.len() == 1 { "device" } @else { "devices" } } dd { (text::count(cards.len() as u64)) } }
+            div { dt { "windows stored today" } dd { (text::count(sum(|t| t.windows))) } }
+            div { dt { "spent on the air today" } dd { (text::bytes(sum(|t| t.bytes))) } }
+            div { dt { "came twice" } dd { (text::count(sum(|t| t.duplicates))) } }
+            div { dt { "turned away" } dd { (text::count(n_refused)) } }
+        }
+        @if n_refused > 0 { (refusals(rejects)) }
+        ul.grid { @for card in cards { li { (card.render(now)) } } }
+        @if cards.len() as u32 == DEVICES_MAX { p.soft { "The first " (DEVICES_MAX) " devices; all are at " a href="/v1/devices" { "/v1/devices" } "." } }
+    }
+}
+
+fn refusals(rejects: &[RejectCount]) -> Markup {
+    let mut by_reason = std::collections::BTreeMap::<&str, u64>::new();
+    for reject in rejects {
+        *by_reason.entry(&reject.reason).or_default() += reject.n;
+    }
+    let words: Vec<_> =
+        by_reason.iter().map(|(why, n)| format!("{} {}", text::count(*n), why.replace('_', " "))).collect();
+    html! { p.soft { "Turned away today: " (words.join(", ")) "." } }
+}
+
+impl Card {
+    fn render(&self, now: i64) -> Markup {
+        let row = &self.row;
+        let label = if row.name.is_empty() { &row.id } else { &row.name };
+        html! {
+            article.card.device {
+                h2 { a href={ "/devices/" (row.id) } { (label) } }
+                div.when {
+                    @if row.t_revoked.is_some() { span.badge.bad { "revoked" } " " }
+                    @match row.t_last_seen {
+                        Some(t) => { "heard " (text::ago(t, now)) },
+                        None => { "never heard" },
+                    }
+                }
+                (self.values())
+                (self.spark())
+                p.facts {
+                    span { (text::bytes(self.today.bytes)) " today" }
+                    @if self.today.windows > 0 { span { (text::count(self.today.windows)) " windows" } }
+                    @if row.windows_lost > 0 { span.bad { (text::count(row.windows_lost)) " windows lost on the device" } }
+                    @if self.coverage.missing_ms > 0 { span.bad { (text::span(self.coverage.missing_ms)) " missing" } }
+                }
+            }
+        }
+    }
+
+    fn values(&self) -> Markup {
+        match &self.newest {
+            None if self.row.t_last_seen.is_some() => {
+                html! { p.soft { "It has joined; no window is full yet." } }
+            }
+            None => html! { p.soft { "Waiting for its first frame." } },
+            Some(Err(flaw)) => html! { p.bad { (super::device::flaw_text(*flaw)) } },
+            Some(Ok(readings)) => {
+                let last = readings.samples().next_back().map(|(_, values)| values).unwrap_or_default();
+                html! {
+                    dl.values {
+                        @for (channel, value) in readings.channels.iter().zip(last).take(4) {
+                            div {
+                                dt { (channel.name) }
+                                dd { (text::value(value)) @if !channel.unit.is_empty() { small { "\u{a0}" (channel.unit) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn spark(&self) -> Markup {
+        let (Some(first), Some(last)) = (self.recent.first(), self.recent.last()) else { return html! {} };
+        let Some(channel) = last.channels.first() else { return html! {} };
+        let end = last.t_first + last.extent().span_ms;
+        let from = first.t_first.max(end - SPARK_MS);
+        Series::new(&self.recent, channel, from, end, 130).spark()
+    }
+}

@@ -1,0 +1,378 @@
+//! A frame's way in: header, device, keys, open, content, store, ack. Each step gives the next its value.
+
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::{Frame, Kind, Slot};
+use kinglet_wire::payload::{Ack, AckFlags, Data, Millis, Quality, Status, Time};
+use kinglet_wire::seal::{self, Binding};
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::registry::{Device, RegistryError};
+use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, StoreError, TimeQuality, Verdict};
+
+/// What a request with frames gets.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Sealed acks and hints, to be sent back.
+    pub downlinks: Vec<Vec<u8>>,
+    /// Frames that are on disk now, repeats included.
+    pub n_stored: usize,
+    /// Why the others are not, in their order.
+    pub refused: Vec<Refusal>,
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No frame: version, type, suite, reserved bits or length are wrong.
+    Malformed,
+    /// A frame only servers send, or a join where none is expected.
+    WrongDirection,
+    /// No device has this short id.
+    UnknownDevice,
+    /// The device was revoked.
+    Revoked,
+    /// No join made this generation, or a newer one ended it.
+    JoinRequired,
+    /// No status frame said which bundle the slot means.
+    UnknownSlot,
+    /// It does not open: other key, other bundle, other counter, or changed bytes.
+    NotOpened,
+    /// It opened, but its content is none.
+    BadContent,
+    /// Its bundle is not on this server.
+    UnknownBundle,
+    /// Its counter was used for other bytes.
+    CounterReuse,
+    /// Its counter is older than the gaps that are remembered.
+    TooOld,
+}
+
+impl Refusal {
+    /// One short word, for counters and answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::WrongDirection => "wrong_direction",
+            Self::UnknownDevice => "unknown_device",
+            Self::Revoked => "revoked",
+            Self::JoinRequired => "join_required",
+            Self::UnknownSlot => "unknown_slot",
+            Self::NotOpened => "not_opened",
+            Self::BadContent => "bad_content",
+            Self::UnknownBundle => "unknown_bundle",
+            Self::CounterReuse => "counter_reuse",
+            Self::TooOld => "too_old",
+        }
+    }
+
+    /// What to do about it, for people.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Malformed => {
+                "the bytes are no Kinglet frame of a version this server speaks: update the older end"
+            }
+            Self::WrongDirection => {
+                "this frame is one that servers send; devices send data, status and (to /v1/join) joins"
+            }
+            Self::UnknownDevice => {
+                "no device has this short id here: let the device join again, or add it with `kinglet device add`"
+            }
+            Self::Revoked => "the device was revoked: give it a new id and key with `kinglet device add`",
+            Self::JoinRequired => {
+                "its keys are not the present ones: POST a join to /v1/join, keep the readings until it is answered"
+            }
+            Self::UnknownSlot => {
+                "the server does not know the device's bundle yet: send a status frame first"
+            }
+            Self::NotOpened => {
+                "it does not open under the device's keys: wrong key, wrong bundle or changed on the way"
+            }
+            Self::BadContent => "it opened, but its content is malformed: update the device",
+            Self::UnknownBundle => "its bundle is not on this server: add it with `kinglet bundle add FILE`",
+            Self::CounterReuse => "its counter was used before for other bytes: the device must join again",
+            Self::TooOld => "its counter is too old to tell whether it is new: the device must join again",
+        }
+    }
+}
+
+/// A frame that opened, ready for the store.
+struct Opened {
+    arrival: Arrival,
+    device: Arc<Device>,
+    generation_low: u8,
+    sealed: Box<[u8]>,
+}
+
+/// A frame that was turned away, and what the device is told.
+struct TurnedAway {
+    why: Refusal,
+    device: u32,
+    hint: Option<Vec<u8>>,
+}
+
+impl From<Refusal> for TurnedAway {
+    fn from(why: Refusal) -> Self {
+        Self { why, device: 0, hint: None }
+    }
+}
+
+/// Refusals are for the peer, errors for the operator.
+enum Stop {
+    Away(TurnedAway),
+    Failed(IngestError),
+}
+
+/// The server could not decide; nothing is acked and the device repeats.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// The store failed.
+    Store(#[from] StoreError),
+    /// The registry failed.
+    Registry(#[from] RegistryError),
+}
+
+impl<T: Into<TurnedAway>> From<T> for Stop {
+    fn from(away: T) -> Self {
+        Self::Away(away.into())
+    }
+}
+
+impl Core {
+    /// Takes frames in, all in one transaction, and acks what is on disk after it.
+    pub async fn ingest(&self, frames: &[&[u8]]) -> Result<Answer, IngestError> {
+        let t_arrival = self.clock.now_ms();
+        let mut answer = Answer::default();
+        let mut opened = Vec::with_capacity(frames.len());
+        for frame in frames {
+            match self.open(frame, t_arrival).await {
+                Ok(one) => opened.push(one),
+                Err(Stop::Away(away)) => self.turn_away(&mut answer, away, t_arrival),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        let arrivals: Vec<Arrival> = opened.iter().map(|one| one.arrival.clone()).collect();
+        let outcomes = if arrivals.is_empty() { Vec::new() } else { self.store.accept(arrivals).await? };
+        self.acknowledge(&mut answer, &opened, &outcomes);
+        self.after_commit(opened, &outcomes);
+        Ok(answer)
+    }
+
+    /// From the bytes of a frame to what the store is asked to keep.
+    async fn open(&self, bytes: &[u8], t_arrival: i64) -> Result<Opened, Stop> {
+        let header = parse_header(bytes)?;
+        let device = self.find_device(&header).await?;
+        match self.open_as(&device, &header, bytes, t_arrival).await {
+            Err(Stop::Away(away)) => match self.registry.refresh(&device).await.map_err(failed)? {
+                // Another process or request has changed the device since its keys were loaded.
+                Some(device) => self.open_as(&device, &header, bytes, t_arrival).await,
+                None => Err(Stop::Away(away)),
+            },
+            decided => decided,
+        }
+    }
+
+    async fn open_as(
+        &self,
+        device: &Arc<Device>,
+        header: &Header<'_>,
+        bytes: &[u8],
+        t_arrival: i64,
+    ) -> Result<Opened, Stop> {
+        let away = |why| TurnedAway { why, device: device.short_id, hint: None };
+        if device.revoked {
+            return Err(away(Refusal::Revoked).into());
+        }
+        let generation = device.generation(header.generation_low()).ok_or(away(Refusal::JoinRequired))?;
+        // Counters in hints are spent on frames nobody has authenticated; acks go on after that (see `seal_ack`).
+        let ask_status = |why| {
+            let ack = Ack::time_only(Millis::saturating(t_arrival), AckFlags::STATUS_WANTED);
+            TurnedAway { hint: generation.seal_ack(device, &ack), ..away(why) }
+        };
+        let bundle = match header.kind() {
+            Kind::Data => {
+                let slot = usize::from(header.slot().get());
+                Some(device.slots[slot].ok_or_else(|| ask_status(Refusal::UnknownSlot))?)
+            }
+            _ => None,
+        };
+        let counter = header.counter().rebuild(generation.highest());
+        let bound = Binding { id: &device.id, counter, bundle: bundle.as_ref() };
+        let mut opening = bytes.to_vec();
+        let Ok(content) = seal::open(&generation.up, &bound, &mut opening) else {
+            // Of a data frame the bundle may be the reason: the device may have switched unheard.
+            let why = Refusal::NotOpened;
+            return Err(if bundle.is_some() { ask_status(why) } else { away(why) }.into());
+        };
+        let sealed_as = FrameId { generation: generation.number, counter: counter.get() };
+        let (origin, content) = match bundle {
+            None => (sealed_as, read_status(content, t_arrival).ok_or(away(Refusal::BadContent))?),
+            Some(bundle) => {
+                let data = Data::parse(content).map_err(|_| away(Refusal::BadContent))?;
+                if self.bundles.get(&bundle).await.map_err(failed)?.is_none() {
+                    return Err(away(Refusal::UnknownBundle).into());
+                }
+                let origin =
+                    data.origin.map(|o| FrameId { generation: o.generation, counter: o.counter.get() });
+                (origin.unwrap_or(sealed_as), read_data(&data, bundle, t_arrival))
+            }
+        };
+        let confirm = match generation.pending {
+            true => self.registry.confirm(device, generation.number).await.map_err(failed)?,
+            false => None,
+        };
+        let arrival = Arrival {
+            device: device.short_id,
+            sealed_as,
+            origin,
+            tag: header.tag().to_vec(),
+            frame_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            t_arrival,
+            content,
+            confirm,
+        };
+        let generation_low = header.generation_low();
+        Ok(Opened { arrival, device: Arc::clone(device), generation_low, sealed: bytes.into() })
+    }
+
+    async fn find_device(&self, header: &Header<'_>) -> Result<Arc<Device>, Stop> {
+        let found = self.registry.find(header.short_id().0).await.map_err(failed)?;
+        Ok(found.ok_or(Refusal::UnknownDevice)?)
+    }
+
+    /// Seals as few acks as name everything that is on disk.
+    fn acknowledge(&self, answer: &mut Answer, opened: &[Opened], outcomes: &[Outcome]) {
+        let server_time = Millis::saturating(self.clock.now_ms());
+        let mut acks: Vec<(u32, u32, Ack)> = Vec::new();
+        for (one, outcome) in opened.iter().zip(outcomes) {
+            let Some(generation) = one.device.generation(one.generation_low) else { continue };
+            let FrameId { generation: g, counter } = one.arrival.sealed_as;
+            let refused = refusal_of(outcome.verdict);
+            let wanted = match refused {
+                None => AckFlags::default(),
+                Some(Refusal::CounterReuse | Refusal::TooOld) => AckFlags::JOIN_WANTED,
+                Some(_) => {
+                    answer.refused.extend(refused);
+                    continue;
+                }
+            };
+            answer.refused.extend(refused);
+            answer.n_stored += usize::from(refused.is_none());
+            let mine = |(device, generation, _): &&(u32, u32, Ack)| {
+                (*device, *generation) == (one.arrival.device, g)
+            };
+            let named = Counter::new(counter).is_some_and(|c| {
+                acks.iter().filter(mine).any(|(_, _, ack)| ack.covers(c) && ack.flags == wanted)
+            });
+            if named {
+                continue;
+            }
+            let ack = match outcome.span.and_then(|span| Some((Counter::new(span.base)?, span))) {
+                Some((base, span)) => {
+                    Ack { flags: wanted, server_time, base, run: span.run, bitmap: span.bitmap }
+                }
+                None => Ack::time_only(server_time, wanted),
+            };
+            match generation.seal_ack(&one.device, &ack) {
+                Some(sealed) => answer.downlinks.push(sealed),
+                // The downlink counter is at its end; the next load of the keys begins a new run.
+                None => self.registry.forget(one.arrival.device),
+            }
+            acks.push((one.arrival.device, g, ack));
+        }
+    }
+
+    fn after_commit(&self, opened: Vec<Opened>, outcomes: &[Outcome]) {
+        for (one, outcome) in opened.into_iter().zip(outcomes) {
+            let device = one.arrival.device;
+            match outcome.verdict {
+                Verdict::Stored => {}
+                Verdict::AlreadyStored => continue,
+                Verdict::CounterReuse => {
+                    tracing::warn!(device = %one.device.id, "a counter came twice with different bytes: join required");
+                    continue;
+                }
+                Verdict::UnknownDevice | Verdict::Revoked | Verdict::TooOld => {
+                    self.registry.forget(device);
+                    self.rejects.add(device, refusal_of(outcome.verdict), one.arrival.t_arrival);
+                    continue;
+                }
+            }
+            if let Some(generation) = one.device.generation(one.generation_low) {
+                generation.saw(one.arrival.sealed_as.counter);
+            }
+            if one.arrival.confirm.is_some() || matches!(one.arrival.content, Content::Status { .. }) {
+                // Keys of ended generations go, slots and times may have changed.
+                self.registry.forget(device);
+            }
+            self.overheard.remember(device, one.sealed, one.arrival.t_arrival);
+        }
+        self.arrived.notify_one();
+    }
+
+    fn turn_away(&self, answer: &mut Answer, away: TurnedAway, t_arrival: i64) {
+        self.rejects.add(away.device, Some(away.why), t_arrival);
+        tracing::debug!(device = away.device, why = away.why.word(), "frame turned away");
+        answer.refused.push(away.why);
+        answer.downlinks.extend(away.hint);
+    }
+}
+
+fn failed(error: impl Into<IngestError>) -> Stop {
+    Stop::Failed(error.into())
+}
+
+type Header<'a> = Frame<&'a [u8]>;
+
+fn parse_header(bytes: &[u8]) -> Result<Header<'_>, Refusal> {
+    let frame = Frame::new_checked(bytes).map_err(|_| match kinglet_wire::frame::kind_of(bytes) {
+        Ok(Kind::JoinRequest | Kind::JoinAccept) => Refusal::WrongDirection,
+        _ => Refusal::Malformed,
+    })?;
+    match frame.kind() {
+        Kind::Data | Kind::Status => Ok(frame),
+        _ => Err(Refusal::WrongDirection),
+    }
+}
+
+fn read_status(content: &[u8], t_arrival: i64) -> Option<Content> {
+    let status = Status::parse(content).ok()?;
+    // A device without a clock is dated by the server's: the status was sealed just before it came.
+    let now = status.unix.map_or(t_arrival, Millis::get);
+    Some(Content::Status {
+        body: content.to_vec(),
+        slot: Some((Slot::get(status.slot), status.fingerprint)),
+        windows_lost: Some(status.windows_lost.into()),
+        sync: Some(BootSync { boot: status.boot.into(), t_boot: now.saturating_sub(status.uptime.get()) }),
+    })
+}
+
+fn read_data(data: &Data<'_>, bundle: kinglet_wire::Fingerprint, t_arrival: i64) -> Content {
+    let uptime = match data.time {
+        Time::Uptime { boot, uptime } => Some((u32::from(boot), uptime.get())),
+        _ => None,
+    };
+    let t_quality = match (data.time, data.quality) {
+        (Time::UnixS(_) | Time::UnixMs(_), Quality::Synced) => TimeQuality::Clock,
+        (Time::UnixS(_) | Time::UnixMs(_), _) => TimeQuality::Held,
+        (Time::Uptime { .. }, _) => TimeQuality::Uptime,
+        (Time::Age(_), _) => TimeQuality::Age,
+        (Time::Arrival, _) => TimeQuality::Arrival,
+    };
+    let t_first = data.time.t_ms(t_arrival).unwrap_or(t_arrival);
+    Content::Window { t_first, t_quality, uptime, bundle, code: data.code.to_vec() }
+}
+
+fn refusal_of(verdict: Verdict) -> Option<Refusal> {
+    match verdict {
+        Verdict::Stored | Verdict::AlreadyStored => None,
+        Verdict::CounterReuse => Some(Refusal::CounterReuse),
+        Verdict::TooOld => Some(Refusal::TooOld),
+        Verdict::Revoked => Some(Refusal::Revoked),
+        Verdict::UnknownDevice => Some(Refusal::UnknownDevice),
+    }
+}

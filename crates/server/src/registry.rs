@@ -1,0 +1,300 @@
+//! Which devices there are, and the keys of those that speak, in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::{Down, FrameRepr, ServerRun, ShortId, Suite, low4};
+use kinglet_wire::join::{Grant, JoinState};
+use kinglet_wire::keys::{DeviceId, DeviceKey, LinkKey};
+use kinglet_wire::payload::Ack;
+use kinglet_wire::seal::{Binding, seal_content};
+use kinglet_wire::{DOWN_HEADER_LEN, Fingerprint, TAG_LEN};
+
+use crate::store::{DeviceRow, JoinChange, NewDevice, Store, StoreError};
+use crate::vault::{Vault, VaultError, random};
+
+/// The devices of a store.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    run: ServerRun,
+    cached: RwLock<Cached>,
+}
+
+#[derive(Default)]
+struct Cached {
+    epoch: u64,
+    devices: HashMap<u32, Arc<Device>>,
+}
+
+/// A device with the keys of the generations it may use.
+pub struct Device {
+    /// The id in its frames.
+    pub short_id: u32,
+    /// The id people use.
+    pub id: DeviceId,
+    /// True if nothing of it is taken any more.
+    pub revoked: bool,
+    /// Which bundle each slot means.
+    pub slots: [Option<Fingerprint>; 16],
+    generations: Vec<Generation>,
+    join_version: u64,
+}
+
+/// The keys of one generation.
+pub struct Generation {
+    /// Its number.
+    pub number: u32,
+    /// True if no frame has confirmed it yet.
+    pub pending: bool,
+    /// Opens what the device sends.
+    pub up: LinkKey,
+    down: LinkKey,
+    run: ServerRun,
+    n_down: AtomicU32,
+    // Highest counter + 1, 0 for none.
+    highest: AtomicU64,
+}
+
+/// Why a device cannot be had or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The text is no device id.
+    #[error("`{0}` is no device id: 1 to 32 of A–Z a–z 0–9 . _ : -, the first a letter or digit")]
+    BadId(String),
+    /// The name is too long or has control characters.
+    #[error("a device's name has at most 64 characters and none of them is a control character")]
+    BadName,
+    /// There is no such device.
+    #[error("there is no device `{0}`: see `kinglet device list`, or add it with `kinglet device add {0}`")]
+    Unknown(String),
+    /// A join state cannot be read.
+    #[error("the join state of device `{0}` is damaged")]
+    Damaged(String),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key cannot be wrapped or unwrapped.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Registry {
+    /// The devices of `store`, their keys wrapped under the master key of `vault`.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Result<Self, VaultError> {
+        let mut run = ServerRun::default();
+        random(&mut run)?;
+        Ok(Self { store, vault, run, cached: RwLock::default() })
+    }
+
+    /// Adds a device with a new key, and gives both. The key is not shown again by anything but this.
+    pub async fn add(
+        &self,
+        id: &str,
+        name: &str,
+        now_ms: i64,
+    ) -> Result<(DeviceRow, DeviceKey), RegistryError> {
+        let key = Vault::new_device_key()?;
+        Ok((self.add_with_key(id, name, &key, now_ms).await?, key))
+    }
+
+    /// Adds a device that has its key already.
+    pub async fn add_with_key(
+        &self,
+        id: &str,
+        name: &str,
+        key: &DeviceKey,
+        now_ms: i64,
+    ) -> Result<DeviceRow, RegistryError> {
+        let shown = || id.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let id = DeviceId::new(id).ok_or_else(|| RegistryError::BadId(shown()))?;
+        if name.chars().count() > 64 || name.chars().any(char::is_control) {
+            return Err(RegistryError::BadName);
+        }
+        let wrapped_key = self.vault.wrap(id.as_str(), key)?;
+        let new = NewDevice {
+            id: id.as_str().into(),
+            name: name.into(),
+            wrapped_key,
+            join_state: emit(&JoinState::new()),
+            t_created: now_ms,
+        };
+        Ok(self.store.add_device(new).await?)
+    }
+
+    /// Revokes a device for good. Its readings stay.
+    pub async fn revoke(&self, id: &str, now_ms: i64) -> Result<(), RegistryError> {
+        if !self.store.revoke_device(id, now_ms).await? {
+            return Err(RegistryError::Unknown(id.chars().take(64).filter(|c| !c.is_control()).collect()));
+        }
+        self.forget_all();
+        Ok(())
+    }
+
+    /// The key of a device.
+    pub fn key_of(&self, row: &DeviceRow) -> Result<DeviceKey, RegistryError> {
+        Ok(self.vault.unwrap(&row.id, &row.wrapped_key)?)
+    }
+
+    /// The device of this short id, from memory or from the store.
+    pub(crate) async fn find(&self, short_id: u32) -> Result<Option<Arc<Device>>, RegistryError> {
+        let epoch = self.store.registry_epoch();
+        {
+            let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+            if cached.epoch == epoch
+                && let Some(device) = cached.devices.get(&short_id)
+            {
+                return Ok(Some(Arc::clone(device)));
+            }
+        }
+        let Some(row) = self.store.device_by_short_id(short_id).await? else { return Ok(None) };
+        let device = Arc::new(self.load(&row)?);
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        if cached.epoch != epoch {
+            *cached = Cached { epoch, devices: HashMap::new() };
+        }
+        // Somebody else may have been quicker: all must count downlinks in one place.
+        let device = cached.devices.entry(short_id).or_insert(device);
+        Ok(Some(Arc::clone(device)))
+    }
+
+    /// The device as the store has it now, if that differs from what `stale` was made of.
+    pub(crate) async fn refresh(&self, stale: &Device) -> Result<Option<Arc<Device>>, RegistryError> {
+        let Some(row) = self.store.device_by_short_id(stale.short_id).await? else { return Ok(None) };
+        let revoked = row.t_revoked.is_some();
+        if row.join_version == stale.join_version && slots_of(&row) == stale.slots && revoked == stale.revoked
+        {
+            return Ok(None);
+        }
+        self.forget(stale.short_id);
+        self.find(stale.short_id).await
+    }
+
+    /// To be called when a device's row has changed.
+    pub(crate) fn forget(&self, short_id: u32) {
+        self.cached.write().unwrap_or_else(PoisonError::into_inner).devices.remove(&short_id);
+    }
+
+    fn forget_all(&self) {
+        self.cached.write().unwrap_or_else(PoisonError::into_inner).devices.clear();
+    }
+
+    /// The join state after the first frame of a pending generation.
+    pub(crate) async fn confirm(
+        &self,
+        device: &Device,
+        generation: u32,
+    ) -> Result<Option<JoinChange>, RegistryError> {
+        let Some(row) = self.store.device_by_short_id(device.short_id).await? else { return Ok(None) };
+        let mut state = join_state(&row)?;
+        Ok(state.confirm(generation).then(|| JoinChange {
+            device: device.short_id,
+            expected: row.join_version,
+            state: emit(&state),
+        }))
+    }
+
+    fn load(&self, row: &DeviceRow) -> Result<Device, RegistryError> {
+        let id = DeviceId::new(&row.id).ok_or_else(|| RegistryError::BadId(row.id.clone()))?;
+        let key = self.key_of(row)?;
+        let state = join_state(row)?;
+        let pending = state.pending().iter().map(|grant| (grant, true));
+        let generations = state.confirmed().map(|grant| (grant, false)).into_iter().chain(pending);
+        let generations =
+            generations.map(|(grant, pending)| self.keys(row, &key, &id, grant, pending)).collect();
+        Ok(Device {
+            short_id: row.short_id,
+            id,
+            revoked: row.t_revoked.is_some(),
+            slots: slots_of(row),
+            generations,
+            join_version: row.join_version,
+        })
+    }
+
+    fn keys(
+        &self,
+        row: &DeviceRow,
+        key: &DeviceKey,
+        id: &DeviceId,
+        grant: &Grant,
+        pending: bool,
+    ) -> Generation {
+        let secret = grant.secret(key, id);
+        // A run of its own for each time the keys are loaded: the downlink counter starts at 0 with it.
+        let mut run = self.run;
+        let n = N_LOADS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        run.iter_mut().zip(n).for_each(|(byte, n)| *byte ^= n);
+        let highest = row.highest.iter().find(|id| id.generation == grant.generation);
+        Generation {
+            number: grant.generation,
+            pending,
+            up: secret.up(Suite::AesCcm16),
+            down: secret.down(Suite::AesCcm16, &run),
+            run,
+            n_down: AtomicU32::new(0),
+            highest: AtomicU64::new(highest.map_or(0, |id| id.counter + 1)),
+        }
+    }
+}
+
+/// Counts how often keys were loaded in this process: with the random run it makes each downlink key one of a kind.
+static N_LOADS: AtomicU64 = AtomicU64::new(0);
+
+impl Device {
+    /// The generation that a header's four bits mean.
+    pub(crate) fn generation(&self, low: u8) -> Option<&Generation> {
+        self.generations.iter().find(|generation| low4(generation.number) == low)
+    }
+}
+
+impl Generation {
+    /// The highest counter opened so far.
+    pub(crate) fn highest(&self) -> Option<Counter> {
+        self.highest.load(Ordering::Relaxed).checked_sub(1).and_then(Counter::new)
+    }
+
+    /// To be told of each counter that was stored.
+    pub(crate) fn saw(&self, counter: u64) {
+        self.highest.fetch_max(counter + 1, Ordering::Relaxed);
+    }
+
+    /// Seals an ack. `None` once 2^32 downlinks went out under one key: the device then asks again, and the
+    /// next load of its keys starts anew.
+    pub(crate) fn seal_ack(&self, device: &Device, ack: &Ack) -> Option<Vec<u8>> {
+        use kinglet_wire::payload::Content as _;
+        let n = self.n_down.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1)).ok()?;
+        let down = Down::new(Suite::AesCcm16, self.number, ShortId(device.short_id), self.run, n);
+        let bound = Binding { id: &device.id, counter: Counter::from(n), bundle: None };
+        let mut frame = vec![0; DOWN_HEADER_LEN + ack.len() + TAG_LEN];
+        let len = seal_content(&self.down, &FrameRepr::Ack { down }, &bound, ack, &mut frame).ok()?;
+        frame.truncate(len);
+        Some(frame)
+    }
+}
+
+fn slots_of(row: &DeviceRow) -> [Option<Fingerprint>; 16] {
+    let mut slots = [None; 16];
+    for (slot, fingerprint) in &row.slots {
+        if let Some(place) = slots.get_mut(usize::from(*slot)) {
+            *place = Some(*fingerprint);
+        }
+    }
+    slots
+}
+
+/// Reads the join state of a row.
+pub(crate) fn join_state(row: &DeviceRow) -> Result<JoinState, RegistryError> {
+    JoinState::parse(&row.join_state).map_err(|_| RegistryError::Damaged(row.id.clone()))
+}
+
+/// Writes a join state for the store.
+pub(crate) fn emit(state: &JoinState) -> Vec<u8> {
+    let mut bytes = vec![0; state.emit_len()];
+    // The buffer has the length it asked for.
+    let _ = state.emit(&mut bytes);
+    bytes
+}

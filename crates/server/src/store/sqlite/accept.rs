@@ -1,0 +1,273 @@
+//! Whether a frame is new: the row decides, in the transaction that keeps it.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use kinglet_wire::ranges;
+
+use super::received::Received;
+use crate::store::{
+    Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, day_of,
+};
+
+/// Takes frames in, in order; counts them per device and day.
+pub(super) fn accept(conn: &Connection, arrivals: &[Arrival]) -> Result<Vec<Outcome>, StoreError> {
+    let mut received = Received::default();
+    let mut counted: HashMap<(u32, i32), Counted> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(arrivals.len());
+    for arrival in arrivals {
+        let verdict = accept_one(conn, &mut received, arrival)?;
+        count(&mut counted, arrival, verdict);
+        verdicts.push(verdict);
+    }
+    received.save(conn)?;
+    for ((device, day), counted) in counted {
+        counted.add(conn, device, day)?;
+    }
+    let outcome = |(arrival, verdict): (&Arrival, Verdict)| {
+        let acked = matches!(verdict, Verdict::Stored | Verdict::AlreadyStored);
+        let span = acked.then(|| received.span(arrival.device, arrival.sealed_as)).flatten();
+        Outcome { verdict, span }
+    };
+    Ok(arrivals.iter().zip(verdicts).map(outcome).collect())
+}
+
+fn accept_one(conn: &Connection, received: &mut Received, arrival: &Arrival) -> Result<Verdict, StoreError> {
+    let device = arrival.device;
+    let standing: Option<Option<i64>> = conn
+        .prepare_cached("SELECT t_revoked FROM device WHERE short_id = ?1")?
+        .query_row([device], |row| row.get(0))
+        .optional()?;
+    match standing {
+        None => return Ok(Verdict::UnknownDevice),
+        Some(Some(_)) => return Ok(Verdict::Revoked),
+        Some(None) => {}
+    }
+    match received.check(conn, device, arrival.sealed_as)? {
+        ranges::Received::New => {}
+        ranges::Received::Closed => return Ok(Verdict::TooOld),
+        ranges::Received::Already => {
+            // No tag left: retention took the window, the counter still says it was stored.
+            let same = tag_of(conn, arrival)?.is_none_or(|tag| tag == arrival.tag);
+            return Ok(if same { Verdict::AlreadyStored } else { Verdict::CounterReuse });
+        }
+    }
+    let verdict = match &arrival.content {
+        Content::Window { .. } => keep_window(conn, received, arrival)?,
+        Content::Status { .. } => keep_status(conn, arrival)?,
+    };
+    if verdict == Verdict::CounterReuse {
+        return Ok(verdict);
+    }
+    received.insert(conn, device, arrival.sealed_as)?;
+    if arrival.origin != arrival.sealed_as {
+        received.insert(conn, device, arrival.origin)?;
+    }
+    if let Some(change) = &arrival.confirm {
+        // Another frame of the batch may have confirmed the same generation: then there is nothing to do.
+        swap_join_state(conn, change)?;
+    }
+    Ok(verdict)
+}
+
+fn keep_window(conn: &Connection, received: &mut Received, arrival: &Arrival) -> Result<Verdict, StoreError> {
+    let Content::Window { t_first, t_quality, uptime, bundle, code } = &arrival.content else {
+        return Ok(Verdict::CounterReuse);
+    };
+    let (device, origin) = (arrival.device, arrival.origin);
+    let resealed = origin != arrival.sealed_as;
+    if resealed {
+        let same = same_content(conn, arrival, bundle, code)?;
+        if same == Some(false) {
+            return Ok(Verdict::CounterReuse);
+        }
+        remember_tag(conn, arrival)?;
+        let before = received.check(conn, device, origin)?;
+        if same == Some(true) || before == ranges::Received::Already {
+            return Ok(Verdict::AlreadyStored);
+        }
+    }
+    let dated = match uptime {
+        Some((boot, uptime)) => boot_time(conn, device, *boot)?.map(|t_boot| t_boot.saturating_add(*uptime)),
+        None => None,
+    };
+    let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
+    let crc = super::row_crc(device, origin, bundle, &arrival.tag, code);
+    let n_new = conn
+        .prepare_cached(
+            "INSERT INTO window (device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
+             frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
+             ON CONFLICT (device, generation, counter) DO NOTHING",
+        )?
+        .execute(params![
+            device,
+            origin.generation,
+            db_counter(origin.counter),
+            t_first,
+            arrival.t_arrival,
+            t_quality as u8,
+            uptime.map(|(boot, _)| boot),
+            uptime.map(|(_, uptime)| uptime),
+            arrival.frame_len,
+            crc,
+            bundle,
+            arrival.tag,
+            code
+        ])?;
+    if n_new == 1 {
+        return Ok(Verdict::Stored);
+    }
+    // Only reachable when the ranges and the rows disagree; the row is right.
+    let same = tag_of(conn, arrival)?.is_none_or(|tag| tag == arrival.tag);
+    Ok(if same { Verdict::AlreadyStored } else { Verdict::CounterReuse })
+}
+
+fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreError> {
+    let Content::Status { body, slot, windows_lost, sync } = &arrival.content else {
+        return Ok(Verdict::CounterReuse);
+    };
+    remember_tag(conn, arrival)?;
+    let FrameId { generation, counter } = arrival.sealed_as;
+    let newest =
+        conn.prepare_cached(
+            "UPDATE device SET status = ?2, status_generation = ?3, status_counter = ?4, \
+             windows_lost = MAX(windows_lost, ?5) \
+             WHERE short_id = ?1 AND (status_generation, status_counter) < (?3, ?4)",
+        )?
+        .execute(params![
+            arrival.device,
+            body,
+            generation,
+            db_counter(counter),
+            db_counter(windows_lost.unwrap_or(0))
+        ])? == 1;
+    if let (true, Some((slot, fingerprint))) = (newest, slot) {
+        super::registry::set_slot(conn, arrival.device, *slot, fingerprint)?;
+    }
+    if let (true, Some(sync)) = (newest, sync) {
+        learn_boot_time(conn, arrival.device, *sync)?;
+    }
+    Ok(Verdict::Stored)
+}
+
+/// Keeps when a boot began and dates its windows that came with an uptime alone.
+fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(), StoreError> {
+    // Boot numbers wrap: the latest word is about the present boot.
+    conn.prepare_cached(
+        "INSERT INTO boot VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET t_boot = excluded.t_boot",
+    )?
+    .execute(params![device, sync.boot, sync.t_boot])?;
+    conn.prepare_cached(
+        "UPDATE window SET t_first = uptime + ?3, t_quality = ?4 WHERE device = ?1 AND boot = ?2 AND t_quality = 5",
+    )?
+    .execute(params![device, sync.boot, sync.t_boot, TimeQuality::Boot as u8])?;
+    Ok(())
+}
+
+fn boot_time(conn: &Connection, device: u32, boot: u32) -> Result<Option<i64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT t_boot FROM boot WHERE device = ?1 AND boot = ?2")?;
+    Ok(statement.query_row([device, boot], |row| row.get(0)).optional()?)
+}
+
+/// The tag stored under the number the frame was sealed as.
+fn tag_of(conn: &Connection, arrival: &Arrival) -> Result<Option<Vec<u8>>, StoreError> {
+    let FrameId { generation, counter } = arrival.sealed_as;
+    let key = params![arrival.device, generation, db_counter(counter)];
+    // A window sealed again has its row under its origin; the other table knows the number it came under.
+    for sql in [
+        "SELECT tag FROM other_frame WHERE device = ?1 AND generation = ?2 AND counter = ?3",
+        "SELECT tag FROM window WHERE device = ?1 AND generation = ?2 AND counter = ?3",
+    ] {
+        let tag = conn.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+        if tag.is_some() {
+            return Ok(tag);
+        }
+    }
+    Ok(None)
+}
+
+fn remember_tag(conn: &Connection, arrival: &Arrival) -> Result<(), StoreError> {
+    let FrameId { generation, counter } = arrival.sealed_as;
+    conn.prepare_cached("INSERT INTO other_frame VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
+        .execute(params![arrival.device, generation, db_counter(counter), arrival.tag])?;
+    Ok(())
+}
+
+/// Whether the window stored under the arrival's origin holds the same code; `None` if there is none.
+fn same_content(
+    conn: &Connection,
+    arrival: &Arrival,
+    bundle: &[u8],
+    code: &[u8],
+) -> Result<Option<bool>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT bundle = ?4 AND code = ?5 FROM window WHERE device = ?1 AND generation = ?2 AND counter = ?3",
+    )?;
+    let FrameId { generation, counter } = arrival.origin;
+    let key = params![arrival.device, generation, db_counter(counter), bundle, code];
+    Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+}
+
+/// Replaces a join state if nobody else did.
+pub(super) fn swap_join_state(conn: &Connection, change: &JoinChange) -> Result<bool, StoreError> {
+    let n = conn
+        .prepare_cached(
+            "UPDATE device SET join_state = ?3, join_version = join_version + 1 \
+             WHERE short_id = ?1 AND join_version = ?2 AND t_revoked IS NULL",
+        )?
+        .execute(params![change.device, db_counter(change.expected), change.state])?;
+    Ok(n == 1)
+}
+
+/// A counter has 48 bits; anything larger never left this process.
+pub(super) fn db_counter(counter: u64) -> i64 {
+    i64::try_from(counter).unwrap_or(i64::MAX)
+}
+
+#[derive(Default)]
+struct Counted {
+    t_last: i64,
+    frames: i64,
+    bytes: i64,
+    windows: i64,
+    duplicates: i64,
+    reused: i64,
+}
+
+fn count(counted: &mut HashMap<(u32, i32), Counted>, arrival: &Arrival, verdict: Verdict) {
+    if matches!(verdict, Verdict::UnknownDevice | Verdict::Revoked | Verdict::TooOld) {
+        return;
+    }
+    let entry = counted.entry((arrival.device, day_of(arrival.t_arrival))).or_default();
+    if verdict == Verdict::CounterReuse {
+        entry.reused += 1;
+        return;
+    }
+    entry.t_last = entry.t_last.max(arrival.t_arrival);
+    entry.frames += 1;
+    entry.bytes += i64::from(arrival.frame_len);
+    match (verdict, &arrival.content) {
+        (Verdict::Stored, Content::Window { .. }) => entry.windows += 1,
+        (Verdict::AlreadyStored, _) => entry.duplicates += 1,
+        _ => {}
+    }
+}
+
+impl Counted {
+    fn add(self, conn: &Connection, device: u32, day: i32) -> Result<(), StoreError> {
+        if self.frames > 0 {
+            conn.prepare_cached(
+                "INSERT INTO day_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (device, day) DO UPDATE \
+                 SET t_last = MAX(t_last, excluded.t_last), frames = frames + excluded.frames, \
+                 bytes = bytes + excluded.bytes, windows = windows + excluded.windows, \
+                 duplicates = duplicates + excluded.duplicates",
+            )?
+            .execute(params![device, day, self.t_last, self.frames, self.bytes, self.windows, self.duplicates])?;
+        }
+        if self.reused > 0 {
+            super::stats::add_reject(conn, device, day, "counter_reuse", self.reused)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Devices, slots and bundles.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, NewDevice, StoreError};
+
+const DEVICE: &str = "SELECT short_id, id, name, wrapped_key, join_state, join_version, t_created, t_revoked, \
+     (SELECT MAX(t_last) FROM day_stats WHERE device = short_id), status, windows_lost FROM device";
+
+pub(super) fn add_device(conn: &Connection, new: &NewDevice) -> Result<DeviceRow, StoreError> {
+    if device(conn, &new.id)?.is_some() {
+        return Err(StoreError::Exists(new.id.clone()));
+    }
+    // Short ids are never used twice: rows are revoked, not deleted.
+    conn.prepare_cached(
+        "INSERT INTO device (short_id, id, name, wrapped_key, join_state, t_created) \
+         SELECT COALESCE(MAX(short_id), 0) + 1, ?1, ?2, ?3, ?4, ?5 FROM device",
+    )?
+    .execute(params![new.id, new.name, new.wrapped_key, new.join_state, new.t_created])?;
+    device(conn, &new.id)?.ok_or_else(|| StoreError::Database("the new device is not there".into()))
+}
+
+pub(super) fn device(conn: &Connection, id: &str) -> Result<Option<DeviceRow>, StoreError> {
+    one_device(conn, &format!("{DEVICE} WHERE id = ?1"), &id)
+}
+
+pub(super) fn device_by_short_id(conn: &Connection, short_id: u32) -> Result<Option<DeviceRow>, StoreError> {
+    one_device(conn, &format!("{DEVICE} WHERE short_id = ?1"), &short_id)
+}
+
+pub(super) fn devices(conn: &Connection, after: u32, limit: u32) -> Result<Vec<DeviceRow>, StoreError> {
+    let mut statement =
+        conn.prepare_cached(&format!("{DEVICE} WHERE short_id > ?1 ORDER BY short_id LIMIT ?2"))?;
+    let rows = statement.query_map([after, limit], device_row)?.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(|row| with_parts(conn, row)).collect()
+}
+
+pub(super) fn revoke(conn: &Connection, id: &str, t_ms: i64) -> Result<bool, StoreError> {
+    let n = conn
+        .prepare_cached("UPDATE device SET t_revoked = COALESCE(t_revoked, ?2) WHERE id = ?1")?
+        .execute(params![id, t_ms])?;
+    Ok(n == 1)
+}
+
+pub(super) fn set_slot(
+    conn: &Connection,
+    device: u32,
+    slot: u8,
+    bundle: &Fingerprint,
+) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT INTO slot VALUES (?1, ?2, ?3) ON CONFLICT (device, slot) DO UPDATE SET fingerprint = excluded.fingerprint",
+    )?
+    .execute(params![device, slot, bundle])?;
+    Ok(())
+}
+
+pub(super) fn add_bundle(conn: &Connection, new: &BundleRow) -> Result<bool, StoreError> {
+    let n = conn
+        .prepare_cached("INSERT INTO bundle VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
+        .execute(params![new.fingerprint, new.name, new.bytes, new.t_added])?;
+    Ok(n == 1)
+}
+
+pub(super) fn bundle(conn: &Connection, fingerprint: &Fingerprint) -> Result<Option<BundleRow>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT fingerprint, name, bytes, t_added FROM bundle WHERE fingerprint = ?1")?;
+    Ok(statement.query_row([fingerprint], bundle_row).optional()?)
+}
+
+pub(super) fn bundles(conn: &Connection) -> Result<Vec<BundleRow>, StoreError> {
+    let mut statement = conn
+        .prepare_cached("SELECT fingerprint, name, x'', t_added FROM bundle ORDER BY t_added DESC, name")?;
+    let rows = statement.query_map([], bundle_row)?.collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
+fn one_device(
+    conn: &Connection,
+    sql: &str,
+    key: &dyn rusqlite::ToSql,
+) -> Result<Option<DeviceRow>, StoreError> {
+    let row = conn.prepare_cached(sql)?.query_row([key], device_row).optional()?;
+    row.map(|row| with_parts(conn, row)).transpose()
+}
+
+fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
+    Ok(DeviceRow {
+        short_id: row.get(0)?,
+        id: row.get(1)?,
+        name: row.get(2)?,
+        wrapped_key: row.get(3)?,
+        join_state: row.get(4)?,
+        join_version: row.get(5)?,
+        t_created: row.get(6)?,
+        t_revoked: row.get(7)?,
+        t_last_seen: row.get(8)?,
+        status: row.get(9)?,
+        windows_lost: row.get(10)?,
+        slots: Vec::new(),
+        highest: Vec::new(),
+    })
+}
+
+fn with_parts(conn: &Connection, mut row: DeviceRow) -> Result<DeviceRow, StoreError> {
+    row.slots = conn
+        .prepare_cached("SELECT slot, fingerprint FROM slot WHERE device = ?1 ORDER BY slot")?
+        .query_map([row.short_id], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    row.highest = conn
+        .prepare_cached("SELECT generation, highest FROM received WHERE device = ?1 ORDER BY generation")?
+        .query_map([row.short_id], |r| Ok(FrameId { generation: r.get(0)?, counter: r.get(1)? }))?
+        .collect::<Result<_, _>>()?;
+    Ok(row)
+}
+
+fn bundle_row(row: &Row<'_>) -> rusqlite::Result<BundleRow> {
+    Ok(BundleRow { fingerprint: row.get(0)?, name: row.get(1)?, bytes: row.get(2)?, t_added: row.get(3)? })
+}
