@@ -220,6 +220,16 @@ impl LinkKey {
 }
 
 impl JoinKey {
+    /// Takes a stored join key; wipe your own copy.
+    pub fn from_bytes(bytes: [u8; SECRET_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key itself, for those who store it.
+    pub fn expose_secret(&self) -> &[u8; SECRET_LEN] {
+        &self.0
+    }
+
     /// HMAC-SHA-256 over `bytes`, cut to its first 16 bytes.
     pub(crate) fn mac(&self, bytes: &[u8]) -> [u8; TAG_LEN] {
         let mut tag = [0; TAG_LEN];

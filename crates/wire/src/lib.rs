@@ -58,6 +58,7 @@ mod error;
 pub mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod header;
 pub mod join;
 pub mod keys;
 pub mod payload;

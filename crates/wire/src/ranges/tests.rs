@@ -106,6 +106,8 @@ fn damaged_ranges_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(crate::tests::seeded())]
+
     #[test]
     fn agrees_with_a_plain_set(counters in prop::collection::vec(0u64..400, 0..600)) {
         // At most 200 gaps fit below 400, so nothing is ever closed and the set is exact.

@@ -230,6 +230,8 @@ fn a_damaged_state_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(super::seeded())]
+
     #[test]
     fn any_course_of_joins_survives_storing(steps in prop::collection::vec((0u8..90, 0u32..40, any::<bool>()), 0..150)) {
         let mut state = JoinState::new();

@@ -22,6 +22,12 @@ const FINGERPRINT: Fingerprint = *b"the 1st bundle's";
 const RUN: [u8; 12] = *b"a server run";
 const GENERATION: u32 = 0x21;
 
+/// The same cases in every run; the fuzzers look further.
+pub(crate) fn seeded() -> proptest::test_runner::Config {
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(0x6b69_6e67);
+    proptest::test_runner::Config { rng_seed, ..Default::default() }
+}
+
 /// One sealed frame and everything that opens it.
 struct Case {
     name: &'static str,

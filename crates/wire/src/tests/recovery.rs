@@ -161,6 +161,8 @@ fn any_counter() -> impl Strategy<Value = Counter> {
 }
 
 proptest! {
+    #![proptest_config(super::seeded())]
+
     #[test]
     fn any_window_survives(
         time in time(), quality in quality(), code in prop::collection::vec(any::<u8>(), 0..300),
