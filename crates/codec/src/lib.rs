@@ -7,6 +7,7 @@
 //! readings that have no step and survive the round trip as what they are.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "bundle"), allow(unreachable_pub, dead_code, reason = "trainers see more than devices"))]
 
 #[cfg(feature = "bundle")]
 extern crate std;
