@@ -22,4 +22,27 @@ fn main() {
     }
     println!("cargo:rustc-link-arg=-Tlink.x");
     println!("cargo:rerun-if-changed={map}");
+    fs::write(out.join("codec_vectors.rs"), codec_vectors()).expect("the list of vectors can be written");
+}
+
+/// Every folder of `vectors/codec` as `(name, model, cases, refusals)`.
+fn codec_vectors() -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/codec");
+    println!("cargo:rerun-if-changed={}", dir.display());
+    let mut folders: Vec<PathBuf> = fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("model.bin").is_file())
+        .collect();
+    folders.sort();
+    let mut text = String::from("[\n");
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = |file: &str| format!("include_bytes!({:?})", folder.join(file).display().to_string());
+        let (model, cases, refusals) = (bytes("model.bin"), bytes("cases.bin"), bytes("refusals.bin"));
+        text.push_str(&format!("({name:?}, {model}, {cases}, {refusals}),\n"));
+    }
+    text + "]"
 }

@@ -1,8 +1,10 @@
 //! Programs for bare chips: built from `firmware/qemu`, run in QEMU.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use object::{Object, ObjectSymbol};
 
 use crate::Result;
 use crate::context::Context;
@@ -55,10 +57,23 @@ pub(crate) fn build(context: &Context, chip: Chip, profile: &str, bin: &str) -> 
 }
 
 /// Runs a program to its own end; its exit code is the emulator's.
-pub(crate) fn emulate(context: &Context, chip: Chip, program: &std::path::Path) -> Result<Ran> {
+pub(crate) fn emulate(context: &Context, chip: Chip, program: &Path) -> Result<Ran> {
     let mut qemu = Command::new(chip.qemu[0]);
     qemu.args(&chip.qemu[1..]);
     qemu.args(["-nographic", "-monitor", "none", "-serial", "none"]);
     qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(program);
     run::show(context, &mut qemu, Duration::from_secs(600))
+}
+
+/// Names of a linked program's functions and statics.
+pub(crate) fn symbols(program: &Path) -> Result<Vec<String>> {
+    let bytes = std::fs::read(program).map_err(|e| format!("{}: {e}", program.display()))?;
+    let file = object::File::parse(&*bytes).map_err(|e| format!("{}: {e}", program.display()))?;
+    let names: Vec<String> = file.symbols().filter_map(|s| s.name().ok()).map(String::from).collect();
+    // Without names nothing could be found, whatever is in there.
+    if names.iter().any(|n| n == "main") {
+        Ok(names)
+    } else {
+        Err(format!("{} has no symbols", program.display()))
+    }
 }

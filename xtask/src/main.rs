@@ -13,6 +13,7 @@ mod device;
 mod need;
 mod report;
 mod run;
+mod serving;
 mod sizes;
 mod source;
 mod stages;

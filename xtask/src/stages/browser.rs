@@ -1,4 +1,169 @@
-use crate::{Result, context::Context, counts::Tally};
-pub(super) fn stage(_: &Context) -> Result<Tally> {
-    Err("soon".into())
+//! The dashboard as people see it: a running demo in Chromium, screenshots kept under `target/screenshots`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::release_binary;
+use crate::Result;
+use crate::cdp::Browser;
+use crate::context::Context;
+use crate::counts::Tally;
+use crate::serving::{self, Serving};
+
+/// Name, width, height, phone, dark.
+const SCREENS: &[(&str, u32, u32, bool, bool)] = &[
+    ("light", 1280, 900, false, false),
+    ("dark", 1280, 900, false, true),
+    ("phone", 390, 844, true, false),
+    ("phone-dark", 390, 844, true, true),
+];
+
+pub(super) fn stage(context: &Context) -> Result<Tally> {
+    let program = release_binary(context)?;
+    let shots = context.target().join("screenshots");
+    let home = context.target().join("browser-home");
+    for dir in [&shots, &home] {
+        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    }
+    let addr = serving::free_addr()?;
+    // The demo learns before it listens.
+    let demo =
+        Serving::start(&program, &["demo", "--seconds", "600"], addr, &home, Duration::from_secs(180))?;
+    let mut browser = Browser::start("chromium", &home.join("chromium"))?;
+    let origin = format!("http://{addr}");
+    let mut tally = Tally::default();
+    let mut check = |what: &str, is: Result<()>| {
+        tally.add(Tally::one(is.is_ok()));
+        match is {
+            Ok(()) => context.say(&format!("{} {what}", context.paint("32", "ok"))),
+            Err(why) => context.say(&format!("{} {what}: {why}", context.paint("31", "FAILED"))),
+        }
+    };
+
+    browser.screen(1280, 900, false, false)?;
+    browser.open(&origin)?;
+    check(
+        "the dashboard lists devices",
+        browser.until("a link to a device", &format!("{DEVICES}.length > 0")),
+    );
+    check("it lives without being reloaded", lives(&mut browser));
+    let device = browser.eval(&format!("{DEVICES}[0]?.href"))?;
+    look(&mut browser, &mut check, "dashboard", &origin, &origin, &shots)?;
+
+    let device = device.as_str().ok_or("the dashboard links to no device")?.to_string();
+    browser.screen(1280, 900, false, false)?;
+    browser.open(&device)?;
+    check("a device's page draws a chart", browser.until("an SVG with a line in it", CHART));
+    check("it lives without being reloaded", lives(&mut browser));
+    look(&mut browser, &mut check, "device", &device, &origin, &shots)?;
+
+    check(
+        "an unknown device is said to be unknown",
+        match serving::get(addr, "/devices/nobody")? {
+            (404, _) => Ok(()),
+            (status, _) => Err(format!("status {status}")),
+        },
+    );
+    drop(browser);
+    drop(demo);
+    context.say(&format!("screenshots: {}", shots.display()));
+    Ok(tally)
+}
+
+const DEVICES: &str = "document.querySelectorAll('a[href*=\"/devices/\"]')";
+const CHART: &str = "[...document.querySelectorAll('svg')].some(svg => svg.getBoundingClientRect().width > 100 && \
+    [...svg.querySelectorAll('path, polyline')].some(line => line.getBoundingClientRect().width > 50))";
+
+/// Something on the page changes while the page stays the same one.
+fn lives(browser: &mut Browser) -> Result<()> {
+    browser.eval("window.sameKinglet = document.body.innerText; true")?;
+    browser.until(
+        "live readings",
+        "window.sameKinglet !== undefined && document.body.innerText !== window.sameKinglet",
+    )
+}
+
+/// One page on every screen: nothing hangs over, nothing is fetched from elsewhere, nothing goes wrong.
+fn look(
+    browser: &mut Browser,
+    check: &mut impl FnMut(&str, Result<()>),
+    name: &str,
+    url: &str,
+    origin: &str,
+    shots: &Path,
+) -> Result<()> {
+    let mut grounds = Vec::new();
+    for &(screen, width, height, phone, dark) in SCREENS {
+        browser.screen(width, height, phone, dark)?;
+        browser.open(url)?;
+        browser.until("the page to have text", "document.body.innerText.trim().length > 20")?;
+        // Fonts, the first event of the stream.
+        std::thread::sleep(Duration::from_millis(700));
+        let wide = browser.eval("document.documentElement.scrollWidth")?.as_u64().unwrap_or(u64::MAX);
+        let fits =
+            if wide <= width.into() { Ok(()) } else { Err(format!("{wide} px wide on a screen of {width}")) };
+        check(&format!("{name} fits the {screen} screen"), fits);
+        check(&format!("{name} can be read on the {screen} screen"), contrast(browser));
+        check(
+            &format!("{name} on the {screen} screen stays at home and makes no errors"),
+            clean(browser, origin),
+        );
+        grounds.push(browser.eval("getComputedStyle(document.body).backgroundColor")?);
+        browser.screenshot(&shots.join(format!("{name}-{screen}.png")))?;
+    }
+    check(
+        &format!("{name} has a dark face"),
+        if grounds[0] == grounds[1] { Err("light and dark look the same".into()) } else { Ok(()) },
+    );
+    Ok(())
+}
+
+/// Text against its ground: at least 4.5 (WCAG 2.2, 1.4.3), large text 3.
+fn contrast(browser: &mut Browser) -> Result<()> {
+    let poor = browser.eval(CONTRAST)?;
+    match poor.as_array().map(Vec::as_slice) {
+        Some([]) => Ok(()),
+        Some(poor) => {
+            Err(poor.iter().take(5).map(|p| p.as_str().unwrap_or_default()).collect::<Vec<_>>().join("; "))
+        }
+        None => Err("contrast could not be measured".into()),
+    }
+}
+
+const CONTRAST: &str = r"(() => {
+  const parse = c => { const m = c.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0, 0]; return [m[0], m[1], m[2], m[3] ?? 1]; };
+  const light = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const ground = e => { const chain = []; for (; e; e = e.parentElement) chain.push(parse(getComputedStyle(e).backgroundColor));
+    return chain.reverse().reduce((under, top) => over(top, under),
+      matchMedia('(prefers-color-scheme: dark)').matches && getComputedStyle(document.documentElement).colorScheme.includes('dark') ? [18, 18, 18] : [255, 255, 255]); };
+  const poor = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const text = walk.currentNode.textContent.trim(), e = walk.currentNode.parentElement;
+    if (!text || !e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) || e.closest('script, style, svg')) continue;
+    const style = getComputedStyle(e), under = ground(e), ink = over(parse(style.color), under);
+    const [a, b] = [light(ink), light(under)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if (ratio < (large ? 3 : 4.5)) poor.push(`'${text.slice(0, 30)}' has contrast ${ratio.toFixed(2)}`);
+  }
+  return poor;
+})()";
+
+fn clean(browser: &Browser, origin: &str) -> Result<()> {
+    let abroad = browser.events("Network.requestWillBeSent").into_iter().filter_map(|e| {
+        let url = e["request"]["url"].as_str()?.to_string();
+        (!url.starts_with(origin) && !url.starts_with("data:") && !url.starts_with("blob:")).then_some(url)
+    });
+    let thrown = browser
+        .events("Runtime.exceptionThrown")
+        .into_iter()
+        .map(|e| e["exceptionDetails"]["text"].to_string());
+    let logged = browser.events("Log.entryAdded").into_iter().filter_map(|e| {
+        let entry = &e["entry"];
+        (entry["level"] == "error").then(|| format!("{} {}", entry["text"], entry["url"]))
+    });
+    let trouble: Vec<String> = abroad.chain(thrown).chain(logged).collect();
+    if trouble.is_empty() { Ok(()) } else { Err(trouble.join("; ")) }
 }

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::context::Context;
 use crate::counts::Tally;
 use crate::device::{self, CHIPS, Chip};
+use crate::stages::RV32;
 
 pub(super) fn stage(context: &Context) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -22,11 +23,31 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
 fn golden(context: &Context, chip: Chip) -> Result<Tally> {
     let program = device::build(context, chip, "release", "golden")?;
     let ran = device::emulate(context, chip, &program)?;
-    let tally = count(&ran.text);
+    let mut tally = count(&ran.text);
     if ran.ok != (tally.failed == 0) || tally.passed == 0 {
         return Err(format!("{} ended without a verdict", chip.name));
     }
+    if chip.target == RV32 {
+        // No FPU: any float operation would be a call. On the other chip it would be an instruction.
+        let floats: Vec<String> =
+            device::symbols(&program)?.into_iter().filter(|s| is_soft_float(s)).collect();
+        if !floats.is_empty() {
+            context.say(&format!("the program computes with floats: {}", floats.join(", ")));
+        }
+        tally.add(Tally::one(floats.is_empty()));
+    }
     Ok(tally)
+}
+
+/// Names the compiler gives its float routines: `__addsf3`, `__ltdf2`, `__floatsidf`, `__fixunsdfsi`, …
+fn is_soft_float(symbol: &str) -> bool {
+    let Some(name) = symbol.strip_prefix("__") else { return false };
+    let of_float = name.contains("sf") || name.contains("df");
+    let verbs = ["add", "sub", "mul", "div", "neg", "lt", "le", "gt", "ge", "eq", "ne", "cmp", "unord"];
+    let operation =
+        name.ends_with(['2', '3']) && (verbs.iter().any(|v| name.starts_with(v)) || name.starts_with("powi"));
+    let conversion = ["fix", "float", "extend", "trunc"].iter().any(|v| name.starts_with(v));
+    of_float && (operation || conversion)
 }
 
 /// One line per check: `ok NAME` or `FAILED NAME: …`.
@@ -45,6 +66,16 @@ fn count(text: &str) -> Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn float_routines_are_known_by_name() {
+        for name in ["__addsf3", "__muldf3", "__ltdf2", "__floatsidf", "__fixunsdfsi", "__extendsfdf2"] {
+            assert!(is_soft_float(name), "{name}");
+        }
+        for name in ["__udivdi3", "__muldi3", "__sdata", "memcpy", "__stack_df"] {
+            assert!(!is_soft_float(name), "{name}");
+        }
+    }
 
     #[test]
     fn checks_are_counted() {

@@ -1,0 +1,10 @@
+//! The codec's encoder alone: see `cargo xtask sizes`.
+#![no_std]
+#![no_main]
+
+#[path = "../size.rs"]
+mod size;
+#[path = "../uses.rs"]
+mod uses;
+
+use uses::encode as uses;
