@@ -3,11 +3,14 @@
 use crate::model::{Model, Reader};
 use crate::net::{LATENTS_MAX, Net};
 
+/// Most bits of a latent.
+const BITS_MAX: u8 = 12;
+
 /// The trained part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fixed<'a> {
     net: Net<'a>,
-    /// Bits of each latent, `1..=8`; their sum is a whole number of bytes.
+    /// Bits of each latent, `1..=12`; their sum is a whole number of bytes.
     n_bits: &'a [u8],
 }
 
@@ -22,7 +25,7 @@ impl<'a> Fixed<'a> {
         let net = Net::parse(&mut reader, model)?;
         let n_bits = reader.bytes(net.n_latents)?;
         let sum: usize = n_bits.iter().map(|&n| usize::from(n)).sum();
-        let ok = n_bits.iter().all(|n| (1..=8).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
+        let ok = n_bits.iter().all(|n| (1..=BITS_MAX).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
         ok.then_some(Self { net, n_bits })
     }
 

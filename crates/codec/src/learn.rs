@@ -100,7 +100,7 @@ pub struct ContextPart {
 pub struct DensePart {
     /// `[n_out × n_in]`.
     pub weights: Vec<i8>,
-    /// Bias, factor and right shift of each output.
+    /// Bias, factor and right shift of each output; the bias of an output layer is not kept.
     pub outs: Vec<(i32, u16, u8)>,
 }
 
@@ -111,7 +111,7 @@ pub struct NetPart {
     pub n_latents: u8,
     /// Hidden units of encoder and decoder.
     pub n_hidden: [u8; 2],
-    /// Per channel: mean in steps, Q16 factor to Q8 deviations, Q16 factor back.
+    /// Per channel: mean in steps, Q16 factor to inputs, Q16 factor from outputs.
     pub norms: Vec<[i32; 3]>,
     /// The six layers.
     pub layers: [DensePart; 6],
@@ -230,10 +230,12 @@ impl NetPart {
     fn emit(&self, out: &mut Vec<u8>) {
         out.extend([self.n_latents, self.n_hidden[0], self.n_hidden[1]]);
         self.norms.iter().flatten().for_each(|n| out.extend(n.to_le_bytes()));
-        for layer in &self.layers {
+        for (idx, layer) in self.layers.iter().enumerate() {
             out.extend(layer.weights.iter().map(|&w| w as u8));
             for &(bias, mul, shift) in &layer.outs {
-                out.extend(bias.to_le_bytes());
+                if idx % 3 != 2 {
+                    out.extend(bias.to_le_bytes());
+                }
                 out.extend(mul.to_le_bytes());
                 out.push(shift);
             }

@@ -10,12 +10,12 @@ use crate::model::{Model, Reader};
 pub const LATENTS_MAX: usize = 64;
 /// Most units in a hidden layer.
 pub const HIDDEN_MAX: usize = 64;
-/// Largest normalised input, Q8: 32 deviations. Keeps `1024 inputs × 127 × INPUT_MAX` in an `i32`.
+/// Largest normalised input. Keeps `1024 inputs × 128 × INPUT_MAX` in an `i32`.
 const INPUT_MAX: i32 = 8191;
-/// Largest hidden activation.
-const HIDDEN_VALUE_MAX: i32 = 32767;
+/// Largest hidden activation: one byte, for processors that multiply bytes side by side.
+const HIDDEN_VALUE_MAX: i32 = 127;
 /// Largest latent magnitude.
-pub(crate) const LATENT_MAX: i32 = 127;
+pub(crate) const LATENT_MAX: i32 = 2047;
 
 /// `out = W · in + b`, rescaled.
 #[derive(Clone, Copy, Debug)]
@@ -23,36 +23,38 @@ struct Dense<'a> {
     n_in: usize,
     /// `[n_out × n_in]`, i8.
     weights: &'a [u8],
-    /// Per output: bias i32, mul u16, shift u8.
+    /// Per output: bias i32 where the layer has one, mul u16, shift u8.
     outs: &'a [u8],
+    is_biased: bool,
 }
 
-const OUT_LEN: usize = 7;
 const BIAS_MAX: u32 = 1 << 29;
 // Sums stay within an i32.
 const _: () = assert!(crate::VALUES_MAX as i64 * 128 * INPUT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
-const _: () = assert!(HIDDEN_MAX as i64 * 128 * HIDDEN_VALUE_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
+const _: () = assert!(LATENTS_MAX as i64 * 128 * LATENT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
 
 impl<'a> Dense<'a> {
-    fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize) -> Option<Self> {
+    fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize, is_biased: bool) -> Option<Self> {
         let weights = reader.bytes(n_in * n_out)?;
-        let outs = reader.bytes(OUT_LEN * n_out)?;
+        let outs = reader.bytes(out_len(is_biased) * n_out)?;
         let mut check = Reader(outs);
         for _ in 0..n_out {
-            let (bias, _, shift) = (check.i32()?, check.u16()?, check.u8()?);
+            let bias = if is_biased { check.i32()? } else { 0 };
+            let (_, shift) = (check.u16()?, check.u8()?);
             if bias.unsigned_abs() > BIAS_MAX || !(1..=46).contains(&shift) {
                 return None;
             }
         }
-        Some(Self { n_in, weights, outs })
+        Some(Self { n_in, weights, outs, is_biased })
     }
 
     /// The outputs for `input`, one after the other.
     fn run<'i>(&self, input: &'i [i32]) -> impl Iterator<Item = i32> + use<'a, 'i> {
+        let is_biased = self.is_biased;
         let rows = self.weights.chunks_exact(self.n_in.max(1));
-        rows.zip(self.outs.chunks_exact(OUT_LEN)).map(move |(row, out)| {
+        rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {
             let mut reader = Reader(out);
-            let mut sum = reader.i32().unwrap_or(0);
+            let mut sum = if is_biased { reader.i32().unwrap_or(0) } else { 0 };
             for (&weight, &x) in row.iter().zip(input) {
                 sum += i32::from(weight as i8) * x;
             }
@@ -62,6 +64,10 @@ impl<'a> Dense<'a> {
             scaled.clamp(-(1 << 27), 1 << 27) as i32
         })
     }
+}
+
+fn out_len(is_biased: bool) -> usize {
+    if is_biased { 7 } else { 3 }
 }
 
 /// A linear map with a hidden ReLU layer beside it.
@@ -76,9 +82,9 @@ struct Half<'a> {
 impl<'a> Half<'a> {
     fn parse(reader: &mut Reader<'a>, n_in: usize, n_hidden: usize, n_out: usize) -> Option<Self> {
         Some(Self {
-            linear: Dense::parse(reader, n_in, n_out)?,
-            hidden: Dense::parse(reader, n_in, n_hidden)?,
-            output: Dense::parse(reader, n_hidden, n_out)?,
+            linear: Dense::parse(reader, n_in, n_out, true)?,
+            hidden: Dense::parse(reader, n_in, n_hidden, true)?,
+            output: Dense::parse(reader, n_hidden, if n_hidden > 0 { n_out } else { 0 }, false)?,
             n_hidden,
         })
     }
@@ -104,7 +110,7 @@ impl<'a> Half<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net<'a> {
     pub(crate) n_latents: usize,
-    /// Per channel: mean i32 (grid steps), Q16 factor to Q8 deviations i32, Q16 factor back i32.
+    /// Per channel: mean i32 (grid steps), Q16 factor to inputs i32, Q16 factor from outputs i32.
     norms: &'a [u8],
     encoder: Half<'a>,
     decoder: Half<'a>,
@@ -151,11 +157,11 @@ impl<'a> Net<'a> {
     /// channel's last value. `input`: a word per value.
     pub(crate) fn encode(&self, n_channels: usize, steps: &[i32], input: &mut [i32], scratch: &mut [i32]) {
         for channel in 0..n_channels {
-            let (mean, to_deviation, _) = self.norm(channel);
+            let (mean, to_input, _) = self.norm(channel);
             let mut last = mean;
             for at in (channel..steps.len()).step_by(n_channels) {
                 last = if is_step(steps[at]) { steps[at] } else { last };
-                let deviation = (i64::from(last - mean) * to_deviation) >> 16;
+                let deviation = (i64::from(last - mean) * to_input + (1 << 15)) >> 16;
                 input[at] = deviation.clamp(i64::from(-INPUT_MAX), i64::from(INPUT_MAX)) as i32;
             }
         }
@@ -171,8 +177,8 @@ impl<'a> Net<'a> {
         let (latents, hidden) = scratch.split_at_mut(self.n_latents);
         self.decoder.run(latents, hidden, steps);
         for (at, step) in steps.iter_mut().enumerate() {
-            let (mean, _, from_deviation) = self.norm(at % n_channels);
-            let value = i64::from(mean) + ((i64::from(*step) * from_deviation + (1 << 15)) >> 16);
+            let (mean, _, from_output) = self.norm(at % n_channels);
+            let value = i64::from(mean) + ((i64::from(*step) * from_output + (1 << 15)) >> 16);
             *step = value.clamp(i64::from(-crate::STEP_MAX), i64::from(crate::STEP_MAX)) as i32;
         }
     }

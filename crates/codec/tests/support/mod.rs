@@ -60,14 +60,8 @@ pub fn net(parts: &Parts, n_latents: u8, n_hidden: [u8; 2], rng: &mut Rng) -> Ne
         outs: (0..n_out).map(|_| (rng.between(-5000, 5000), rng.between(1, 65535) as u16, shift)).collect(),
     };
     let mut layer = |n_in, n_out, shift| dense(n_in, n_out, shift, rng);
-    let layers = [
-        layer(n, l, 26),
-        layer(n, he, 24),
-        layer(he, l, 24),
-        layer(l, n, 18),
-        layer(l, hd, 16),
-        layer(hd, n, 26),
-    ];
+    let layers =
+        [layer(n, l, 26), layer(n, he, 26), layer(he, l, 20), layer(l, n, 18), layer(l, hd, 22), layer(hd, n, 20)];
     let norms = parts.channels.iter().map(|c| [c.first.mean, 256 * 65536 / 50, 50 * 65536 / 256]).collect();
     NetPart { n_latents, n_hidden, norms, layers }
 }
