@@ -92,6 +92,13 @@ impl Layout {
         let Some(first) = table.first() else { return Err(RecordingError::Empty) };
         let has_header = is_header(first);
         let body = &table[usize::from(has_header)..];
+        if body.is_empty() {
+            return Err(RecordingError::TooFewRows {
+                rows: 0,
+                read: 0,
+                why: " (there is nothing below the header)".into(),
+            });
+        }
         let mark = find_mark(body);
         let mut headers = if has_header { header_of(first, body) } else { Vec::new() };
         if let (false, Some(comment)) = (has_header, head.last_comment()) {
@@ -168,9 +175,14 @@ impl Column {
         n > 0 && 5 * n >= 4 * self.n_filled
     }
 
+    /// Enough for a column that is meant to be what `n` of its cells are.
+    fn is_half(&self, n: usize) -> bool {
+        n > 0 && 2 * n >= self.n_filled
+    }
+
     fn is_number(&self) -> bool {
         // A column that is broken half of the time still has readings.
-        self.n_numbers > 0 && 2 * self.n_numbers >= self.n_filled
+        self.is_half(self.n_numbers)
     }
 
     fn has_time_name(&self) -> bool {
@@ -198,7 +210,7 @@ impl Column {
 
     /// As people find it in their file.
     fn shown(&self) -> String {
-        if self.header.is_empty() { (self.at + 1).to_string() } else { self.header.clone() }
+        if self.header.is_empty() { (self.at + 1).to_string() } else { cell::example(self.header.as_bytes()) }
     }
 }
 
@@ -307,17 +319,17 @@ fn time_plan(
     };
     let next = columns.get(column.at + 1);
     if let Some(next) = next
-        && column.is_mostly(column.n_dates)
-        && next.is_mostly(next.n_times_of_day)
+        && column.is_half(column.n_dates)
+        && next.is_half(next.n_times_of_day)
     {
         let name = format!("{} {}", column.shown(), next.shown());
         return Ok(Some(plan(TimeFormat::CalendarInTwoColumns, order()?, name)));
     }
-    if column.is_mostly(column.n_stamps) {
+    if column.is_half(column.n_stamps) {
         return Ok(Some(plan(TimeFormat::Calendar, order()?, column.shown())));
     }
     match column.first_number {
-        Some(first) if column.is_mostly(column.n_numbers) => {
+        Some(first) if column.is_half(column.n_numbers) => {
             let format = clock::number_format(first, &column.header);
             Ok(Some(plan(format, None, column.shown())))
         }

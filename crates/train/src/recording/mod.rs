@@ -9,6 +9,8 @@ mod cell;
 mod civil;
 mod clock;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod head;
 mod layout;
 mod names;
@@ -36,6 +38,9 @@ pub use values::Values;
 pub use windows::{Cut, CutWindow, Split, Windows};
 
 /// Longest record, bytes: an open quote ends here.
-pub const RECORD_LEN_MAX: usize = 1 << 20;
+pub const RECORD_LEN_MAX: usize = 128 << 10;
 /// Most columns of a file.
 pub const COLUMNS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,9 @@ const VALUES_MAX: usize = 20_000_000;
 /// or seconds; `docs/recordings.md` says it all. Returns the recording and what was understood of the file.
 /// Memory stays below 9 bytes per value, 8 per row, and half as much again while rows are put in order.
 pub fn read(mut reader: impl Read, options: &ReadOptions) -> Result<(Recording, Understood), RecordingError> {
+    if options.period_ms == Some(0) {
+        return Err(RecordingError::NoPeriod);
+    }
     let head = Head::take(&mut reader)?;
     let layout = Layout::find(&head, options)?;
     let clock = Clock::new(layout.time.format, layout.time.order, layout.mark, options.timezone.as_deref())?;

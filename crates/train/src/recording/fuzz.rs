@@ -1,0 +1,50 @@
+//! The door for files, as a plain function over bytes. It must return for every input; where the bytes are
+//! accepted, it also checks that nothing was lost on the way.
+
+// These are checks: a broken promise has to panic.
+#![allow(clippy::unwrap_used)]
+
+use super::{Bound, Cut, Duplicates, Quantum, ReadOptions, Recording, Understood, Windows, grid_for, read};
+
+/// Reads bytes as a recording, with the usual options and with those that change most.
+pub fn fuzz_csv(bytes: &[u8]) {
+    let other = ReadOptions {
+        period_ms: Some(60_000),
+        timezone: Some("Europe/Berlin".into()),
+        duplicates: Duplicates::Keep,
+        values_max: 64,
+        ..ReadOptions::default()
+    };
+    for options in [ReadOptions::default(), other] {
+        match read(bytes, &options) {
+            Ok((recording, understood)) => check(&recording, &understood, &options),
+            // Every refusal says what to do next, and stays short enough for a terminal.
+            Err(error) => assert!((20..4000).contains(&error.to_string().len()), "{error}"),
+        }
+    }
+}
+
+fn check(recording: &Recording, understood: &Understood, options: &ReadOptions) {
+    let n_dropped: u64 = understood.dropped.iter().map(|d| d.rows).sum();
+    assert_eq!(understood.rows_read, understood.rows_kept + n_dropped);
+    assert_eq!(understood.rows_kept, recording.len() as u64);
+    assert_eq!(understood.channels.len(), recording.channels().len());
+    assert!(recording.times_ms().is_sorted() && recording.len() >= 2);
+    if options.duplicates == Duplicates::Merge {
+        assert!(recording.times_ms().is_sorted_by(|a, b| a < b));
+    }
+    let shown = understood.to_string();
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    for channel in recording.channels() {
+        assert!((1..=32).contains(&channel.name.len()) && channel.unit.len() <= 16, "{channel:?}");
+        let quantum = Quantum::find(&channel.values);
+        for bound in [Bound::Lossless, Bound::PercentOfDeviation("1".parse().unwrap())] {
+            let Ok(chosen) = grid_for(channel, 0..recording.len(), quantum.as_ref(), bound) else { continue };
+            assert!(chosen.grid.quantum >= 1);
+            for cut in [Cut::AtGaps, Cut::ByRows] {
+                let windows = Windows::cut(recording, &[chosen.grid], 0..recording.len(), 4, cut);
+                assert!(windows.iter().all(|w| (1..=4).contains(&w.n_samples)));
+            }
+        }
+    }
+}
