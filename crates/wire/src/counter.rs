@@ -60,7 +60,8 @@ impl ShortCounter {
     /// The form a device sends.
     ///
     /// Up to 2^31 the low bytes alone say everything. From there on the first frame after a boot and every
-    /// 256th are full, so that no gap can leave the two ends apart.
+    /// 256th are full, so that no gap can leave the two ends apart. The form is part of the frame: a repeat has
+    /// the form of the first sending, or it would be another frame under the same nonce.
     pub fn of(counter: Counter, first_after_boot: bool) -> Self {
         let lone = counter.get() < 1 << 31;
         if lone || !(first_after_boot || counter.get().is_multiple_of(256)) {

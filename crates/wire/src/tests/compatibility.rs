@@ -284,6 +284,16 @@ fn old_stores_are_read() {
 }
 
 #[test]
+fn the_example_of_the_specification_is_a_vector() {
+    let spec = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/wire.md")).unwrap();
+    let example = spec.split("byte by byte:\n\n```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    let hex: std::string::String =
+        example.unwrap().lines().filter_map(|l| l.split_whitespace().next()).collect();
+    let data = read("v1_frames_pass.txt").into_iter().find(|block| block.name() == "data").unwrap();
+    assert_eq!(hex, data.text("frame"));
+}
+
+#[test]
 fn directions_have_their_numbers() {
     assert_eq!((Direction::Up as u8, Direction::Down as u8), (0, 1));
 }

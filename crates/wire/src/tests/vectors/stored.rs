@@ -7,7 +7,7 @@ use crate::join::{JOIN_STATE_LEN_MAX, JoinState, Request};
 use crate::ranges::{RANGES_LEN_MAX, ReceivedRanges};
 
 pub(super) fn counters() -> String {
-    let cases: [(&str, u32, Option<u64>); 10] = [
+    let cases: [(&str, u32, Option<u64>); 11] = [
         ("first", 0, None),
         ("first_is_late", 0xffff_ffff, None),
         ("next", 5, Some(4)),
@@ -17,6 +17,7 @@ pub(super) fn counters() -> String {
         ("jump_2_16", 0x0001_0000, Some(0)),
         ("jump_below_2_31", 0x7fff_ffff, Some(0x5_0000_0000)),
         ("past_2_31_is_back", 0x8000_0001, Some(0x5_0000_0000)),
+        ("2_31_is_back", 0x8000_0000, Some(0x5_0000_0000)),
         ("last_lap", 0, Some(0xffff_ffff_ffff)),
     ];
     let about = "The 48-bit counter from its low 32 bits and the highest that opened so far.";
