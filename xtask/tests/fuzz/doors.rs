@@ -14,6 +14,14 @@ macro_rules! doors {
 }
 
 doors! {
+    codec_bundle => kinglet_codec::fuzz::fuzz_bundle,
+    codec_decode => kinglet_codec::fuzz::fuzz_decode,
+    codec_model => kinglet_codec::fuzz::fuzz_model,
+    codec_round_trip => kinglet_codec::fuzz::fuzz_round_trip,
+    server_config_text => kinglet_server::fuzz::config_text,
+    server_frames_body => kinglet_server::fuzz::frames_body,
+    server_join_body => kinglet_server::fuzz::join_body,
+    train_csv => kinglet_train::recording::fuzz::fuzz_csv,
     wire_frame => kinglet_wire::fuzz::fuzz_frame,
     wire_join => kinglet_wire::fuzz::fuzz_join,
     wire_open => kinglet_wire::fuzz::fuzz_open,

@@ -17,7 +17,11 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn of(door: &str) -> Vec<Vec<u8>> {
     let root = root();
     let mut seeds: Vec<Vec<u8>> = ALWAYS.iter().map(|s| s.to_vec()).collect();
-    let of_crate = door.split('_').next().unwrap_or(door);
+    let of_crate = match door.split('_').next() {
+        // What the server and the node are given was framed by the wire.
+        Some("server" | "node") => "wire",
+        name => name.unwrap_or(door),
+    };
     for dir in [root.join("fuzz/seeds").join(door), root.join("vectors").join(of_crate)] {
         for path in files(&dir) {
             let bytes = std::fs::read(&path).unwrap_or_default();
