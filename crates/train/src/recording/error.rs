@@ -92,6 +92,26 @@ pub enum RecordingError {
         /// What became of the columns there are; empty or ` (…)`.
         ignored: String,
     },
+    /// Rows of several sensors one below the other.
+    #[error(
+        "the rows come from several sources, column `{column}` says `{first}` and `{other}`: choose one with --only \"{column}={first}\""
+    )]
+    SeveralSources {
+        /// The column that names them.
+        column: String,
+        /// The first source.
+        first: String,
+        /// Another.
+        other: String,
+    },
+    /// No row comes from the source that was asked for.
+    #[error("no row has `{value}` in column `{column}`: check --only, upper and lower case matter")]
+    NoSuchSource {
+        /// The column.
+        column: String,
+        /// What was asked for.
+        value: String,
+    },
     /// A chosen channel has not one reading.
     #[error("channel `{0}` has no reading in the whole file: leave it out with --channels")]
     AllMissing(String),

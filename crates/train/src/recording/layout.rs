@@ -1,14 +1,15 @@
 //! Which column is what: found in the first records of a file.
 
-use kinglet_codec::{CHANNELS_MAX, Decimal};
+use kinglet_codec::CHANNELS_MAX;
 
 use super::cell::{self, DecimalMark};
 use super::civil;
 use super::clock::{self, TimeFormat};
+use super::column::{Column, OrderFound, find_column};
 use super::error::RecordingError;
 use super::head::{Head, most_common};
 use super::names;
-use super::options::{ColumnChoice, DateOrder, ReadOptions};
+use super::options::{DateOrder, ReadOptions};
 use super::understood::{IgnoreReason, IgnoredColumn};
 
 /// Which column is what.
@@ -19,6 +20,7 @@ pub(super) struct Layout {
     pub preamble: usize,
     pub has_header: bool,
     pub time: TimePlan,
+    pub source: Option<SourcePlan>,
     pub channels: Vec<ChannelPlan>,
     pub ignored: Vec<IgnoredColumn>,
 }
@@ -38,48 +40,12 @@ pub(super) struct ChannelPlan {
     pub unit: String,
 }
 
-/// Words that name a column of times, lower case; a unit may follow them.
-const TIME_NAMES: [&str; 20] = [
-    "timestamp",
-    "datetime",
-    "date_time",
-    "time",
-    "date",
-    "ts",
-    "t",
-    "epoch",
-    "unix",
-    "unixtime",
-    "dt",
-    "zeit",
-    "zeitstempel",
-    "datum",
-    "zeitpunkt",
-    "created_at",
-    "recorded_at",
-    "last_changed",
-    "seconds",
-    "elapsed",
-];
-
-/// Names of columns that count rows, lower case.
-const ROW_NAMES: [&str; 15] = [
-    "",
-    "#",
-    "id",
-    "idx",
-    "index",
-    "no",
-    "nr",
-    "no.",
-    "row",
-    "record",
-    "rec",
-    "entry_id",
-    "rownum",
-    "unnamed: 0",
-    "lfd",
-];
+/// Which column names the source of a row, and the one that is wanted.
+pub(super) struct SourcePlan {
+    pub column: usize,
+    pub name: String,
+    pub wanted: Option<String>,
+}
 
 impl Layout {
     pub(super) fn find(head: &Head, options: &ReadOptions) -> Result<Self, RecordingError> {
@@ -110,116 +76,10 @@ impl Layout {
         let columns: Vec<Column> =
             (0..headers.len()).map(|at| Column::look(at, &headers[at], body, mark)).collect();
         let time = find_time(&columns, options)?;
-        let (channels, ignored) = choose_channels(&columns, &time, options)?;
-        Ok(Self { delimiter, mark, preamble, has_header, time, channels, ignored })
+        let source = find_source(&columns, options)?;
+        let (channels, ignored) = choose_channels(&columns, &time, source.as_ref(), options)?;
+        Ok(Self { delimiter, mark, preamble, has_header, time, source, channels, ignored })
     }
-}
-
-/// What the first records show of one column.
-struct Column {
-    at: usize,
-    header: String,
-    /// Cells that are not empty, and how many of them are what.
-    n_filled: usize,
-    n_numbers: usize,
-    n_stamps: usize,
-    n_dates: usize,
-    n_times_of_day: usize,
-    first_number: Option<Decimal>,
-    /// Numbers that never fall, that always rise, and by how much if always by the same.
-    is_rising: bool,
-    is_strictly_rising: bool,
-    even_step: Option<Decimal>,
-    first_cell: Vec<u8>,
-    order: OrderFound,
-}
-
-/// What dates without the year first say about the order of day and month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OrderFound {
-    NotNeeded,
-    Known(DateOrder),
-    Open,
-}
-
-impl Column {
-    fn look(at: usize, header: &str, body: &[Vec<Vec<u8>>], mark: DecimalMark) -> Self {
-        let cells = || body.iter().filter_map(|r| r.get(at)).map(|c| cell::trim(c)).filter(|c| !c.is_empty());
-        let filled = || cells().filter(|c| !cell::is_missing_word(c));
-        let order = find_order(filled());
-        let decided = match order {
-            OrderFound::Known(order) => Some(order),
-            OrderFound::Open => Some(DateOrder::DayFirst),
-            OrderFound::NotNeeded => None,
-        };
-        let numbers: Vec<Decimal> = filled().filter_map(|c| cell::parse(c, mark).number()).collect();
-        let is_date = |c: &[u8]| civil::date_parts(c).is_some_and(|(_, rest)| rest.is_empty());
-        Self {
-            at,
-            header: header.to_string(),
-            n_filled: filled().count(),
-            n_numbers: numbers.len(),
-            n_stamps: filled().filter(|c| civil::parse(c, decided).is_some()).count(),
-            n_dates: filled().filter(|c| is_date(c)).count(),
-            n_times_of_day: filled().filter(|c| c.contains(&b':') && civil::time_of_day(c).is_some()).count(),
-            first_number: numbers.first().copied(),
-            is_rising: numbers.is_sorted(),
-            is_strictly_rising: numbers.is_sorted_by(|a, b| a < b),
-            even_step: even_step(&numbers),
-            first_cell: filled().next().unwrap_or_default().to_vec(),
-            order,
-        }
-    }
-
-    fn is_mostly(&self, n: usize) -> bool {
-        n > 0 && 5 * n >= 4 * self.n_filled
-    }
-
-    /// Enough for a column that is meant to be what `n` of its cells are.
-    fn is_half(&self, n: usize) -> bool {
-        n > 0 && 2 * n >= self.n_filled
-    }
-
-    fn is_number(&self) -> bool {
-        // A column that is broken half of the time still has readings.
-        self.is_half(self.n_numbers)
-    }
-
-    fn has_time_name(&self) -> bool {
-        let name = self.header.trim_start_matches('_').to_lowercase();
-        TIME_NAMES.iter().any(|word| {
-            name == *word
-                || name.strip_prefix(word).is_some_and(|rest| rest.starts_with(['_', ' ', '(', '[', '.']))
-        })
-    }
-
-    fn counts_up(&self) -> bool {
-        self.n_numbers > 2 && self.even_step == Some(Decimal::new(1, 0))
-    }
-
-    fn is_row_number(&self) -> bool {
-        let name = self.header.to_lowercase();
-        self.counts_up() && ROW_NAMES.iter().any(|word| name == *word)
-    }
-
-    fn is_epoch(&self) -> bool {
-        self.is_number()
-            && self.first_number.is_some_and(|n| n >= Decimal::new(100_000_000, 0))
-            && self.is_rising
-    }
-
-    /// As people find it in their file.
-    fn shown(&self) -> String {
-        if self.header.is_empty() { (self.at + 1).to_string() } else { cell::example(self.header.as_bytes()) }
-    }
-}
-
-/// The step between numbers, if it is always the same and up.
-fn even_step(numbers: &[Decimal]) -> Option<Decimal> {
-    let scale = numbers.iter().map(|n| n.scale()).max()?;
-    let mut steps = numbers.windows(2).map(|n| n[1].at_scale(scale) - n[0].at_scale(scale));
-    let first = steps.next().filter(|&step| step > 0)?;
-    steps.all(|step| step == first).then(|| i64::try_from(first).ok().map(|m| Decimal::new(m, scale)))?
 }
 
 /// A record is a header if none of its cells is a reading or a time, and one is a word.
@@ -251,28 +111,6 @@ fn find_mark(body: &[Vec<Vec<u8>>]) -> DecimalMark {
         DecimalMark::Point => (commas, points + 1),
     });
     if commas > points { DecimalMark::Comma } else { DecimalMark::Point }
-}
-
-/// Day or month first, from dates whose one part is above 12, else from the part that moves day by day.
-fn find_order<'a>(cells: impl Iterator<Item = &'a [u8]>) -> OrderFound {
-    let dates = cells.filter_map(civil::date_parts).map(|(date, _)| date);
-    let mut parts: Vec<[u32; 3]> = dates.filter(|d| !d.year_first && !d.dotted).map(|d| d.parts).collect();
-    if parts.is_empty() {
-        return OrderFound::NotNeeded;
-    }
-    parts.dedup();
-    if parts.iter().any(|p| p[0] > 12) {
-        return OrderFound::Known(DateOrder::DayFirst);
-    }
-    if parts.iter().any(|p| p[1] > 12) {
-        return OrderFound::Known(DateOrder::MonthFirst);
-    }
-    let moves = |at: usize| parts.windows(2).filter(|p| p[0][at] != p[1][at]).count();
-    match moves(0).cmp(&moves(1)) {
-        std::cmp::Ordering::Greater => OrderFound::Known(DateOrder::DayFirst),
-        std::cmp::Ordering::Less => OrderFound::Known(DateOrder::MonthFirst),
-        std::cmp::Ordering::Equal => OrderFound::Open,
-    }
 }
 
 fn find_time(columns: &[Column], options: &ReadOptions) -> Result<TimePlan, RecordingError> {
@@ -337,9 +175,23 @@ fn time_plan(
     }
 }
 
+fn find_source(columns: &[Column], options: &ReadOptions) -> Result<Option<SourcePlan>, RecordingError> {
+    if let Some((choice, wanted)) = &options.only {
+        let column = find_column(columns, choice)?;
+        return Ok(Some(SourcePlan { column, name: columns[column].shown(), wanted: Some(wanted.clone()) }));
+    }
+    let chosen: Vec<usize> = match &options.channels {
+        Some(choices) => choices.iter().map(|c| find_column(columns, c)).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    let column = columns.iter().find(|c| c.is_source() && !chosen.contains(&c.at));
+    Ok(column.map(|c| SourcePlan { column: c.at, name: c.shown(), wanted: None }))
+}
+
 fn choose_channels(
     columns: &[Column],
     time: &TimePlan,
+    source: Option<&SourcePlan>,
     options: &ReadOptions,
 ) -> Result<(Vec<ChannelPlan>, Vec<IgnoredColumn>), RecordingError> {
     let is_time = |at: usize| {
@@ -365,6 +217,7 @@ fn choose_channels(
     for column in rest {
         let reason = match column {
             _ if options.channels.is_some() => Some(IgnoreReason::NotChosen),
+            c if source.is_some_and(|s| s.column == c.at) => Some(IgnoreReason::Source),
             // Empty so far: a reading may still come.
             c if c.n_filled == 0 && c.header.is_empty() => Some(IgnoreReason::Empty),
             c if c.n_filled == 0 => None,
@@ -401,25 +254,4 @@ fn choose_channels(
     let channels =
         chosen.iter().zip(split).map(|(&column, (name, unit))| ChannelPlan { column, name, unit }).collect();
     Ok((channels, ignored))
-}
-
-/// A column by its whole name, its name without the unit, or its number; in this order.
-fn find_column(columns: &[Column], choice: &ColumnChoice) -> Result<usize, RecordingError> {
-    let wanted = choice.as_str();
-    let number =
-        || wanted.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).filter(|&at| at < columns.len());
-    let by_name = columns.iter().position(|c| c.header == wanted);
-    let loosely = || columns.iter().position(|c| c.header.eq_ignore_ascii_case(wanted));
-    let by_stem = || columns.iter().position(|c| names::split(&c.header).0.eq_ignore_ascii_case(wanted));
-    by_name.or_else(loosely).or_else(by_stem).or_else(number).ok_or_else(|| {
-        let mut shown: Vec<_> = columns
-            .iter()
-            .take(32)
-            .map(|c| format!("{} `{}`", c.at + 1, cell::example(c.header.as_bytes())))
-            .collect();
-        if columns.len() > 32 {
-            shown.push(format!("and {} more", columns.len() - 32));
-        }
-        RecordingError::NoSuchColumn { wanted: cell::example(wanted.as_bytes()), available: shown.join(", ") }
-    })
 }

@@ -8,6 +8,7 @@ mod bound;
 mod cell;
 mod civil;
 mod clock;
+mod column;
 mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;

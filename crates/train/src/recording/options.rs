@@ -9,6 +9,8 @@ pub struct ReadOptions {
     pub channels: Option<Vec<ColumnChoice>>,
     /// The column with times; `None`: found by its name and content.
     pub time_column: Option<ColumnChoice>,
+    /// Only rows that have this text in this column, for files with several sensors one below the other.
+    pub only: Option<(ColumnChoice, String)>,
     /// Time from row to row, milliseconds. Needed for a file without times; overrules what the times say.
     pub period_ms: Option<u32>,
     /// IANA name of the zone of stamps that carry none; `None`: UTC.

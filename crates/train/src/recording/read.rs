@@ -32,6 +32,7 @@ pub fn read(mut reader: impl Read, options: &ReadOptions) -> Result<(Recording, 
     let rows = Rows::new(head.bytes.as_slice().chain(reader), layout.delimiter);
     let mut table = Table::new(&layout, clock);
     table.fill(rows, options)?;
+    table.check_sources()?;
     let order = table.put_in_order(options.duplicates);
     table.finish(order, encoding, options)
 }
@@ -46,6 +47,8 @@ struct Table<'a> {
     rows_read: u64,
     dropped: Vec<Dropped>,
     stopped_early: bool,
+    /// What the source column said first, and what else.
+    sources: (Option<Vec<u8>>, Option<Vec<u8>>),
 }
 
 /// What the cells of one channel were.
@@ -77,6 +80,7 @@ impl<'a> Table<'a> {
             rows_read: 0,
             dropped: Vec::new(),
             stopped_early: false,
+            sources: (None, None),
         }
     }
 
@@ -95,6 +99,10 @@ impl<'a> Table<'a> {
             self.rows_read += 1;
             if record.iter().all(|c| cell::trim(c).is_empty()) {
                 self.drop_row(DropReason::Blank, line, b"");
+                continue;
+            }
+            if !self.is_wanted(record) {
+                self.drop_row(DropReason::OtherSource, line, b"");
                 continue;
             }
             let Some(t_ms) = self.time_of(record, &mut stamp, options) else {
@@ -116,6 +124,36 @@ impl<'a> Table<'a> {
             }
         }
         Ok(())
+    }
+
+    /// True if the row comes from the wanted source; remembers the sources if none is named.
+    fn is_wanted(&mut self, record: &csv::ByteRecord) -> bool {
+        let Some(plan) = &self.layout.source else { return true };
+        let source = cell::trim(record.get(plan.column).unwrap_or_default());
+        match (&plan.wanted, &self.sources) {
+            (Some(wanted), _) => return cell::text(source) == wanted.trim(),
+            (None, _) if source.is_empty() => {}
+            (None, (None, _)) => self.sources.0 = Some(source.to_vec()),
+            (None, (Some(first), None)) if first != source => self.sources.1 = Some(source.to_vec()),
+            _ => {}
+        }
+        true
+    }
+
+    /// Refuses rows of several sources, and a source that has none.
+    fn check_sources(&self) -> Result<(), RecordingError> {
+        let Some(plan) = &self.layout.source else { return Ok(()) };
+        let column = plan.name.clone();
+        match (&plan.wanted, &self.sources) {
+            (Some(wanted), _) if self.times_ms.is_empty() => {
+                Err(RecordingError::NoSuchSource { column, value: cell::example(wanted.as_bytes()) })
+            }
+            (None, (Some(first), Some(other))) => {
+                let (first, other) = (cell::example(first), cell::example(other));
+                Err(RecordingError::SeveralSources { column, first, other })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The time of a row; `stamp` is filled with what stood there.
@@ -218,7 +256,7 @@ impl<'a> Table<'a> {
         let chosen = options.channels.is_some();
         let mut ignored = self.layout.ignored.clone();
         let (mut channels, mut told) = (Vec::new(), Vec::new());
-        for ((plan, values), counts) in self.layout.channels.iter().zip(self.values).zip(self.counts) {
+        for ((plan, mut values), counts) in self.layout.channels.iter().zip(self.values).zip(self.counts) {
             if counts.readings == 0 && chosen {
                 return Err(RecordingError::AllMissing(plan.name.clone()));
             } else if counts.readings == 0 {
@@ -229,7 +267,7 @@ impl<'a> Table<'a> {
                 });
                 continue;
             }
-            told.push(counts.told(plan));
+            told.push(counts.told(plan, values.drop_float_noise()));
             channels.push(RecordedChannel { name: plan.name.clone(), unit: plan.unit.clone(), values });
         }
         if channels.is_empty() {
@@ -304,7 +342,7 @@ impl Counts {
         }
     }
 
-    fn told(self, plan: &super::layout::ChannelPlan) -> ChannelUnderstood {
+    fn told(self, plan: &super::layout::ChannelPlan, float_noise: u64) -> ChannelUnderstood {
         ChannelUnderstood {
             column: plan.column + 1,
             name: plan.name.clone(),
@@ -313,6 +351,7 @@ impl Counts {
             missing: self.missing,
             not_numbers: self.others,
             example: self.example,
+            float_noise,
         }
     }
 }

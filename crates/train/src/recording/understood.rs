@@ -93,6 +93,8 @@ pub struct ChannelUnderstood {
     pub not_numbers: u64,
     /// The first such cell.
     pub example: Option<String>,
+    /// Readings such as 21.3999996185303 that were read as the 21.4 a program has printed so.
+    pub float_noise: u64,
 }
 
 /// Rows that gave no sample of their own.
@@ -121,6 +123,8 @@ pub enum DropReason {
     NoNumber,
     /// Merged into the sample of the same time.
     SameTime,
+    /// It comes from another source than the one that was asked for.
+    OtherSource,
 }
 
 /// A column that is no channel.
@@ -141,6 +145,8 @@ pub struct IgnoredColumn {
 pub enum IgnoreReason {
     /// Others were chosen.
     NotChosen,
+    /// It names the sensor or device a row comes from, and there is only one.
+    Source,
     /// It holds text.
     Text,
     /// It holds times too.
@@ -160,6 +166,7 @@ impl fmt::Display for DropReason {
             Self::Time => "time not readable",
             Self::NoNumber => "no number in it",
             Self::SameTime => "merged into the sample of the same time",
+            Self::OtherSource => "from another source than the chosen one",
         })
     }
 }
@@ -168,6 +175,7 @@ impl fmt::Display for IgnoreReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotChosen => "not chosen",
+            Self::Source => "names where a row comes from",
             Self::Text => "text",
             Self::AnotherTime => "a time, and another column is the time",
             Self::RowNumber => "counts the rows",
@@ -292,6 +300,9 @@ impl fmt::Display for ChannelUnderstood {
         }
         if let Some(example) = &self.example {
             write!(f, ", {} that are no numbers (`{example}`)", self.not_numbers)?;
+        }
+        if self.float_noise > 0 {
+            write!(f, ", {} rid of the noise of binary floats (21.3999996185303 is 21.4)", self.float_noise)?;
         }
         writeln!(f)
     }
