@@ -7,7 +7,7 @@ use crate::grid::is_step;
 use crate::model::{Model, Reader};
 
 /// Most latents.
-pub const LATENTS_MAX: usize = 64;
+pub const LATENTS_MAX: usize = 255;
 /// Most units in a hidden layer.
 pub const HIDDEN_MAX: usize = 64;
 /// Largest normalised input. Keeps `1024 inputs × 128 × INPUT_MAX` in an `i32`.

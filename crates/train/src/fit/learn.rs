@@ -8,6 +8,7 @@ use kinglet_codec::learn::{Lattice, Outline, Parts};
 use super::context::{count, tables};
 use super::first::learn_first;
 use super::judge::{Judgement, judge};
+use super::latent::{learn_fixed, learn_latent};
 use super::rows::Rows;
 use super::train::FitProgress;
 
@@ -63,6 +64,9 @@ pub enum LearnError {
     /// The parts do not make a model.
     #[error("the parts learned do not make a model: {0}")]
     Model(#[from] kinglet_codec::ModelError),
+    /// The autoencoder of a fixed size could not be learned.
+    #[error("no autoencoder of this size: {0}")]
+    Fixed(String),
     /// The caller has had enough.
     #[error("stopped before it was done; nothing was written")]
     Cancelled,
@@ -81,6 +85,8 @@ pub struct Learned {
 const DIVISORS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
 /// Widths of the kernel that smooths first values, in deviations, that are tried.
 const SPREADS: [f64; 3] = [0.03, 0.15, 0.5];
+/// The latent rung has to save this share of the bytes to be carried.
+const LATENT_PAYS: f64 = 0.01;
 /// Share of the rows that tables are counted on while choices are made; the rest decides.
 const FIT_SHARE: f64 = 0.8;
 
@@ -95,32 +101,122 @@ pub fn learn(
         return Err(LearnError::TooFewRows { have: rows.len(), need });
     }
     let (fit_rows, held_out) = rows.split(FIT_SHARE);
-    let mut best: Option<(u64, f64, f64)> = None;
-    let lossless = setup.channels.iter().all(|c| c.grid.bound_steps == 0);
-    let divisors = if lossless { &DIVISORS[..1] } else { &DIVISORS[..] };
-    let (mut done, total) = (0, (divisors.len() * SPREADS.len()) as u32 + 2);
-    let mut step = |stage| {
-        done += 1;
-        let answer = progress(FitProgress { stage, done: done - 1, total });
-        if answer.is_break() { Err(LearnError::Cancelled) } else { Ok(()) }
-    };
-    for &divisor in divisors {
-        for spread in SPREADS {
-            step("counting contexts")?;
-            let parts = learn_tables(setup, &fit_rows, divisor, spread, 3);
-            let bytes = judge(&Model::parse(&parts.emit())?, &held_out).bytes();
-            if best.is_none_or(|(least, ..)| bytes < least) {
-                best = Some((bytes, divisor, spread));
+    let mut work = Work::new(setup, progress);
+    let choice = choose_lattice(setup, &fit_rows, &held_out, &mut work)?;
+    work.begin("counting contexts")?;
+    let mut parts = learn_tables(setup, rows, choice.divisor, choice.spread, 5);
+    if let Some(n_bytes) = setup.fixed_bytes {
+        let told = &mut work.inside("training the autoencoder")?;
+        parts.fixed = Some(learn_fixed(setup, &fit_rows, &held_out, n_bytes, told)?);
+    } else {
+        let mut best = bar(choice.bytes, held_out.windows(usize::from(setup.n_samples)).count());
+        for n_latents in latents_tried(setup) {
+            let told = &mut work.inside("training the autoencoder")?;
+            let Some(latent) = learn_latent(setup, &choice.parts, &fit_rows, &held_out, n_latents, told)?
+            else {
+                continue;
+            };
+            let mut with = Parts { latent: Some(latent), ..choice.parts.clone() };
+            with.head = head_weights(&judge(&Model::parse(&with.emit())?, &fit_rows));
+            let bytes = with.emit();
+            let judged = judge(&Model::parse(&bytes)?, &held_out).bytes() as f64;
+            if bytes.len() <= setup.static_len_max && (judged < best || setup.n_latents.is_some()) {
+                best = judged;
+                parts.latent = with.latent;
             }
         }
     }
-    step("counting contexts")?;
-    let (_, divisor, spread) = best.unwrap_or((0, 1.0, 0.5));
-    let mut parts = learn_tables(setup, rows, divisor, spread, 5);
     let seen = judge(&Model::parse(&parts.emit())?, rows);
     parts.head = head_weights(&seen);
     Model::parse(&parts.emit())?;
-    Ok(Learned { parts, divisor })
+    Ok(Learned { parts, divisor: choice.divisor })
+}
+
+/// Bytes on the held-out rows below which another rung is worth its place: less by a share, and by more than chance
+/// would make of a byte here and there.
+fn bar(bytes: u64, n_windows: usize) -> f64 {
+    bytes as f64 * (1.0 - LATENT_PAYS) - (n_windows as f64).sqrt()
+}
+
+/// What the held-out rows decided.
+struct Choice {
+    bytes: u64,
+    divisor: f64,
+    spread: f64,
+    parts: Parts,
+}
+
+fn choose_lattice(
+    setup: &Setup,
+    fit_rows: &Rows,
+    held_out: &Rows,
+    work: &mut Work<'_>,
+) -> Result<Choice, LearnError> {
+    let mut best: Option<Choice> = None;
+    for &divisor in divisors(setup) {
+        for spread in SPREADS {
+            work.begin("counting contexts")?;
+            let parts = learn_tables(setup, fit_rows, divisor, spread, 3);
+            let bytes = judge(&Model::parse(&parts.emit())?, held_out).bytes();
+            if best.as_ref().is_none_or(|best| bytes < best.bytes) {
+                best = Some(Choice { bytes, divisor, spread, parts });
+            }
+        }
+    }
+    best.ok_or(LearnError::TooFewRows { have: 0, need: 1 })
+}
+
+fn divisors(setup: &Setup) -> &'static [f64] {
+    let lossless = setup.channels.iter().all(|c| c.grid.bound_steps == 0);
+    if lossless { &DIVISORS[..1] } else { &DIVISORS }
+}
+
+/// Numbers of latents to try.
+fn latents_tried(setup: &Setup) -> Vec<usize> {
+    match (setup.n_latents, setup.effort) {
+        (Some(0), _) => Vec::new(),
+        (Some(n), _) => vec![n],
+        (None, Effort::Fast) => vec![4],
+        (None, Effort::Normal) => vec![3, 8],
+        (None, Effort::High) => vec![2, 4, 8, 12],
+    }
+}
+
+/// Counts pieces of work for whoever watches.
+struct Work<'a> {
+    progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>,
+    done: u32,
+    total: u32,
+}
+
+/// Units of one training of an autoencoder; counting tables once is one unit.
+const TRAINING_UNITS: u32 = 20;
+
+impl<'a> Work<'a> {
+    fn new(setup: &Setup, progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>) -> Self {
+        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { latents_tried(setup).len() };
+        let n_counts = divisors(setup).len() * SPREADS.len() + 1;
+        Self { progress, done: 0, total: n_counts as u32 + TRAINING_UNITS * n_trainings as u32 }
+    }
+
+    fn tell(&mut self, stage: &'static str, done: u32) -> ControlFlow<()> {
+        (self.progress)(FitProgress { stage, done, total: self.total })
+    }
+
+    /// Begins a unit.
+    fn begin(&mut self, stage: &'static str) -> Result<(), LearnError> {
+        let answer = self.tell(stage, self.done);
+        self.done += 1;
+        if answer.is_break() { Err(LearnError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Begins a training, to be told its own share.
+    fn inside(&mut self, stage: &'static str) -> Result<impl FnMut(f64) -> ControlFlow<()>, LearnError> {
+        self.begin(stage)?;
+        let before = self.done - 1;
+        self.done += TRAINING_UNITS - 1;
+        Ok(move |share: f64| self.tell(stage, before + (share * f64::from(TRAINING_UNITS - 1)) as u32))
+    }
 }
 
 /// Tables on the lattice of one divisor.

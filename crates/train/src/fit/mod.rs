@@ -9,7 +9,9 @@ mod context;
 mod evaluate;
 mod first;
 mod judge;
+mod latent;
 mod learn;
+mod net;
 mod rows;
 mod train;
 
@@ -17,4 +19,6 @@ pub use evaluate::{ChannelEvaluation, Evaluation, RungShares, error_over_bound, 
 pub use judge::{Judgement, judge};
 pub use learn::{Effort, LearnError, Learned, Setup, learn};
 pub use rows::Rows;
-pub use train::{ChannelReport, FitError, FitOptions, FitProgress, TrainReport, Trained, train};
+pub use train::{
+    ChannelReport, FitError, FitOptions, FitProgress, FixedSummary, TrainReport, Trained, train,
+};

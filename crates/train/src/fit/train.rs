@@ -8,6 +8,7 @@ use kinglet_codec::learn::Outline;
 use kinglet_codec::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX, is_step};
 
 use super::evaluate::{Evaluation, evaluate};
+use super::latent::klt_rms;
 use super::learn::{Effort, LearnError, Setup, learn};
 use super::rows::Rows;
 use crate::recording::{
@@ -99,6 +100,20 @@ pub struct TrainReport {
     pub lattice_divisor: f64,
     /// On the rows judged by.
     pub evaluation: Evaluation,
+    /// The autoencoder at a fixed size, if that was asked for.
+    pub fixed: Option<FixedSummary>,
+}
+
+/// The autoencoder at a fixed size beside the transform every other is compared with. Errors are roots of mean
+/// squares over the rows judged by, in standard deviations of each channel.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct FixedSummary {
+    /// Bytes of a full window.
+    pub bytes: usize,
+    /// Error of the autoencoder, in the integers of a device.
+    pub rms: f64,
+    /// Error of the Karhunen–Loève transform at as many bytes, in floating point, read on the same grid.
+    pub rms_klt: Option<f64>,
 }
 
 /// A channel as it was understood.
@@ -213,7 +228,21 @@ pub fn train(
         deviation: chosen[idx].deviation,
         raw_bits: model.channel(idx).raw_bits,
     };
+    let fixed = options.fixed_bytes.map(|bytes| {
+        let test = rows_of(recording, &grids, split.test.clone(), options.cut);
+        let squares = evaluation
+            .channels
+            .iter()
+            .zip(&chosen)
+            .map(|(c, g)| (c.rms_error / g.deviation.max(1e-12)).powi(2));
+        FixedSummary {
+            bytes,
+            rms: (squares.sum::<f64>() / n_channels as f64).sqrt(),
+            rms_klt: klt_rms(&rows, &test, samples, bytes),
+        }
+    });
     let report = TrainReport {
+        fixed,
         rows_train: split.train.len(),
         rows_test: split.test.len(),
         gaps: recording.gaps().filter(|gap| gap.row < split.test.end).count(),
