@@ -41,6 +41,7 @@ pub(crate) const WALLS: &[Wall] = &[
     Wall { name: "no IO below server and cli", breaches: scan::io },
     Wall { name: "only cli and xtask print and exit", breaches: scan::print },
     Wall { name: "ignored tests say why", breaches: scan::ignored },
+    Wall { name: "nothing is left for later", breaches: text::later },
     Wall { name: "small files", breaches: text::long },
     Wall { name: "the project depends on nothing outside", breaches: text::outside },
     Wall { name: "every fuzz function has its libFuzzer target", breaches: text::fuzz_targets },
