@@ -7,6 +7,7 @@ mod cose;
 mod join;
 mod recovery;
 mod secrets;
+mod sizes;
 mod vectors;
 
 use std::vec::Vec;
