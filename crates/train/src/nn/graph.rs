@@ -49,7 +49,7 @@ pub(super) enum Op {
     Dense { src: usize, layer: Layer },
     Conv { src: usize, layer: Layer, conv: Conv1d },
     Add { a: usize, b: usize },
-    Quantise { src: usize, scale: f32, range: Vec<(f32, f32)>, noise: bool },
+    Quantise { src: usize, scale: f32, range: Vec<(f32, f32)>, noise: bool, on: bool },
 }
 
 impl Op {
@@ -135,7 +135,7 @@ impl NetBuilder {
     pub fn fixed_point(&mut self, src: NodeId, exponent: i8, lo: i32, hi: i32) -> NodeId {
         let range = vec![(lo as f32, hi as f32); self.width(src)];
         self.push(
-            Op::Quantise { src: src.0, scale: power_of_two(exponent), range, noise: false },
+            Op::Quantise { src: src.0, scale: power_of_two(exponent), range, noise: false, on: true },
             self.width(src),
         )
     }
@@ -145,7 +145,7 @@ impl NetBuilder {
     pub fn codes(&mut self, src: NodeId, range: &[(i32, i32)], noise: bool) -> NodeId {
         assert_eq!(range.len(), self.width(src), "one range per feature");
         let range = range.iter().map(|&(lo, hi)| (lo as f32, hi as f32)).collect();
-        self.push(Op::Quantise { src: src.0, scale: 1.0, range, noise }, self.width(src))
+        self.push(Op::Quantise { src: src.0, scale: 1.0, range, noise, on: true }, self.width(src))
     }
 
     /// Ends with the nodes the loss looks at. Weights uniform in `±√(6/(n_in+n_out))` (Glorot & Bengio 2010),
@@ -253,6 +253,13 @@ impl Net {
     pub fn set_exponent(&mut self, node: NodeId, exponent: i8) {
         if let Op::Quantise { scale, .. } = &mut self.nodes[node.0].op {
             *scale = power_of_two(exponent);
+        }
+    }
+
+    /// Whether a quantiser works at all; off, it hands its source on.
+    pub fn set_quantising(&mut self, node: NodeId, yes: bool) {
+        if let Op::Quantise { on, .. } = &mut self.nodes[node.0].op {
+            *on = yes;
         }
     }
 

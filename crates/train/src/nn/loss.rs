@@ -1,6 +1,7 @@
 //! What training makes small.
 
 use super::graph::Net;
+use super::isa::Isa;
 use super::kernels::{LANES, Lanes};
 
 /// A loss over one panel of samples.
@@ -27,6 +28,8 @@ pub struct LossView<'a> {
     pub(super) panel: usize,
     pub(super) n_live: usize,
     pub(super) scale: f32,
+    pub(super) training: bool,
+    pub(super) isa: Isa,
 }
 
 /// One output of a panel.
@@ -53,6 +56,11 @@ impl LossView<'_> {
             target: self.target,
             scale: self.scale,
         }
+    }
+
+    /// Whether this is a training step, and not a look at how good the net is.
+    pub fn is_training(&self) -> bool {
+        self.training
     }
 
     /// Samples in this panel: lanes `0..n_live`.

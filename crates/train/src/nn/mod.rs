@@ -8,6 +8,7 @@
 //! The files, in the order to read them: `graph` (what a network is), `pass` (values and gradients), `loss`, `fit`,
 //! `quant` (weights as integers), `kernels` (the inner loops), `isa` (their dispatch), `math`, `rng`.
 
+pub mod autoencoder;
 mod fit;
 mod graph;
 #[allow(unsafe_code, reason = "calls functions compiled for instructions that were detected at run time")]

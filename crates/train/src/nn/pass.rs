@@ -18,6 +18,7 @@ pub struct Pass {
     target: Vec<Lanes>,
     input_is_target: bool,
     n_live: usize,
+    training: bool,
     /// The parameters as layers see them: rounded, when the net says so.
     effective: Vec<f32>,
 }
@@ -34,6 +35,7 @@ impl Pass {
             target: Vec::new(),
             input_is_target: true,
             n_live: 0,
+            training: false,
             effective: Vec::new(),
         }
     }
@@ -65,6 +67,7 @@ impl Pass {
 
     /// Computes every node's values. `noise` marks training: quantisers that train with noise draw it from there.
     pub fn forward(&mut self, net: &Net, mut noise: Option<&mut Rng>) {
+        self.training = noise.is_some();
         for p in 0..self.n_panels() {
             for (i, node) in net.nodes.iter().enumerate() {
                 let (before, rest) = self.values.split_at_mut(i);
@@ -94,7 +97,8 @@ impl Pass {
                         }
                     }
                     Op::Add { a, b } => self.isa.run(Sum { a: panel(*a), b: panel(*b), y }),
-                    Op::Quantise { src, scale, range, noise: noisy } => {
+                    Op::Quantise { src, on: false, .. } => y.copy_from_slice(panel(*src)),
+                    Op::Quantise { src, scale, range, noise: noisy, .. } => {
                         let x = panel(*src);
                         match noise.as_deref_mut().filter(|_| *noisy) {
                             Some(rng) => quant::add_noise(x, y, range, rng),
@@ -123,6 +127,8 @@ impl Pass {
                 panel: p,
                 n_live,
                 scale: 1.0 / self.n_live as f32,
+                training: self.training,
+                isa: self.isa,
             };
             let each = loss.panel(&mut view);
             total += each.0[..n_live].iter().map(|&l| f64::from(l)).sum::<f64>();
@@ -229,6 +235,9 @@ impl Pass {
                 for (j, src) in [*a, *b].into_iter().enumerate().filter(|&(_, src)| src > 0) {
                     self.isa.run(Flow { dy, dx: &mut before[src][panel(src)], first: node.first[j] });
                 }
+            }
+            Op::Quantise { src, on: false, .. } if *src > 0 => {
+                self.isa.run(Flow { dy, dx: &mut before[*src][panel(*src)], first: node.first[0] });
             }
             Op::Quantise { src, scale, range, .. } if *src > 0 => {
                 let (x, dx) = (&self.values[*src][panel(*src)], &mut before[*src][panel(*src)]);
