@@ -4,7 +4,10 @@
 // These are checks: a broken promise has to panic.
 #![allow(clippy::unwrap_used)]
 
-use super::{Bound, Cut, Duplicates, Quantum, ReadOptions, Recording, Understood, Windows, grid_for, read};
+use super::{
+    Bound, ChosenGrid, Cut, Duplicates, Quantum, ReadOptions, RecordedChannel, Recording, Understood,
+    Windows, grid_for, read,
+};
 
 /// Reads bytes as a recording, with the usual options and with those that change most.
 pub fn fuzz_csv(bytes: &[u8]) {
@@ -40,11 +43,23 @@ fn check(recording: &Recording, understood: &Understood, options: &ReadOptions) 
         let quantum = Quantum::find(&channel.values);
         for bound in [Bound::Lossless, Bound::PercentOfDeviation("1".parse().unwrap())] {
             let Ok(chosen) = grid_for(channel, 0..recording.len(), quantum.as_ref(), bound) else { continue };
-            assert!(chosen.grid.quantum >= 1);
+            check_bound(channel, &chosen);
             for cut in [Cut::AtGaps, Cut::ByRows] {
                 let windows = Windows::cut(recording, &[chosen.grid], 0..recording.len(), 4, cut);
                 assert!(windows.iter().all(|w| (1..=4).contains(&w.n_samples)));
             }
+        }
+    }
+}
+
+/// A decoder may be `E` steps off: what rounding to the grid took must leave room for that.
+fn check_bound(channel: &RecordedChannel, chosen: &ChosenGrid) {
+    let ChosenGrid { grid, bound, step, .. } = chosen;
+    let room = bound.at_scale(15) - i128::from(grid.bound_steps) * step.at_scale(15);
+    for reading in channel.values.iter().flatten() {
+        if let Some(on_grid) = grid.value(grid.quantise(reading).step) {
+            let off = (reading.at_scale(15) - on_grid.at_scale(15)).abs();
+            assert!(off <= room, "{} is off by {off}, {chosen:?}", channel.name);
         }
     }
 }
