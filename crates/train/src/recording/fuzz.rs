@@ -6,7 +6,7 @@
 
 use super::{
     Bound, ChosenGrid, Cut, Duplicates, Quantum, ReadOptions, RecordedChannel, Recording, Understood,
-    Windows, grid_for, read,
+    Windows, grid_for, read, write,
 };
 
 /// Reads bytes as a recording, with the usual options and with those that change most.
@@ -38,6 +38,7 @@ fn check(recording: &Recording, understood: &Understood, options: &ReadOptions) 
     }
     let shown = understood.to_string();
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    check_copy(recording, options);
     for channel in recording.channels() {
         assert!((1..=32).contains(&channel.name.len()) && channel.unit.len() <= 16, "{channel:?}");
         let quantum = Quantum::find(&channel.values);
@@ -61,5 +62,18 @@ fn check_bound(channel: &RecordedChannel, chosen: &ChosenGrid) {
             let off = (reading.at_scale(15) - on_grid.at_scale(15)).abs();
             assert!(off <= room, "{} is off by {off}, {chosen:?}", channel.name);
         }
+    }
+}
+
+/// What is written of a recording is read as the same times and values.
+fn check_copy(recording: &Recording, options: &ReadOptions) {
+    let mut file = Vec::new();
+    write(recording, &mut file).unwrap();
+    let options = ReadOptions { duplicates: options.duplicates, ..ReadOptions::default() };
+    // A channel without a reading in the sample, or rows all at one time, may be refused; never misread.
+    let Ok((copy, _)) = read(file.as_slice(), &options) else { return };
+    assert_eq!(copy.times_ms(), recording.times_ms());
+    for channel in copy.channels() {
+        assert!(recording.channels().iter().any(|c| c.values == channel.values), "{}", channel.name);
     }
 }

@@ -23,6 +23,7 @@ mod series;
 mod understood;
 mod values;
 mod windows;
+mod write;
 
 pub use bound::{Bound, ChosenGrid, GridBasis, GridError, ParseBoundError, grid_for};
 pub use cell::DecimalMark;
@@ -37,6 +38,7 @@ pub use understood::{
 };
 pub use values::Values;
 pub use windows::{Cut, CutWindow, Split, Windows};
+pub use write::write;
 
 /// Longest record, bytes: an open quote ends here.
 pub const RECORD_LEN_MAX: usize = 128 << 10;

@@ -38,7 +38,7 @@ impl Stamp {
     }
 }
 
-fn write(times_ms: &[i64], rows: &[[Option<Decimal>; 2]], style: Style) -> String {
+fn make_file(times_ms: &[i64], rows: &[[Option<Decimal>; 2]], style: Style) -> String {
     let Style { delimiter, mark, newline, quotes, header, stamp, missing } = style;
     let mut file = String::new();
     let mut line = |cells: [String; 3]| {
@@ -106,7 +106,7 @@ proptest! {
         rows[0] = [Some(Decimal::new(215, 1)), Some(Decimal::new(405, 1))];
         let mut t_ms = 1_700_000_000_000;
         let times_ms: Vec<i64> = steps.iter().take(rows.len()).map(|s| { t_ms += s * 60_000; t_ms }).collect();
-        let file = write(&times_ms, &rows, style);
+        let file = make_file(&times_ms, &rows, style);
         let (recording, understood) = read(file.as_bytes(), &ReadOptions::default())
             .unwrap_or_else(|e| panic!("{e}\n{file}"));
         prop_assert_eq!(recording.times_ms(), &times_ms[..]);
@@ -115,6 +115,11 @@ proptest! {
             let want: Vec<_> = rows.iter().map(|r| r[idx]).collect();
             prop_assert_eq!(channel.values.iter().collect::<Vec<_>>(), want, "{}", file);
         }
+        let mut copied = Vec::new();
+        super::write(&recording, &mut copied).unwrap();
+        let (copy, _) = read(copied.as_slice(), &ReadOptions::default()).unwrap();
+        prop_assert_eq!(copy.times_ms(), recording.times_ms());
+        prop_assert_eq!(copy.channels(), recording.channels());
         fuzz_csv(file.as_bytes());
     }
 
@@ -136,7 +141,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let times_ms: Vec<i64> = (0..rows.len() as i64).map(|i| 1_700_000_000_000 + i * 60_000).collect();
-        let mut file = write(&times_ms, &rows, style).into_bytes();
+        let mut file = make_file(&times_ms, &rows, style).into_bytes();
         for (at, byte) in damage {
             let at = at.index(file.len());
             file[at] = byte;
