@@ -107,10 +107,13 @@ impl Rejects {
     }
 }
 
+/// A sealed frame and when it came.
+pub(crate) type SealedAt = (Box<[u8]>, i64);
+
 /// The last sealed frame of each device as it came over the network, for the eavesdropper's view.
 #[derive(Default)]
 pub(crate) struct Overheard {
-    frames: Mutex<HashMap<u32, (Box<[u8]>, i64)>>,
+    frames: Mutex<HashMap<u32, SealedAt>>,
 }
 
 impl Overheard {
@@ -118,7 +121,7 @@ impl Overheard {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).insert(device, (sealed, t_ms));
     }
 
-    pub(crate) fn last(&self, device: u32) -> Option<(Box<[u8]>, i64)> {
+    pub(crate) fn last(&self, device: u32) -> Option<SealedAt> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).get(&device).cloned()
     }
 }

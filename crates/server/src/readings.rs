@@ -146,11 +146,13 @@ impl<'a> Decoder<'a> {
 pub fn channels_of(model: &Model<'_>) -> Arc<[ChannelInfo]> {
     let channel = |idx| {
         let channel = model.channel(idx);
-        let bound = i64::from(channel.grid.bound_steps).saturating_mul(channel.grid.quantum);
+        // Half a step more where readings between the steps are rounded to the grid first.
+        let half_steps = 2 * i64::from(channel.grid.bound_steps) + i64::from(channel.grid.rounds);
+        let bound = half_steps.saturating_mul(channel.grid.quantum).saturating_mul(5);
         ChannelInfo {
             name: channel.name.into(),
             unit: channel.unit.into(),
-            bound: Decimal::new(bound, channel.grid.scale),
+            bound: Decimal::new(bound, channel.grid.scale + 1),
         }
     };
     (0..model.channels()).map(channel).collect()

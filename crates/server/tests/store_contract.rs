@@ -1,0 +1,302 @@
+//! What every database must do, told as one story. A second database adds one more `#[tokio::test]` per line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kinglet_server::store::*;
+use kinglet_wire::join::JoinState;
+
+const T0: i64 = 1_790_000_000_000;
+
+fn sqlite(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(&dir.join("kinglet.db")).unwrap())
+}
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite_store { $(
+            #[tokio::test]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$name(super::sqlite(dir.path()), || super::sqlite(dir.path())).await;
+            }
+        )* }
+    };
+}
+
+contract!(
+    devices_are_added_once_and_stay,
+    join_states_are_swapped_by_one,
+    windows_are_kept_once,
+    gaps_beyond_memory_are_closed_not_forgotten,
+    what_is_written_outlives_the_process,
+    uptimes_become_times,
+    windows_come_back_by_time,
+    the_background_pass_sees_each_window_once,
+    counts_add_up,
+    a_closed_store_says_so,
+);
+
+async fn add(store: &dyn Store, id: &str) -> DeviceRow {
+    let mut join_state = vec![0; JoinState::new().emit_len()];
+    JoinState::new().emit(&mut join_state).unwrap();
+    let new =
+        NewDevice { id: id.into(), name: "Name".into(), wrapped_key: vec![1, 2], join_state, t_created: T0 };
+    store.add_device(new).await.unwrap()
+}
+
+fn window(device: u32, counter: u64) -> Arrival {
+    let id = FrameId { generation: 1, counter };
+    Arrival {
+        device,
+        sealed_as: id,
+        origin: id,
+        tag: counter.to_be_bytes().to_vec(),
+        frame_len: 60,
+        t_arrival: T0,
+        content: Content::Window {
+            t_first: T0 + counter as i64 * 1000,
+            t_quality: TimeQuality::Clock,
+            uptime: None,
+            bundle: [7; 16],
+            code: vec![counter as u8; 5],
+        },
+        confirm: None,
+    }
+}
+
+async fn verdicts(store: &dyn Store, arrivals: Vec<Arrival>) -> Vec<Verdict> {
+    store.accept(arrivals).await.unwrap().into_iter().map(|outcome| outcome.verdict).collect()
+}
+
+async fn devices_are_added_once_and_stay(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let (a, b) = (add(&*store, "a").await, add(&*store, "b").await);
+    assert_ne!(a.short_id, b.short_id);
+    assert!(matches!(
+        store.add_device(NewDevice {
+            id: "a".into(),
+            name: String::new(),
+            wrapped_key: vec![],
+            join_state: vec![],
+            t_created: 0
+        })
+        .await,
+        Err(StoreError::Exists(id)) if id == "a"
+    ));
+    assert_eq!(store.device("a").await.unwrap(), Some(a.clone()));
+    assert_eq!(store.device_by_short_id(b.short_id).await.unwrap(), Some(b.clone()));
+    assert_eq!(store.device("c").await.unwrap(), None);
+    assert_eq!(store.devices(0, 10).await.unwrap(), [a.clone(), b.clone()]);
+    assert_eq!(store.devices(a.short_id, 1).await.unwrap(), [b]);
+    assert!(store.revoke_device("a", 5).await.unwrap() && store.revoke_device("a", 9).await.unwrap());
+    assert!(!store.revoke_device("c", 5).await.unwrap());
+    assert_eq!(store.device("a").await.unwrap().unwrap().t_revoked, Some(5));
+    assert_eq!(verdicts(&*store, vec![window(a.short_id, 0)]).await, [Verdict::Revoked]);
+    assert_eq!(verdicts(&*store, vec![window(99, 0)]).await, [Verdict::UnknownDevice]);
+    store.set_slot(a.short_id, 3, [1; 16]).await.unwrap();
+    store.set_slot(a.short_id, 3, [2; 16]).await.unwrap();
+    assert_eq!(store.device("a").await.unwrap().unwrap().slots, [(3, [2; 16])]);
+}
+
+async fn join_states_are_swapped_by_one(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await;
+    let change = |expected, n| JoinChange { device: device.short_id, expected, state: vec![n] };
+    let both = tokio::join!(
+        store.set_join_state(change(device.join_version, 1)),
+        store.set_join_state(change(device.join_version, 2))
+    );
+    let (first, second) = (both.0.unwrap(), both.1.unwrap());
+    assert!(first ^ second);
+    let row = store.device("a").await.unwrap().unwrap();
+    assert_eq!(row.join_state, if first { [1] } else { [2] });
+    assert!(store.set_join_state(change(row.join_version, 3)).await.unwrap());
+    // A window's own change takes the same care.
+    let stale = Arrival { confirm: Some(change(row.join_version, 9)), ..window(device.short_id, 0) };
+    assert_eq!(verdicts(&*store, vec![stale]).await, [Verdict::Stored]);
+    assert_eq!(store.device("a").await.unwrap().unwrap().join_state, [3]);
+    store.revoke_device("a", 5).await.unwrap();
+    let row = store.device("a").await.unwrap().unwrap();
+    assert!(!store.set_join_state(change(row.join_version, 4)).await.unwrap());
+}
+
+async fn windows_are_kept_once(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    let one = window(device, 1);
+    let other = Arrival { tag: vec![9], ..one.clone() };
+    let batch = vec![one.clone(), one.clone(), other, window(device, 0), window(device, 3)];
+    let outcomes = store.accept(batch).await.unwrap();
+    let expected =
+        [Verdict::Stored, Verdict::AlreadyStored, Verdict::CounterReuse, Verdict::Stored, Verdict::Stored];
+    assert_eq!(outcomes.iter().map(|o| o.verdict).collect::<Vec<_>>(), expected);
+    assert_eq!(outcomes[0].span, Some(Span { base: 0, run: 2, bitmap: 0b10 }));
+    assert_eq!(outcomes[2].span, None);
+    // Sealed again: the origin decides, and the new number is spent.
+    let new = FrameId { generation: 2, counter: 0 };
+    let again = Arrival { sealed_as: new, tag: vec![5], ..one.clone() };
+    assert_eq!(verdicts(&*store, vec![again.clone(), again.clone()]).await, [Verdict::AlreadyStored; 2]);
+    let spent = Arrival { sealed_as: new, origin: new, tag: vec![6], ..window(device, 8) };
+    assert_eq!(verdicts(&*store, vec![spent]).await, [Verdict::CounterReuse]);
+    assert_eq!(store.windows(device, 0, i64::MAX, 10).await.unwrap().len(), 3);
+    let highest = store.device("a").await.unwrap().unwrap().highest;
+    assert_eq!(highest, [FrameId { generation: 1, counter: 3 }, new]);
+    // Two writers of the same frame at the same instant.
+    let twice = tokio::join!(store.accept(vec![window(device, 50)]), store.accept(vec![window(device, 50)]));
+    let mut twice = [twice.0.unwrap()[0].verdict, twice.1.unwrap()[0].verdict];
+    twice.sort_by_key(|verdict| *verdict == Verdict::AlreadyStored);
+    assert_eq!(twice, [Verdict::Stored, Verdict::AlreadyStored]);
+}
+
+async fn gaps_beyond_memory_are_closed_not_forgotten(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    // Every second counter: each is a range of its own.
+    let n = 2 * kinglet_wire::ranges::RANGES_MAX as u64;
+    let stored = verdicts(&*store, (0..n).map(|i| window(device, 2 * i + 1)).collect()).await;
+    assert!(stored.iter().all(|verdict| *verdict == Verdict::Stored));
+    assert_eq!(verdicts(&*store, vec![window(device, 2)]).await, [Verdict::TooOld]);
+    // Sealed again under a new generation it is welcome.
+    let id = FrameId { generation: 2, counter: 0 };
+    assert_eq!(
+        verdicts(&*store, vec![Arrival { sealed_as: id, ..window(device, 2) }]).await,
+        [Verdict::Stored]
+    );
+    // And one that is stored already, is not stored again.
+    let id = FrameId { generation: 2, counter: 1 };
+    let again = Arrival { sealed_as: id, ..window(device, 3) };
+    assert_eq!(verdicts(&*store, vec![again]).await, [Verdict::AlreadyStored]);
+}
+
+async fn what_is_written_outlives_the_process(store: Arc<dyn Store>, reopen: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    let bundle = BundleRow { fingerprint: [7; 16], name: "b".into(), bytes: vec![1; 100], t_added: T0 };
+    assert!(store.add_bundle(bundle.clone()).await.unwrap());
+    assert!(!store.add_bundle(bundle.clone()).await.unwrap());
+    verdicts(&*store, (0..10).map(|i| window(device, i)).collect()).await;
+    // A second process on the same store sees it at once, and after the first has closed.
+    for _ in 0..2 {
+        let other = reopen();
+        assert_eq!(other.windows(device, 0, i64::MAX, 99).await.unwrap().len(), 10);
+        assert_eq!(verdicts(&*other, vec![window(device, 4)]).await, [Verdict::AlreadyStored]);
+        assert_eq!(other.bundle([7; 16]).await.unwrap(), Some(bundle.clone()));
+        assert_eq!(other.bundles().await.unwrap(), [BundleRow { bytes: vec![], ..bundle.clone() }]);
+        assert_eq!(other.bundle([8; 16]).await.unwrap(), None);
+        store.close().await.unwrap();
+    }
+}
+
+async fn uptimes_become_times(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    let undated = |counter: u64, boot: u32| {
+        let mut arrival = window(device, counter);
+        let (t_quality, uptime) = (TimeQuality::Uptime, Some((boot, counter as i64 * 100)));
+        arrival.content = Content::Window { t_first: T0, t_quality, uptime, bundle: [7; 16], code: vec![] };
+        arrival
+    };
+    let status = |counter: u64, boot: u32, t_boot: i64| {
+        let sync = Some(BootSync { boot, t_boot });
+        let content =
+            Content::Status { body: vec![boot as u8], slot: Some((1, [7; 16])), windows_lost: Some(4), sync };
+        Arrival { content, ..window(device, counter) }
+    };
+    verdicts(&*store, vec![undated(1, 1), undated(2, 2), status(3, 1, 1_000_000), undated(4, 1)]).await;
+    let rows = store.windows(device, 0, i64::MAX, 9).await.unwrap();
+    let dated: Vec<_> = rows.iter().map(|w| (w.origin.counter, w.t_first, w.t_quality)).collect();
+    let (boot, uptime) = (TimeQuality::Boot, TimeQuality::Uptime);
+    assert_eq!(dated, [(1, 1_000_100, boot), (4, 1_000_400, boot), (2, T0, uptime)]);
+    // A status of before does not replace a later one.
+    verdicts(&*store, vec![status(0, 9, 5)]).await;
+    let row = store.device("a").await.unwrap().unwrap();
+    assert_eq!((row.status, row.windows_lost, row.slots), (Some(vec![1]), 4, vec![(1, [7; 16])]));
+}
+
+async fn windows_come_back_by_time(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    let other = add(&*store, "b").await.short_id;
+    verdicts(&*store, [5, 1, 3, 2, 4].map(|i| window(device, i)).to_vec()).await;
+    verdicts(&*store, vec![window(other, 9)]).await;
+    let counters = async |from: i64, to: i64, limit| {
+        let rows = store.windows(device, T0 + from, T0 + to, limit).await.unwrap();
+        rows.into_iter().map(|row| row.origin.counter).collect::<Vec<_>>()
+    };
+    assert_eq!(counters(0, 99_000, 99).await, [1, 2, 3, 4, 5]);
+    assert_eq!(counters(0, 99_000, 2).await, [4, 5]);
+    // The one before the start may reach into the range.
+    assert_eq!(counters(2500, 4000, 99).await, [2, 3]);
+    assert_eq!(counters(-500, 500, 99).await, [0u64; 0]);
+    let latest = store.latest_windows(vec![device, other, 77]).await.unwrap();
+    assert_eq!(latest.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [5, 9]);
+}
+
+async fn the_background_pass_sees_each_window_once(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    verdicts(&*store, [0, 1, 2, 9].map(|i| window(device, i)).to_vec()).await;
+    let rows = store.undecoded(3).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [0, 1, 2]);
+    let extent = Extent { n_samples: 1, n_readings: 2, span_ms: 1000 };
+    let found = [Ok(extent), Err(Flaw::Malformed), Ok(extent)];
+    let mark =
+        |(row, found): (&WindowRow, _)| DecodedMark { row_id: row.row_id, device, day: day_of(T0), found };
+    store.mark_decoded(rows.iter().zip(found).map(mark).collect()).await.unwrap();
+    let rest = store.undecoded(9).await.unwrap();
+    assert_eq!(rest.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [9]);
+    store.mark_decoded(vec![mark((&rest[0], Ok(extent)))]).await.unwrap();
+    let rows = store.windows(device, 0, i64::MAX, 9).await.unwrap();
+    assert_eq!(rows[1].flaw, Some(Flaw::Malformed));
+    assert_eq!((rows[0].n_samples, rows[0].flaw), (Some(1), None));
+    assert_eq!(store.totals(Some(device)).await.unwrap().readings, 6);
+    // Covered 0–1, 2–3 and 9–10 s.
+    let coverage = store.coverage(device, 0, i64::MAX).await.unwrap();
+    assert_eq!(coverage, Coverage { n_samples: 3, covered_ms: 3000, missing_ms: 7000 });
+}
+
+async fn counts_add_up(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    let tomorrow = Arrival { t_arrival: T0 + 86_400_000, ..window(device, 5) };
+    verdicts(&*store, vec![window(device, 0), window(device, 0), window(device, 1), tomorrow]).await;
+    let day = day_of(T0);
+    let days = store.day_stats(Some(device), day, day + 1).await.unwrap();
+    assert_eq!(days.iter().map(|d| (d.day, d.totals.frames)).collect::<Vec<_>>(), [(day, 3), (day + 1, 1)]);
+    let totals = store.totals(None).await.unwrap();
+    assert_eq!(totals, Totals { frames: 4, bytes: 240, windows: 3, readings: 0, duplicates: 1 });
+    assert_eq!(store.device("a").await.unwrap().unwrap().t_last_seen, Some(T0 + 86_400_000));
+    let reject = |n| RejectCount { device: 0, day, reason: "malformed".into(), n };
+    store.count_rejects(vec![reject(2)]).await.unwrap();
+    store.count_rejects(vec![reject(3)]).await.unwrap();
+    assert_eq!(store.rejects(day, day).await.unwrap(), [reject(5)]);
+}
+
+async fn a_closed_store_says_so(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(store.accept(vec![window(device, 0)]).await, Err(StoreError::Closed));
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_flagged_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = sqlite(dir.path());
+    let device = add(&*store, "a").await.short_id;
+    verdicts(&*store, vec![window(device, 0), window(device, 1)]).await;
+    let conn = rusqlite::Connection::open(dir.path().join("kinglet.db")).unwrap();
+    conn.execute("UPDATE window SET code = x'00' WHERE counter = 1", []).unwrap();
+    let rows = store.windows(device, 0, i64::MAX, 9).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.flaw).collect::<Vec<_>>(), [None, Some(Flaw::Damaged)]);
+}
+
+#[tokio::test]
+async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kinglet.db");
+    drop(SqliteStore::open(&path).unwrap());
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let known = 1;
+    assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
+    let file = dir.path().join("file");
+    std::fs::write(&file, "no directory").unwrap();
+    let error = SqliteStore::open(&file.join("kinglet.db")).err().unwrap().to_string();
+    assert!(error.contains("cannot open the store at") && error.contains("--data DIR"), "{error}");
+    let path = dir.path().join("other.db");
+    std::fs::write(&path, vec![b'x'; 9000]).unwrap();
+    let error = SqliteStore::open(&path).err().unwrap().to_string();
+    assert!(error.contains("not a database") && error.contains("--data DIR"), "{error}");
+}
