@@ -43,8 +43,8 @@ pub struct Effort {
     pub learning_rate: f32,
     /// See [`super::FitConfig::weight_decay`].
     pub weight_decay: f32,
-    /// Ends a phase after so many looks at the validation windows that saw nothing better.
-    pub patience: usize,
+    /// Ends a phase after this part of it saw nothing better on the validation windows.
+    pub patience: f64,
     /// First weights, orders, noise.
     pub seed: u64,
     /// The kernels' instruction set.
@@ -58,7 +58,7 @@ impl Default for Effort {
             batch_len: 128,
             learning_rate: 2e-3,
             weight_decay: 0.01,
-            patience: 12,
+            patience: 0.25,
             seed: 0,
             isa: super::Isa::detect(),
         }
@@ -78,7 +78,7 @@ impl Effort {
             n_warmup_steps: 50.min(n_epochs * steps_per_epoch / 4),
             weight_decay: self.weight_decay,
             max_gradient: Some(10.0),
-            patience: Some(self.patience),
+            patience: Some(((n_epochs as f64 * self.patience) as usize).max(4)),
             seed: self.seed ^ rate.to_bits() as u64,
             isa: self.isa,
             ..super::FitConfig::default()
