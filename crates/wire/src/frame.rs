@@ -252,7 +252,7 @@ impl<T: AsRef<[u8]>> Frame<T> {
     /// How it is sealed.
     pub fn suite(&self) -> Suite {
         // `new_checked` has refused every other number.
-        Suite::from_bits((self.raw()[0] >> 1) & 3).unwrap_or(Suite::AesCcm16)
+        Suite::of(self.raw()[0]).unwrap_or(Suite::AesCcm16)
     }
 
     /// Low 4 bits of the generation.

@@ -55,7 +55,7 @@ pub fn kind_of(bytes: &[u8]) -> Result<Kind, ParseError> {
         5 => Kind::Ack,
         n => return Err(ParseError::Kind(n)),
     };
-    Suite::from_bits((b0 >> 1) & 3)?;
+    Suite::of(b0)?;
     Ok(kind)
 }
 
@@ -79,8 +79,9 @@ impl Kind {
 }
 
 impl Suite {
-    pub(crate) fn from_bits(bits: u8) -> Result<Self, ParseError> {
-        match bits {
+    /// The suite of a frame with this first byte.
+    pub(crate) fn of(b0: u8) -> Result<Self, ParseError> {
+        match (b0 >> 1) & 3 {
             0 => Ok(Self::AesCcm16),
             n => Err(ParseError::Suite(n)),
         }

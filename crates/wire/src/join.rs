@@ -86,13 +86,13 @@ impl<'a> RequestFrame<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         check_kind(bytes, Kind::JoinRequest)?;
         let mut r = Reader::new(bytes);
-        r.u8()?;
+        let suite = Suite::of(r.u8()?)?;
         let id_len = usize::from(r.u8()?);
         if id_len > ID_LEN_MAX {
             return Err(ParseError::Malformed(Field::DeviceId));
         }
         let claimed = Request {
-            suite: Suite::AesCcm16,
+            suite,
             id: DeviceId::parse(r.take(id_len)?)?,
             device_nonce: r.array()?,
             known: r.u32()?,
@@ -162,7 +162,7 @@ impl Accept {
     fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         check_kind(bytes, Kind::JoinAccept)?;
         let mut r = Reader::new(bytes);
-        r.u8()?;
+        let suite = Suite::of(r.u8()?)?;
         if r.u8()? != 0 {
             return Err(ParseError::Malformed(Field::Reserved));
         }
@@ -176,7 +176,7 @@ impl Accept {
         r.take(TAG_LEN)?;
         r.end()?;
         let grant = Grant { generation, device_nonce, server_nonce, time };
-        Ok(Self { suite: Suite::AesCcm16, short_id, grant })
+        Ok(Self { suite, short_id, grant })
     }
 }
 

@@ -235,3 +235,13 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 24, ..super::seeded() })]
+
+    #[test]
+    fn no_long_course_breaks_what_a_server_stores(bytes in prop::collection::vec(any::<u8>(), 900..2400)) {
+        crate::fuzz::fuzz_join(&bytes);
+        crate::fuzz::fuzz_ranges(&bytes);
+    }
+}
