@@ -1,0 +1,221 @@
+//! `train`, `eval` and `bundles`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use kinglet_train::recording::{Bound, ColumnChoice, DateOrder, Duplicates, ReadOptions};
+
+use super::values::{Source, Variants, duration_ms, period_ms};
+
+/// Learn a codec from a recording and write a bundle
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet train                                   learn from a generated indoor climate
+  kinglet train room.csv --bound 0.25,1           two channels, within 0.25 and 1 of their units
+  kinglet train room.csv --channels temp --bound lossless --out room.kinglet
+  kinglet train room.csv --max-delay 5m           no reading waits longer than 5 minutes
+  kinglet train room.csv --compare latent=1,2,4,8 variants side by side, nothing written
+  kinglet train --device porch                    from what the device `porch` has sent so far")]
+pub(crate) struct TrainArgs {
+    /// The recording, or `-` for standard input; without it a generated indoor climate
+    #[arg(value_name = "DATA.csv")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// Samples per window
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) window: u16,
+    /// Bound per channel: a number in its unit, per cent of its deviation (2%), or `lossless`; one for all
+    /// channels or one each
+    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
+    pub(crate) bound: Vec<Bound>,
+    /// The longest a reading may wait for its window to fill (such as 5m)
+    #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
+    pub(crate) max_delay: Option<u64>,
+    /// Seed of everything random: the same seed gives the same bundle
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Latents of the autoencoder; chosen by itself if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) latent: Option<u16>,
+    /// The autoencoder alone in exactly K bytes per window: the size is promised, the error is measured
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=255), conflicts_with = "bound")]
+    pub(crate) bytes: Option<u16>,
+    /// Train variants and print them side by side (latent=1,2,4,8, window=…, bound=…, bytes=…, seed=…)
+    #[arg(long, value_name = "WHAT=V,...", conflicts_with = "out")]
+    pub(crate) compare: Option<Variants>,
+    /// The bundle to write; by default the recording's name with `.kinglet`
+    #[arg(long, short, value_name = "NAME.kinglet")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the bundle if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Learn from the readings this device has stored on the server instead of from a file
+    #[arg(long, value_name = "ID", conflicts_with = "data")]
+    pub(crate) device: Option<String>,
+    /// The data directory of the server that has them
+    #[arg(long, value_name = "DIR", requires = "device")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl TrainArgs {
+    pub(crate) fn source(&self) -> Source {
+        Source::from_arg(self.data.clone())
+    }
+
+    /// The bundle's file: as said, or after the recording.
+    pub(crate) fn out_path(&self) -> PathBuf {
+        if let Some(out) = &self.out {
+            return out.clone();
+        }
+        let stem = match (&self.device, self.source()) {
+            (Some(device), _) => device.clone(),
+            (None, Source::File(path)) => {
+                path.file_stem().map_or_else(|| "readings".into(), |s| s.to_string_lossy().into_owned())
+            }
+            (None, Source::Stdin) => "readings".into(),
+            (None, Source::Generated) => "climate".into(),
+        };
+        PathBuf::from(format!("{stem}.kinglet"))
+    }
+}
+
+/// How a recording is to be read; what is not said is found out.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "How the file is read")]
+pub(crate) struct ReadingArgs {
+    /// Channels to use, by name or by column number; all columns of numbers if not given
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) channels: Vec<String>,
+    /// The column with times, by name or by number; found if not given
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time_column: Option<String>,
+    /// Only rows that have this text in this column, where several sensors share a file
+    #[arg(long, value_name = "COLUMN=TEXT", value_parser = only)]
+    pub(crate) only: Option<(ColumnChoice, String)>,
+    /// Sampling period (such as 60s); found from the time stamps if not given
+    #[arg(long, value_name = "DURATION", value_parser = period_ms)]
+    pub(crate) period: Option<u32>,
+    /// Zone of time stamps that name none, such as Europe/Madrid; UTC if not given
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) timezone: Option<String>,
+    /// Order of day and month in dates such as 03/04/2024: dmy or mdy
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) date_order: Option<DateOrder>,
+    /// Delimiter between columns: one character, or `tab`; found if not given
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub(crate) delimiter: Option<u8>,
+    /// Keep rows of equal time as samples of their own instead of merging them
+    #[arg(long)]
+    pub(crate) keep_duplicates: bool,
+}
+
+impl ReadingArgs {
+    /// As the reader of recordings wants it.
+    pub(crate) fn options(&self) -> ReadOptions {
+        let column = |name: &String| ColumnChoice::from(name.as_str());
+        ReadOptions {
+            channels: (!self.channels.is_empty()).then(|| self.channels.iter().map(column).collect()),
+            time_column: self.time_column.as_ref().map(column),
+            only: self.only.clone(),
+            period_ms: self.period,
+            timezone: self.timezone.clone(),
+            date_order: self.date_order,
+            delimiter: self.delimiter,
+            duplicates: if self.keep_duplicates { Duplicates::Keep } else { Duplicates::Merge },
+            ..ReadOptions::default()
+        }
+    }
+}
+
+fn only(text: &str) -> Result<(ColumnChoice, String), String> {
+    match text.split_once('=') {
+        Some((column, wanted)) => Ok((column.into(), wanted.to_string())),
+        None => Err("say it as COLUMN=TEXT, such as entity_id=sensor.kitchen".into()),
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        &[one] if one.is_ascii_punctuation() || one == b' ' || one == b'\t' => Ok(one),
+        _ => Err("a delimiter is one character such as , or ; or `tab`".into()),
+    }
+}
+
+/// Measure a bundle on a recording
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet eval room.kinglet room.csv
+  kinglet eval room.kinglet --json | jq .bits_per_value
+
+JSON keys: windows, values, bits_per_value, payload_bytes_mean, payload_bytes_p95, payload_bytes_max,
+max_error_over_bound (1.0 or less: the bound held), static_bytes, ram_bytes, rungs, channels.
+Exit code 7 if any decoded reading lies outside its bound.")]
+pub(crate) struct EvalArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+    /// The recording, or `-` for standard input; without it a generated indoor climate
+    #[arg(value_name = "DATA.csv")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl EvalArgs {
+    pub(crate) fn source(&self) -> Source {
+        Source::from_arg(self.data.clone())
+    }
+}
+
+/// List or export the starter bundles for common sensors
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet bundles
+  kinglet bundles export dht22 --out dht22.kinglet
+
+Starter bundles are trained on a generated indoor climate as the named sensor would measure it. They are for
+the first day with a board; a bundle trained on your own readings is smaller on the air.")]
+pub(crate) struct BundlesArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<BundlesAction>,
+    /// The list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum BundlesAction {
+    /// Show what there is
+    List {
+        /// The list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write one as a file
+    Export {
+        /// dht11, dht22 or bme280
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The file to write; by default NAME.kinglet
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Train them all again and write them into a directory (for those who work on Kinglet)
+    #[command(hide = true)]
+    Remake {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,94 @@
+//! What can be typed. Everything after this module is typed in the other sense.
+
+mod files;
+mod learn;
+mod nodes;
+mod server;
+mod values;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
+pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
+pub(crate) use nodes::{DemoArgs, SendArgs, SimulateArgs};
+pub(crate) use server::{DeviceAction, DeviceAddArgs, DeviceArgs, ServeArgs};
+pub(crate) use values::{Source, Variants};
+
+/// A window of sensor readings in a handful of sealed bytes, within a bound you set
+#[derive(Parser, Debug)]
+#[command(name = "kinglet", version, styles = crate::term::style::HELP, max_term_width = 100)]
+#[command(after_help = "First steps:
+  kinglet demo                   see all of it work, nothing to install
+  kinglet train room.csv         learn a codec from your readings
+  kinglet serve                  run the server
+  kinglet device add porch       register a device
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 network, 5 refused by the other side,
+6 output not written, 7 a promise did not hold (bound, or stored exactly once).")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Colours: auto, always or never; auto asks the terminal and NO_COLOR
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub(crate) color: clap::ColorChoice,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Demo(DemoArgs),
+    Train(TrainArgs),
+    Eval(EvalArgs),
+    Encode(EncodeArgs),
+    Decode(DecodeArgs),
+    Inspect(InspectArgs),
+    Bundles(BundlesArgs),
+    Serve(ServeArgs),
+    Device(DeviceArgs),
+    Send(SendArgs),
+    Simulate(SimulateArgs),
+    /// Print the config file of `kinglet serve`, commented
+    #[command(after_help = "Example:\n  kinglet config > server.toml")]
+    Config,
+    Completions(CompletionsArgs),
+}
+
+/// Print completions for a shell
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet completions bash > ~/.local/share/bash-completion/completions/kinglet
+  kinglet completions fish > ~/.config/fish/completions/kinglet.fish
+  kinglet completions zsh > ~/.zfunc/_kinglet")]
+pub(crate) struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+impl Command {
+    /// True if the command was asked for JSON: then a failure is said in JSON too.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Demo(a) => a.json,
+            Self::Train(a) => a.json,
+            Self::Eval(a) => a.json,
+            Self::Encode(a) => a.json,
+            Self::Inspect(a) => a.json,
+            Self::Bundles(a) => a.json || matches!(a.action, Some(BundlesAction::List { json: true })),
+            Self::Serve(a) => a.json,
+            Self::Device(a) => a.action.common().json,
+            Self::Send(a) => a.json,
+            Self::Simulate(a) => a.json,
+            Self::Decode(_) | Self::Config | Self::Completions(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,139 @@
+//! `send`, `simulate` and `demo`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use kinglet_train::recording::Bound;
+
+use super::learn::ReadingArgs;
+use super::values::{Source, duration_ms, rate_hz, share};
+
+/// Send readings as a device would
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet send --key porch.key --bundle room.kinglet room.csv
+  sensor-logger --csv | kinglet send --key porch.key --bundle room.kinglet -
+
+The outbox lies on disk: what could not be sent stays there and goes first the next time, with its own time
+and nothing twice. Run without DATA to send only what is left.")]
+pub(crate) struct SendArgs {
+    /// The readings, or `-` for standard input; without it only what waits in the outbox is sent
+    #[arg(value_name = "DATA.csv")]
+    data: Option<PathBuf>,
+    /// The provisioning written by `kinglet device add --key-out`
+    #[arg(long, value_name = "FILE", env = "KINGLET_KEY")]
+    pub(crate) key: PathBuf,
+    /// The bundle the device uses
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+    /// The server; by default the one in the provisioning
+    #[arg(long, value_name = "URL", env = "KINGLET_SERVER")]
+    pub(crate) server: Option<String>,
+    /// The outbox and the counters; by default a file of the device's name in the state directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outbox: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// Give up if nothing was acknowledged for this long; what is left stays in the outbox
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_ms)]
+    pub(crate) patience: u64,
+    /// The summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl SendArgs {
+    /// `None`: only what waits in the outbox.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.data.clone().map(|path| Source::from_arg(Some(path)))
+    }
+}
+
+/// Let virtual devices speak to a server: real frames, real sockets
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet simulate --devices 100 --rate 50/s --seconds 20
+  kinglet simulate --devices 20 --loss 10% --json
+  kinglet simulate --server http://127.0.0.1:8470 --data ./kinglet-data
+
+Without --server a throw-away server is started in the same process. With it, --data names that server's data
+directory, where the virtual devices (sim-…) are registered.")]
+pub(crate) struct SimulateArgs {
+    /// Virtual devices
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) devices: u32,
+    /// Frames per second, all devices together (50/s, 600/min)
+    #[arg(long, value_name = "R", default_value = "10/s", value_parser = rate_hz)]
+    pub(crate) rate: f64,
+    /// Share of requests and of answers that are lost on the way
+    #[arg(long, value_name = "P", default_value = "0", value_parser = share)]
+    pub(crate) loss: f64,
+    /// How long new readings come; then the outboxes are emptied
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// Seed of climate, losses and keys
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The bundle the devices use; a starter bundle if not given
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// A running server
+    #[arg(long, value_name = "URL", env = "KINGLET_SERVER", requires = "data")]
+    pub(crate) server: Option<String>,
+    /// The running server's data directory
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub(crate) data: Option<PathBuf>,
+    /// The summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// See the whole of Kinglet work on this machine: train, serve, send, check
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet demo                        a generated indoor climate, until Ctrl-C
+  kinglet demo room.csv               your own recording
+  kinglet demo --seconds 20 --json    ends by itself with a summary
+
+Nothing is installed and nothing is left behind: the server listens on this machine only and keeps its
+readings in a temporary directory. Time runs faster than on the wall, so that there is something to see.
+At the end every acknowledged window is read back from the server and compared with what was measured:
+stored exactly once and within the bound, else the exit code is 7.
+
+JSON keys: windows_sent, windows_stored, duplicates, max_error_over_bound, bytes_per_reading (whole frames),
+json_bytes_per_reading (a JSON body saying the same readings), and more.")]
+pub(crate) struct DemoArgs {
+    /// A recording; without it a generated indoor climate
+    #[arg(value_name = "DATA.csv")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// Bound per channel, as in `kinglet train`
+    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
+    pub(crate) bound: Vec<Bound>,
+    /// Virtual devices
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) devices: u32,
+    /// Share of requests and of answers that are lost on the way
+    #[arg(long, value_name = "P", default_value = "5%", value_parser = share)]
+    pub(crate) loss: f64,
+    /// Where to listen; a free port of this machine if not given
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Seed of climate, training and losses
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// End by itself after this many seconds of sending
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: Option<u64>,
+    /// The summary as JSON
+    #[arg(long, requires = "seconds")]
+    pub(crate) json: bool,
+}
+
+impl DemoArgs {
+    pub(crate) fn source(&self) -> Source {
+        Source::from_arg(self.data.clone())
+    }
+}

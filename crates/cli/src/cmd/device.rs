@@ -1,0 +1,189 @@
+//! `kinglet device add|list|show|revoke`.
+
+use std::sync::Arc;
+
+use kinglet_server::Core;
+use kinglet_server::registry::RegistryError;
+use kinglet_server::store::{DeviceRow, StoreError, Totals};
+use kinglet_wire::keys::DeviceId;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::args::{DeviceAction, DeviceAddArgs, DeviceArgs};
+use crate::failure::{Failure, Kind, Result};
+use crate::provisioning::Provisioning;
+use crate::term::style::{BOLD, HINT};
+use crate::term::{Align, Out, Table, bytes, iso, when};
+use crate::{files, hex, host};
+
+pub(crate) fn run(args: &DeviceArgs) -> Result {
+    let common = args.action.common();
+    let mut out = Out::new(common.json);
+    let runtime = host::runtime()?;
+    let core = host::core(&runtime, host::config(&common.overrides())?)?;
+    match &args.action {
+        DeviceAction::Add(args) => add(&mut out, &runtime, &core, args)?,
+        DeviceAction::List(_) => list(&mut out, &runtime, &core)?,
+        DeviceAction::Show(args) => show(&mut out, &runtime, &core, &args.id)?,
+        DeviceAction::Revoke(args) => {
+            runtime.block_on(core.registry.revoke(&args.id, core.clock.now_ms())).map_err(refused)?;
+            out.result(&json!({ "id": args.id, "revoked": true }))?;
+            out.line(format_args!(
+                "{} is revoked: nothing it says is taken any more, its readings stay",
+                args.id
+            ))?;
+        }
+    }
+    runtime.block_on(core.store.close()).map_err(store_failed)
+}
+
+fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs) -> Result {
+    let bundle = args.bundle.as_deref().map(files::read_bundle).transpose()?;
+    if let Some(path) = &args.key_out
+        && path.exists()
+    {
+        // Before anything is registered: a key that could not be kept would be lost for good.
+        return Err(Failure::writing(path.display(), &std::io::ErrorKind::AlreadyExists.into())
+            .next("choose another name: a file with a key is never replaced"));
+    }
+    let now_ms = core.clock.now_ms();
+    let (row, key) = runtime.block_on(core.registry.add(&args.id, "", now_ms)).map_err(refused)?;
+    if let Some(bundle) = &bundle {
+        let added = runtime.block_on(core.bundles.add(bundle.emit(), now_ms));
+        added.map_err(|e| Failure::new(Kind::Failure, "the bundle was not taken").why(e))?;
+    }
+    let Some(id) = DeviceId::new(&row.id) else {
+        return Err(Failure::new(Kind::Failure, "the device's id changed in the store"));
+    };
+    let server = args.server.clone().unwrap_or_else(|| format!("http://{}", core.config.http));
+    let line = Provisioning { id, key, server: Some(server) }.emit();
+    if let Some(path) = &args.key_out {
+        files::write(path, format!("{}\n", line.as_str()).as_bytes(), false, files::Access::Owner).map_err(
+            |e| {
+                e.next(format_args!(
+                    "the device is registered without a key anyone has: `kinglet device revoke {}`",
+                    row.id
+                ))
+            },
+        )?;
+    }
+    let shown = args.key_out.is_none().then(|| line.as_str());
+    let key = shown.and_then(|line| line.rsplit_once('#')).map(|(_, key)| key);
+    out.result(&json!({
+        "id": row.id, "short_id": row.short_id, "key": key, "uri": shown,
+        "key_out": args.key_out.as_ref().map(|path| path.display().to_string()),
+        "bundle": bundle.as_ref().map(|b| hex::emit(&b.fingerprint())),
+    }))?;
+    out.line(format_args!("{BOLD}{}{BOLD:#} is registered", row.id))?;
+    match (&args.key_out, key) {
+        (Some(path), _) => {
+            out.line(format_args!("its key lies in {}, readable by you alone", path.display()))?
+        }
+        (None, Some(key)) => {
+            out.line(format_args!("key   {key}"))?;
+            out.line(format_args!("uri   {}", line.as_str()))?;
+            out.line(format_args!("{HINT}this is the only time the key is shown{HINT:#}"))?;
+        }
+        _ => {}
+    }
+    if bundle.is_none() {
+        out.line(
+            "no bundle was named: the server must know the device's bundle before it can take its readings",
+        )?;
+    }
+    Ok(())
+}
+
+fn list(out: &mut Out, runtime: &Runtime, core: &Arc<Core>) -> Result {
+    let mut table = Table::new(&[
+        ("device", Align::Left),
+        ("state", Align::Left),
+        ("last seen", Align::Left),
+        ("windows", Align::Right),
+        ("readings", Align::Right),
+        ("sent", Align::Right),
+        ("repeats", Align::Right),
+        ("lost", Align::Right),
+    ]);
+    let mut devices = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = runtime.block_on(core.store.devices(after, 1000)).map_err(store_failed)?;
+        let Some(last) = page.last() else { break };
+        after = last.short_id;
+        for row in &page {
+            let totals = runtime.block_on(core.store.totals(Some(row.short_id))).map_err(store_failed)?;
+            devices.push(to_json(row, totals));
+            let state = if row.t_revoked.is_some() { "revoked" } else { "active" };
+            table.row([
+                row.id.clone(),
+                state.into(),
+                row.t_last_seen.map_or("never".into(), when),
+                totals.windows.to_string(),
+                totals.readings.to_string(),
+                bytes(totals.bytes),
+                totals.duplicates.to_string(),
+                row.windows_lost.to_string(),
+            ]);
+        }
+    }
+    let none = devices.is_empty();
+    out.result(&json!({ "devices": devices }))?;
+    match none {
+        true => out.line("no devices yet: `kinglet device add ID` registers one")?,
+        false => out.table(&table)?,
+    }
+    Ok(())
+}
+
+fn show(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result {
+    let row = find(runtime, core, id)?;
+    let totals = runtime.block_on(core.store.totals(Some(row.short_id))).map_err(store_failed)?;
+    out.result(&to_json(&row, totals))?;
+    out.line(format_args!("{BOLD}{}{BOLD:#}, short id {}", row.id, row.short_id))?;
+    out.line(format_args!("registered {}", when(row.t_created)))?;
+    if let Some(t_ms) = row.t_revoked {
+        out.line(format_args!("revoked    {}", when(t_ms)))?;
+    }
+    out.line(format_args!("last seen  {}", row.t_last_seen.map_or("never".into(), when)))?;
+    out.line(format_args!("stored     {} windows, {} readings", totals.windows, totals.readings))?;
+    out.line(format_args!("on the air {} in {} frames", bytes(totals.bytes), totals.frames))?;
+    out.line(format_args!(
+        "repeats    {} recognised, {} windows given up by the device",
+        totals.duplicates, row.windows_lost
+    ))?;
+    for (slot, fingerprint) in &row.slots {
+        out.line(format_args!("bundle     {} in slot {slot}", hex::emit(fingerprint)))?;
+    }
+    Ok(())
+}
+
+fn find(runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result<DeviceRow> {
+    let row = runtime.block_on(core.store.device(id)).map_err(store_failed)?;
+    row.ok_or_else(|| refused(RegistryError::Unknown(id.chars().take(64).collect())))
+}
+
+fn to_json(row: &DeviceRow, totals: Totals) -> Value {
+    json!({
+        "id": row.id, "short_id": row.short_id, "created": iso(row.t_created), "revoked": row.t_revoked.map(iso),
+        "last_seen": row.t_last_seen.map(iso), "windows": totals.windows, "readings": totals.readings,
+        "frames": totals.frames, "bytes": totals.bytes, "repeats": totals.duplicates,
+        "windows_lost": row.windows_lost,
+        "bundles": row.slots.iter().map(|(slot, f)| json!({ "slot": slot, "fingerprint": hex::emit(f) })).collect::<Vec<_>>(),
+    })
+}
+
+/// What the registry says, with the kind it has for scripts.
+pub(crate) fn refused(error: RegistryError) -> Failure {
+    let (kind, next) = match &error {
+        RegistryError::BadId(_) | RegistryError::BadName => (Kind::Usage, "choose another id"),
+        RegistryError::Unknown(_) => (Kind::Refused, "`kinglet device list` shows all; check --data"),
+        RegistryError::Store(StoreError::Exists(_)) => (Kind::Refused, "choose another id"),
+        _ => (Kind::Failure, "check the data directory"),
+    };
+    Failure::new(kind, "the registry refuses").why(error).next(next)
+}
+
+pub(crate) fn store_failed(error: StoreError) -> Failure {
+    Failure::new(Kind::Failure, "the store failed").why(error).next("check the data directory and its disk")
+}

@@ -1,0 +1,78 @@
+//! A bundle in words.
+
+use kinglet_codec::bundle::Bundle;
+use kinglet_codec::{Decimal, Grid};
+use serde_json::json;
+
+use crate::failure::{Result, printable};
+use crate::hex;
+use crate::term::style::BOLD;
+use crate::term::{Align, Out, Table, bytes, seconds};
+
+pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
+    let model = bundle.model();
+    let channels: Vec<_> = (0..model.channels()).map(|idx| model.channel(idx)).collect();
+    let listed: Vec<_> = channels
+        .iter()
+        .map(|c| {
+            json!({
+                "name": c.name, "unit": c.unit, "quantum": quantum(&c.grid).to_string(),
+                "bound": bound(&c.grid).map(|b| b.to_string()), "bound_steps": c.grid.bound_steps,
+            })
+        })
+        .collect();
+    out.result(&json!({
+        "kind": "bundle", "name": bundle.name(), "identity": hex::emit(&bundle.identity()),
+        "fingerprint": hex::emit(&bundle.fingerprint()), "static_bytes": bundle.device().len(),
+        "channels": listed, "samples": model.samples(), "period_ms": model.period_ms(),
+        "max_delay_ms": model.max_delay_ms(), "code_len_max": model.code_len_max(),
+        "ram_bytes": ram_bytes(bundle), "report": bundle.report(),
+    }))?;
+
+    let window_ms = i64::from(model.period_ms()) * model.samples() as i64;
+    out.line(format_args!("{BOLD}A bundle{BOLD:#}, \"{}\"", printable(bundle.name())))?;
+    out.line(format_args!("identity   {}", hex::emit(&bundle.identity())))?;
+    out.line(format_args!(
+        "windows    {} samples × {} channels, one sample every {}, a window lasts {}",
+        model.samples(),
+        model.channels(),
+        seconds(model.period_ms().into()),
+        seconds(window_ms)
+    ))?;
+    out.line(format_args!("patience   a reading waits at most {}", seconds(model.max_delay_ms().into())))?;
+    out.line(format_args!(
+        "device     keeps {}, works in {} of RAM, longest code {} B",
+        bytes(bundle.device().len() as u64),
+        bytes(ram_bytes(bundle)),
+        model.code_len_max()
+    ))?;
+    let mut table = Table::new(&[
+        ("channel", Align::Left),
+        ("unit", Align::Left),
+        ("step", Align::Right),
+        ("bound", Align::Right),
+    ]);
+    for channel in &channels {
+        let bound = bound(&channel.grid).map_or("lossless".into(), |b| format!("±{b}"));
+        table.row([channel.name.into(), channel.unit.into(), quantum(&channel.grid).to_string(), bound]);
+    }
+    Ok(out.table(&table)?)
+}
+
+/// Bytes of RAM the coder works in: words of workspace, one window of readings, the longest code.
+pub(crate) fn ram_bytes(bundle: &Bundle) -> u64 {
+    let model = bundle.model();
+    let words = model.workspace_len() + model.samples() * model.channels();
+    (4 * words + model.code_len_max()) as u64
+}
+
+/// One step in the channel's unit.
+fn quantum(grid: &Grid) -> Decimal {
+    Decimal::new(grid.quantum, grid.scale)
+}
+
+/// The bound in the channel's unit; `None` is lossless.
+fn bound(grid: &Grid) -> Option<Decimal> {
+    let steps = i64::from(grid.bound_steps);
+    (steps > 0).then(|| Decimal::new(grid.quantum.saturating_mul(steps), grid.scale))
+}

@@ -1,0 +1,38 @@
+//! One file per command.
+
+mod bundles;
+mod completions;
+mod config;
+mod crowd;
+mod decode;
+mod demo;
+mod device;
+mod encode;
+mod eval;
+mod inspect;
+mod send;
+mod serve;
+mod simulate;
+mod train;
+
+use crate::args::Command;
+use crate::failure::Result;
+
+/// Does what was asked.
+pub(crate) fn run(command: Command) -> Result {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Encode(args) => encode::run(&args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bundles(args) => bundles::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Device(args) => device::run(&args),
+        Command::Send(args) => send::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Config => config::run(),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

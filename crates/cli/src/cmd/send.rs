@@ -1,0 +1,223 @@
+//! `kinglet send`: readings from a file, as a device would send them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use etcetera::BaseStrategy;
+use kinglet_node::{Config, Identity, NodeError, OpenError};
+use serde_json::json;
+
+use crate::args::SendArgs;
+use crate::device::feed;
+use crate::device::file_flash::FileFlash;
+use crate::device::link::{Answer, Link};
+use crate::device::session::{Chance, Exchange, Loss, Room, Session};
+use crate::failure::{Failure, Kind, Result};
+use crate::provisioning::Provisioning;
+use crate::readings::{self, Readings};
+use crate::term::style::BOLD;
+use crate::term::{Out, Progress, bytes};
+use crate::{files, host};
+
+/// From here on the outbox is emptied before more readings go in.
+const WINDOWS_HIGH: usize = 24;
+/// What fits the outbox whatever the bundle: readings that do not are not taken from the file.
+const WINDOWS_MAX: usize = 1000;
+/// Refusals that trying again does not change.
+const FINAL: [&str; 5] =
+    ["revoked", "unknown_device", "not_verified", "unknown_bundle", "generations_exhausted"];
+
+pub(crate) fn run(args: &SendArgs) -> Result {
+    let mut out = Out::new(args.json);
+    let provisioning = Provisioning::read(&args.key)?;
+    let bundle = files::read_bundle(&args.bundle)?;
+    let Some(url) = args.server.clone().or_else(|| provisioning.server.clone()) else {
+        return Err(Failure::usage("no server is named")
+            .why("the provisioning names none")
+            .next("say --server http://HOST:8470"));
+    };
+    let link = Link::new(&url)?;
+    let readings =
+        args.source().map(|source| readings::load_for(&bundle, &source, &args.reading)).transpose()?;
+    let id = provisioning.id;
+    let path = args.outbox.clone().map_or_else(|| default_outbox(id.as_str()), Ok)?;
+    let flash = FileFlash::open(&path)?;
+    let model = bundle.model();
+    let mut room = Room::new(&model);
+    let config = Config { retry_min_ms: 500, retry_max_ms: 5_000, ..Config::default() };
+    let identity = Identity { id, key: provisioning.key };
+    let session = Session::open(flash, identity, model, &mut room, config, Chance::System, Loss::new(0.0, 0));
+    let session = session.map_err(|e| not_opened(&path, e))?;
+
+    let runtime = host::runtime()?;
+    let stop = host::interrupt(&runtime);
+    let patience = Duration::from_millis(args.patience);
+    let mut sender = Sender {
+        session,
+        link,
+        started: Instant::now(),
+        heard: Instant::now(),
+        patience,
+        refused: None,
+        last_loss: None,
+    };
+    let interrupted = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    sender.session.set_unix_time(0, now_ms()).map_err(node_failed)?;
+    let rest = match &readings {
+        Some(readings) => sender.take(readings, &interrupted)?,
+        None => 0,
+    };
+    sender.session.flush(sender.now()).map_err(node_failed)?;
+    let bar = Progress::line("sending");
+    sender.pump(0, &interrupted, |left| bar.say(format!("sending, {left} windows to go")))?;
+    drop(bar);
+
+    let waiting = sender.session.node().stats().n_windows_waiting;
+    let counts = sender.session.counts;
+    out.result(&json!({
+        "device": id.as_str(), "server": sender.link.url(), "samples": counts.samples, "windows_acked": counts.acked,
+        "windows_waiting": waiting, "samples_not_taken": rest, "frames": counts.frames,
+        "frame_bytes": counts.frame_bytes, "joins": counts.joins, "outbox": path.display().to_string(),
+    }))?;
+    out.line(format_args!(
+        "{BOLD}{id}{BOLD:#}: {} samples taken, {} windows stored on the server, {} in {} frames",
+        counts.samples,
+        counts.acked,
+        bytes(counts.frame_bytes),
+        counts.frames
+    ))?;
+    if let Some(answer) = sender.refused {
+        return Err(answer
+            .to_failure(&sender.link)
+            .next(format_args!("{waiting} windows wait in {}", path.display())));
+    }
+    if waiting + rest > 0 {
+        let rest = if rest > 0 {
+            format!("; the last {rest} samples of the file were not taken")
+        } else {
+            String::new()
+        };
+        return Err(Failure::new(Kind::Network, format_args!("{waiting} windows could not be sent"))
+            .why(format_args!(
+                "nothing was acknowledged by {} for {} s{}",
+                sender.link.url(),
+                patience.as_secs(),
+                sender.last_loss.map(|why| format!(": {why}")).unwrap_or_default()
+            ))
+            .next(format_args!(
+                "they wait in {}: run it again without DATA once the server is there{rest}",
+                path.display()
+            )));
+    }
+    Ok(())
+}
+
+struct Sender<'a> {
+    session: Session<'a, FileFlash>,
+    link: Link,
+    started: Instant,
+    /// When a sealed ack last named a window.
+    heard: Instant,
+    patience: Duration,
+    /// The server said no for good.
+    refused: Option<Answer>,
+    /// Why nothing came back, the last time.
+    last_loss: Option<String>,
+}
+
+impl Sender<'_> {
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes the readings into the outbox, emptying it on the way; gives the samples there was no room for.
+    fn take(&mut self, readings: &Readings, interrupted: &dyn Fn() -> bool) -> Result<usize> {
+        let recording = &readings.recording;
+        let bar = Progress::bar("reading and sending");
+        for (row, &t_ms) in recording.times_ms().iter().enumerate() {
+            let waiting = self.session.node().stats().n_windows_waiting;
+            if waiting >= WINDOWS_HIGH {
+                self.pump(WINDOWS_HIGH / 2, interrupted, |_| {})?;
+            }
+            if self.session.node().stats().n_windows_waiting >= WINDOWS_MAX || interrupted() {
+                return Ok(recording.len() - row);
+            }
+            let now = self.now();
+            match self.session.sample(now, t_ms, &feed::readings(recording, row)) {
+                Ok(()) => {}
+                Err(NodeError::SampleTime) => {
+                    return Err(Failure::input(format_args!(
+                        "sample {} of {} has no time that can be sent",
+                        row + 1,
+                        readings.origin
+                    ))
+                    .why("it is before 1970")
+                    .next("give times since 1970; a file without times begins there by itself"));
+                }
+                Err(e) => return Err(node_failed(e)),
+            }
+            bar.set(row as f64 / recording.len() as f64);
+        }
+        Ok(0)
+    }
+
+    /// Exchanges frames until at most `n` windows wait, or patience or hope is at its end.
+    fn pump(&mut self, n: usize, interrupted: &dyn Fn() -> bool, mut show: impl FnMut(usize)) -> Result {
+        while self.session.node().stats().n_windows_waiting > n && self.refused.is_none() && !interrupted() {
+            if self.heard.elapsed() >= self.patience {
+                return Ok(());
+            }
+            let now = self.now();
+            if self.session.node().poll_at().is_none_or(|at| at > now) {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let acked = self.session.counts.acked;
+            match self.session.exchange(now, &self.link).map_err(node_failed)? {
+                Exchange::Refused(answer) if FINAL.iter().any(|word| answer.is_refused_as(word)) => {
+                    self.refused = Some(answer);
+                }
+                Exchange::Lost(why) => self.last_loss = Some(why.0),
+                _ if self.session.counts.acked > acked => self.heard = Instant::now(),
+                _ => {}
+            }
+            show(self.session.node().stats().n_windows_waiting);
+        }
+        Ok(())
+    }
+}
+
+fn default_outbox(id: &str) -> Result<PathBuf> {
+    let dirs = etcetera::choose_base_strategy().map_err(|e| {
+        Failure::usage("no place for the outbox is known").why(e).next("name one with --outbox FILE")
+    })?;
+    let base = dirs.state_dir().unwrap_or_else(|| dirs.data_dir());
+    Ok(base.join("kinglet").join(format!("{id}.outbox")))
+}
+
+fn now_ms() -> i64 {
+    use kinglet_server::Clock;
+    kinglet_server::SystemClock.now_ms()
+}
+
+fn not_opened(path: &std::path::Path, error: OpenError) -> Failure {
+    let next = match error {
+        OpenError::Foreign => "name another file with --outbox; this one is left as it is",
+        OpenError::SlotsTaken => "send what waits with the bundles it was made with first",
+        _ => "check the disk it lies on",
+    };
+    Failure::input(format_args!("the outbox {} cannot be used", path.display())).why(error).next(next)
+}
+
+fn node_failed(error: NodeError) -> Failure {
+    match error {
+        NodeError::Flash(_) | NodeError::SampleRefused => {
+            Failure::new(Kind::Output, "the outbox cannot be written")
+                .why(error)
+                .next("make room on its disk")
+        }
+        error => Failure::new(Kind::Failure, "the device failed")
+            .why(error)
+            .next("please report this with the bundle"),
+    }
+}

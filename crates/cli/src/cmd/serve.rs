@@ -1,0 +1,35 @@
+//! `kinglet serve`.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::args::ServeArgs;
+use crate::failure::Result;
+use crate::host::{self, Server};
+use crate::term::Out;
+use crate::term::style::{BOLD, DIM};
+
+pub(crate) fn run(args: &ServeArgs) -> Result {
+    let mut out = Out::new(args.json);
+    let config = host::config(&args.overrides())?;
+    // Lines for the one who runs the server: what happened, never a key.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(out.is_terminal())
+        .with_target(false)
+        .init();
+    let runtime = host::runtime()?;
+    let data = config.data.clone();
+    let server = Server::start(&runtime, config)?;
+    out.result(&json!({ "url": server.url(), "data": data.display().to_string() }))?;
+    out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
+    out.line(format_args!("readings are kept in {}", data.display()))?;
+    out.line(format_args!("{DIM}Ctrl-C ends it; what was acknowledged is on disk{DIM:#}"))?;
+    let stop = host::interrupt(&runtime);
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) && !server.is_over() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.stop(&runtime)?;
+    Ok(out.line("stopped")?)
+}

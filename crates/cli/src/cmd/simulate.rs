@@ -1,0 +1,113 @@
+//! `kinglet simulate`: many virtual devices, real frames, real sockets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kinglet_server::config::{Config, Overrides};
+use kinglet_train::climate::ClimateOptions;
+use kinglet_train::recording::Recording;
+use serde_json::json;
+
+use super::crowd::{self, Crowd};
+use crate::args::SimulateArgs;
+use crate::device::fleet::{Live, Pace};
+use crate::device::link::Link;
+use crate::failure::{Failure, Result};
+use crate::host::{self, Server};
+use crate::term::style::BOLD;
+use crate::term::{Out, Progress, bytes};
+use crate::{files, readings};
+
+/// Different houses; devices beyond them begin elsewhere in one.
+const HOUSES_MAX: u32 = 16;
+const THREADS_MAX: usize = 16;
+
+pub(crate) fn run(args: &SimulateArgs) -> Result {
+    let mut out = Out::new(args.json);
+    let bundle = match &args.bundle {
+        Some(path) => files::read_bundle(path)?,
+        None => super::bundles::starter("dht22")?,
+    };
+    let houses = houses(args)?;
+    crowd::check_fits(&bundle, &houses[0], "the generated climate")?;
+
+    let runtime = host::runtime()?;
+    let temporary = tempfile::tempdir().map_err(|e| Failure::writing("a temporary directory", &e))?;
+    let (server, core, url) = match &args.server {
+        Some(url) => {
+            let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
+            (None, host::core(&runtime, host::config(&overrides)?)?, url.clone())
+        }
+        None => {
+            let mut config = Config::new(temporary.path());
+            config.http.set_port(0);
+            let server = Server::start(&runtime, config)?;
+            let (core, url) = (Arc::clone(&server.core), server.url());
+            (Some(server), core, url)
+        }
+    };
+    let link = Link::new(&url)?;
+    let model = bundle.model();
+    let window_ms = f64::from(model.period_ms()) * model.samples() as f64;
+    let speed = window_ms / 1000.0 * args.rate / f64::from(args.devices);
+    let wall_ms = core.clock.now_ms();
+    let t_first_ms = wall_ms - (speed * 1000.0 * (args.seconds + 1) as f64 + window_ms) as i64;
+    if t_first_ms < 0 {
+        return Err(Failure::usage("so many frames would reach back before 1970")
+            .why(format_args!("each window is {window_ms} ms of readings"))
+            .next("take more --devices, a smaller --rate or fewer --seconds"));
+    }
+    let live = Live { stop: host::interrupt(&runtime), ..Live::default() };
+    let mut rooms = crowd::rooms(&bundle, args.devices);
+    let crowd = Crowd { bundle: &bundle, recordings: &houses, loss: args.loss, seed: args.seed, t_first_ms };
+    let names: Vec<String> =
+        (0..args.devices).map(|i| format!("sim-{:05}-{i}", std::process::id())).collect();
+    let mut members = crowd.join(&runtime, &core, &names, &mut rooms)?;
+    out.line(format_args!("{BOLD}{} devices{BOLD:#}, {} frames/s at {url}", args.devices, args.rate))?;
+
+    let pace = Pace {
+        started: Instant::now(),
+        t_first_ms,
+        speed,
+        wall_ms,
+        length: Some(Duration::from_secs(args.seconds)),
+        drain: Duration::from_secs(60),
+    };
+    let bar = Progress::line("");
+    let threads = THREADS_MAX.min(args.devices as usize);
+    let ended = crowd::run(&mut members, threads, &link, &pace, &live, &bar)?;
+    drop(bar);
+    let seconds = pace.started.elapsed().as_secs_f64();
+    let (found, repeats) = crowd::verify(&runtime, &core, &bundle, &members)?;
+    let waiting = crowd::waiting(&members);
+    out.result(&json!({
+        "devices": args.devices, "seconds": seconds, "windows_sent": ended.acked + waiting,
+        "windows_acked": ended.acked, "windows_stored": found.windows_stored, "duplicates": found.duplicates,
+        "repeats": repeats, "frames": ended.frames, "requests": ended.requests, "lost": ended.lost,
+        "joins": ended.joins, "frame_bytes": ended.frame_bytes,
+        "frames_per_second": ended.frames as f64 / seconds, "max_error_over_bound": found.max_error_over_bound,
+        "verified": found,
+    }))?;
+    out.line(format_args!(
+        "{} windows acknowledged in {seconds:.1} s, {:.0} frames/s, {} sent; {} lost on the way, {repeats} repeats recognised",
+        ended.acked,
+        ended.frames as f64 / seconds,
+        bytes(ended.frame_bytes),
+        ended.lost
+    ))?;
+    crowd::say_verified(&mut out, &found)?;
+    if let Some(server) = server {
+        server.stop(&runtime)?;
+    }
+    crowd::promise(&found, waiting)
+}
+
+fn houses(args: &SimulateArgs) -> Result<Vec<Recording>> {
+    let house = |i: u32| {
+        readings::climate_of(&ClimateOptions {
+            seed: args.seed.wrapping_add(u64::from(i) + 1),
+            ..ClimateOptions::default()
+        })
+    };
+    (0..args.devices.min(HOUSES_MAX)).map(house).collect()
+}

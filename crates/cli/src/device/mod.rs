@@ -1,0 +1,11 @@
+//! A device in this process: a node, its flash, and its way to the server.
+//!
+//! `link` speaks HTTP, `session` moves frames and answers between node and link, `feed` says which reading comes
+//! when, `fleet` runs many of them, `verify` compares what the server has with what was measured.
+
+pub(crate) mod feed;
+pub(crate) mod file_flash;
+pub(crate) mod fleet;
+pub(crate) mod link;
+pub(crate) mod session;
+pub(crate) mod verify;

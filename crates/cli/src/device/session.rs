@@ -1,0 +1,222 @@
+//! One device and its link: what is due goes out, what comes back goes in.
+
+use kinglet_codec::Model;
+use kinglet_node::{
+    BufferLens, Buffers, Config, Downlink, Flash, Identity, Node, NodeError, OpenError, Reading, SampleTime,
+    Transmit, What,
+};
+use kinglet_train::nn::Rng;
+
+use super::link::{Answer, Link, LinkError};
+
+/// Frames in one request.
+const BATCH_MAX: usize = 64;
+
+/// The memory a node works in.
+pub(crate) struct Room {
+    steps: Vec<i32>,
+    workspace: Vec<i32>,
+    code: Vec<u8>,
+}
+
+impl Room {
+    pub(crate) fn new(model: &Model<'_>) -> Self {
+        let lens = BufferLens::of(model);
+        Self { steps: vec![0; lens.steps], workspace: vec![0; lens.workspace], code: vec![0; lens.code] }
+    }
+}
+
+/// Where a device's random numbers come from.
+pub(crate) enum Chance {
+    /// The system: for devices with a key that matters.
+    System,
+    /// A seed: for devices that live as long as a simulation.
+    Seeded(Rng),
+}
+
+impl Chance {
+    fn fill(&mut self, out: &mut [u8]) {
+        match self {
+            // If the system has none, the node's join stays undone; zeros would be worse than nothing, so stop.
+            Self::System => getrandom::fill(out).expect("the system gives no random numbers"),
+            Self::Seeded(rng) => {
+                for chunk in out.chunks_mut(8) {
+                    chunk.copy_from_slice(&rng.next_u64().to_le_bytes()[..chunk.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// A link that loses requests and answers, for tests of patience.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    share: f64,
+    rng: Rng,
+}
+
+impl Loss {
+    pub(crate) fn new(share: f64, seed: u64) -> Self {
+        Self { share, rng: Rng::new(seed) }
+    }
+
+    fn strikes(&mut self) -> bool {
+        f64::from(self.rng.uniform()) < self.share
+    }
+}
+
+/// What has gone over the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Samples taken by the node.
+    pub(crate) samples: u64,
+    /// Frames sent, of every kind, repeats included.
+    pub(crate) frames: u64,
+    /// Bytes of those frames.
+    pub(crate) frame_bytes: u64,
+    /// Requests made.
+    pub(crate) requests: u64,
+    /// Requests or answers lost on the way, on purpose or not.
+    pub(crate) lost: u64,
+    /// Windows a sealed ack has named.
+    pub(crate) acked: u64,
+    /// Joins done.
+    pub(crate) joins: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.frames += other.frames;
+        self.frame_bytes += other.frame_bytes;
+        self.requests += other.requests;
+        self.lost += other.lost;
+        self.acked += other.acked;
+        self.joins += other.joins;
+    }
+}
+
+/// How an exchange went.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// Nothing was due.
+    Quiet,
+    /// Something was sent and something came back.
+    Done,
+    /// Nothing came back.
+    Lost(LinkError),
+    /// The server was reached and took nothing.
+    Refused(Answer),
+}
+
+/// A device in this process.
+pub(crate) struct Session<'a, F> {
+    node: Node<'a>,
+    flash: F,
+    chance: Chance,
+    loss: Loss,
+    buf: Vec<u8>,
+    pub(crate) counts: Counts,
+}
+
+impl<'a, F: Flash> Session<'a, F> {
+    /// Boots the device. Jitter and join numbers come from `chance`: no seed may serve two boots.
+    pub(crate) fn open(
+        mut flash: F,
+        identity: Identity,
+        model: Model<'a>,
+        room: &'a mut Room,
+        config: Config,
+        chance: Chance,
+        loss: Loss,
+    ) -> Result<Self, OpenError> {
+        let buffers =
+            Buffers { steps: &mut room.steps, workspace: &mut room.workspace, code: &mut room.code };
+        let node = Node::open(&mut flash, identity, model, buffers, config)?;
+        let buf = vec![0; node.frame_len_max()];
+        Ok(Self { node, flash, chance, loss, buf, counts: Counts::default() })
+    }
+
+    pub(crate) fn node(&self) -> &Node<'a> {
+        &self.node
+    }
+
+    /// Takes one sample that comes with its time.
+    pub(crate) fn sample(&mut self, now: u64, t_ms: i64, readings: &[Reading]) -> Result<(), NodeError> {
+        self.node.handle_sample(now, &mut self.flash, SampleTime::Unix(t_ms), readings)?;
+        self.counts.samples += 1;
+        Ok(())
+    }
+
+    /// Cuts the window being filled.
+    pub(crate) fn flush(&mut self, now: u64) -> Result<(), NodeError> {
+        self.node.flush(now, &mut self.flash)
+    }
+
+    /// The device knows what time it is.
+    pub(crate) fn set_unix_time(&mut self, now: u64, unix_ms: i64) -> Result<(), NodeError> {
+        self.node.set_unix_time(now, &mut self.flash, unix_ms)
+    }
+
+    /// Brings all that is due to the server in one request, and takes its answer.
+    pub(crate) fn exchange(&mut self, now: u64, link: &Link) -> Result<Exchange, NodeError> {
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        let mut is_join = false;
+        while frames.len() < BATCH_MAX {
+            let Some(Transmit { len, what }) = self.poll_transmit(now)? else { break };
+            frames.push(self.buf[..len].to_vec());
+            is_join = what == What::Join;
+            // A status tells the server what later frames mean, so it goes alone; so does a join.
+            if !matches!(what, What::Data { .. }) {
+                break;
+            }
+        }
+        if frames.is_empty() {
+            return Ok(Exchange::Quiet);
+        }
+        self.counts.frames += frames.len() as u64;
+        self.counts.frame_bytes += frames.iter().map(|f| f.len() as u64).sum::<u64>();
+        let lost = |this: &mut Self, why: LinkError| {
+            this.counts.lost += 1;
+            Ok(Exchange::Lost(why))
+        };
+        if self.loss.strikes() {
+            return lost(self, LinkError("lost on purpose".into()));
+        }
+        self.counts.requests += 1;
+        let answer = match is_join {
+            true => link.post_join(&frames[0]),
+            false => link.post_frames(&frames),
+        };
+        let answer = match answer {
+            Err(error) => return lost(self, error),
+            Ok(_) if self.loss.strikes() => return lost(self, LinkError("lost on purpose".into())),
+            Ok(answer) => answer,
+        };
+        self.take_answer(now, answer)
+    }
+
+    fn poll_transmit(&mut self, now: u64) -> Result<Option<Transmit>, NodeError> {
+        let chance = &mut self.chance;
+        let mut random = |out: &mut [u8]| chance.fill(out);
+        self.node.poll_transmit(now, &mut self.flash, &mut random, &mut self.buf)
+    }
+
+    fn take_answer(&mut self, now: u64, mut answer: Answer) -> Result<Exchange, NodeError> {
+        for downlink in &mut answer.downlinks {
+            match self.node.handle_downlink(now, &mut self.flash, downlink)? {
+                Downlink::Acked { n_windows } => self.counts.acked += n_windows as u64,
+                Downlink::Joined { .. } => self.counts.joins += 1,
+                _ => {}
+            }
+        }
+        if answer.is_refused_as("join_required") {
+            self.node.handle_join_hint(now);
+        }
+        Ok(if answer.downlinks.is_empty() && answer.status >= 400 {
+            Exchange::Refused(answer)
+        } else {
+            Exchange::Done
+        })
+    }
+}

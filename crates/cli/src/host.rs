@@ -1,0 +1,152 @@
+//! The server's side on this machine: its data directory, and a whole server in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kinglet_server::config::{Config, Overrides};
+use kinglet_server::store::{SqliteStore, Store};
+use kinglet_server::{Clock, Core, Listeners, RunError, SystemClock};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::failure::{Failure, Kind, Result};
+
+/// The threads everything with sockets or a store runs on.
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Kind::Failure, "no threads can be started").why(e))
+}
+
+/// The server's configuration.
+pub(crate) fn config(flags: &Overrides) -> Result<Config> {
+    Config::load(flags, std::env::vars_os()).map_err(|e| {
+        let next = match e {
+            kinglet_server::ConfigError::RemoteWithoutLogin(_) => {
+                "listen on 127.0.0.1, or say --allow-remote-without-login if that is what you want"
+            }
+            _ => "`kinglet config` prints every key with its default",
+        };
+        Failure::usage("the server cannot be configured like that").why(e).next(next)
+    })
+}
+
+/// Opens a server's data without listening; works while that server runs.
+pub(crate) fn core(runtime: &Runtime, config: Config) -> Result<Arc<Core>> {
+    let _guard = runtime.enter();
+    let store = store(&config)?;
+    let core = Core::new(config, store, clock()).map_err(|e| {
+        Failure::new(Kind::Failure, "the server's secrets cannot be had")
+            .why(e)
+            .next("run it as the server's user")
+    })?;
+    Ok(Arc::new(core))
+}
+
+fn store(config: &Config) -> Result<Arc<dyn Store>> {
+    let failed = |why: String| {
+        Failure::new(
+            Kind::Output,
+            format_args!("the data directory {} cannot be used", config.data.display()),
+        )
+        .why(why)
+        .next("name another with --data DIR, or change who may write there")
+    };
+    std::fs::create_dir_all(&config.data).map_err(|e| failed(e.to_string()))?;
+    Ok(Arc::new(SqliteStore::open(&config.store_path()).map_err(|e| failed(e.to_string()))?))
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// A server in this process; ends when it is told to, and tells how.
+pub(crate) struct Server {
+    pub(crate) core: Arc<Core>,
+    pub(crate) addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), RunError>>,
+}
+
+impl Server {
+    /// Binds, opens the data and begins to serve.
+    pub(crate) fn start(runtime: &Runtime, config: Config) -> Result<Self> {
+        // The port first: if it is taken, nothing is made.
+        let listeners = runtime.block_on(Listeners::bind(&config)).map_err(refused)?;
+        let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
+        let core = core(runtime, config)?;
+        let (stop, stopped) = oneshot::channel();
+        let serving = runtime.spawn(kinglet_server::run_core(Arc::clone(&core), listeners, async move {
+            // A sender that was dropped is a stop too.
+            let _ = stopped.await;
+        }));
+        Ok(Self { core, addr, stop, serving })
+    }
+
+    /// Where it is reached from this machine.
+    pub(crate) fn url(&self) -> String {
+        let host =
+            if self.addr.ip().is_unspecified() { "127.0.0.1".into() } else { self.addr.ip().to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("http://{host}:{}", self.addr.port())
+    }
+
+    /// True if it ended although nobody told it to.
+    pub(crate) fn is_over(&self) -> bool {
+        self.serving.is_finished()
+    }
+
+    /// Answers what is under way, writes what is queued, closes the store.
+    pub(crate) fn stop(self, runtime: &Runtime) -> Result {
+        // If it has ended already there is nobody to tell.
+        let _ = self.stop.send(());
+        match runtime.block_on(self.serving) {
+            Ok(ended) => ended.map_err(refused),
+            Err(e) => Err(Failure::new(Kind::Failure, "the server stopped in the middle").why(e)),
+        }
+    }
+}
+
+fn refused(error: RunError) -> Failure {
+    let (kind, next) = match error {
+        RunError::Bind { .. } => {
+            (Kind::Network, "see what listens there with `ss -ltnp`, or choose another --http")
+        }
+        RunError::Config(_) => (Kind::Usage, "see `kinglet serve --help`"),
+        _ => (Kind::Failure, "what was acknowledged is on disk; start it again once that is mended"),
+    };
+    Failure::new(kind, "the server cannot run").why(error).next(next)
+}
+
+/// A flag that Ctrl-C and SIGTERM raise.
+pub(crate) fn interrupt(runtime: &Runtime) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    runtime.spawn(async move {
+        interrupted().await;
+        raised.store(true, Ordering::Relaxed);
+    });
+    flag
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without signals only a kill ends it.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,127 @@
+//! What a device is given once: its id, its key, and where the server is. One line of text:
+//!
+//! `kinglet:porch?server=http%3A%2F%2F192.0.2.7%3A8470#KEY`
+//!
+//! The key stands behind the `#`, in hexadecimal: no program that follows an address sends that part on.
+
+use std::path::Path;
+
+use kinglet_wire::keys::{DeviceId, DeviceKey, SECRET_LEN};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::failure::{Failure, Result};
+use crate::{files, hex};
+
+/// A provisioning, without `Debug`: it holds a key.
+pub(crate) struct Provisioning {
+    pub(crate) id: DeviceId,
+    pub(crate) key: DeviceKey,
+    pub(crate) server: Option<String>,
+}
+
+impl Provisioning {
+    /// The one line.
+    pub(crate) fn emit(&self) -> Zeroizing<String> {
+        let server = self.server.as_deref().map(|url| format!("?server={}", escape(url))).unwrap_or_default();
+        let key = Zeroizing::new(hex::emit(self.key.expose_secret()));
+        Zeroizing::new(format!("kinglet:{}{server}#{}", self.id, key.as_str()))
+    }
+
+    /// Reads the one line; the reason never shows the key.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let rest = text.trim().strip_prefix("kinglet:").ok_or("it does not begin with `kinglet:`")?;
+        let (head, key) = rest.split_once('#').ok_or("there is no key behind a `#`")?;
+        let (id, query) = head.split_once('?').map_or((head, None), |(id, query)| (id, Some(query)));
+        let id = DeviceId::new(id).ok_or("its device id is none")?;
+        let server = match query {
+            None => None,
+            Some(query) => {
+                let url = query.strip_prefix("server=").ok_or("it has a part this version does not know")?;
+                Some(unescape(url).ok_or("its server's address is garbled")?)
+            }
+        };
+        let bytes = Zeroizing::new(hex::parse(key).ok_or("its key is not hexadecimal")?);
+        let mut secret: [u8; SECRET_LEN] =
+            bytes.as_slice().try_into().map_err(|_| "its key has not 32 bytes")?;
+        let key = DeviceKey::from_bytes(secret);
+        secret.zeroize();
+        Ok(Self { id, key, server })
+    }
+
+    /// Reads the file `kinglet device add --key-out` wrote.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = Zeroizing::new(files::read(path)?);
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is not text");
+        text.and_then(Self::parse).map_err(|why| {
+            Failure::input(format_args!("{} is no provisioning", path.display()))
+                .why(why)
+                .next("name the file written by `kinglet device add ID --key-out FILE`")
+        })
+    }
+}
+
+/// Percent-encoding (RFC 3986) of everything but unreserved characters.
+fn escape(text: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(b);
+    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, behind) = rest.split_at_checked(2)?;
+        bytes.extend(hex::parse(std::str::from_utf8(digits).ok()?)?);
+        rest = behind;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(server: Option<&str>, line: &str) {
+        let made = Provisioning {
+            id: DeviceId::new("porch").unwrap(),
+            key: DeviceKey::from_bytes([0xab; 32]),
+            server: server.map(str::to_string),
+        };
+        assert_eq!(made.emit().as_str(), line);
+        let Ok(read) = Provisioning::parse(line) else { panic!("{line}") };
+        assert_eq!((read.id, read.server.as_deref()), (made.id, server));
+        assert_eq!(read.key.expose_secret(), made.key.expose_secret());
+    }
+
+    #[test]
+    fn there_and_back() {
+        let key = "ab".repeat(32);
+        check(None, &format!("kinglet:porch#{key}"));
+        check(
+            Some("http://[::1]:8470"),
+            &format!("kinglet:porch?server=http%3A%2F%2F%5B%3A%3A1%5D%3A8470#{key}"),
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_key() {
+        for line in [
+            "",
+            "kinglet:",
+            "kinglet:porch#",
+            "kinglet:porch#zz",
+            "http://x#00",
+            "kinglet:po rch#00",
+            "kinglet:p?x=1#00",
+        ] {
+            assert!(Provisioning::parse(line).is_err(), "{line}");
+        }
+        let Err(why) = Provisioning::parse("kinglet:porch#abcd") else { panic!() };
+        assert!(!why.contains("abcd"));
+    }
+}

@@ -1,0 +1,10 @@
+//! What is shown and how: styles, tables, progress. Colours and bars appear on a terminal only.
+
+mod out;
+mod progress;
+pub(crate) mod style;
+mod table;
+
+pub(crate) use out::{Out, bytes, iso, seconds, when};
+pub(crate) use progress::Progress;
+pub(crate) use table::{Align, Table};

@@ -1,0 +1,133 @@
+//! Runs the real binary in a directory of its own.
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with nothing of the user's in it.
+pub struct Place {
+    dir: TempDir,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// The command, in this directory, with a clean environment.
+    pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env_clear().env("HOME", self.dir.path()).env("PATH", "/usr/bin:/bin");
+        command
+    }
+
+    pub fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    pub fn run_with_input<A: AsRef<OsStr>>(&self, args: &[A], input: &[u8]) -> Ran {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // A child that refuses its input early closes the pipe: no failure of the test.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Ran::from(output)
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    /// It did what was asked.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:#?}");
+        self
+    }
+
+    /// It ended with `code` and said each of `words` on standard error, with a next step and no ANSI codes.
+    #[track_caller]
+    pub fn fails(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        for word in words {
+            assert!(self.err.contains(word), "no `{word}` in {self:#?}");
+        }
+        assert!(!self.err.contains("panicked"), "{self:#?}");
+        assert!(!self.err.contains('\u{1b}'), "{self:#?}");
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
+    }
+}
+
+/// A process that is ended with the test.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A bundle nothing was trained for: two channels, tenths within 0.2 and whole numbers lossless, 8 samples,
+/// one a minute.
+pub fn plain_bundle() -> Vec<u8> {
+    use kinglet_codec::Grid;
+    use kinglet_codec::learn::{Outline, Parts};
+    let tenths = Grid { scale: 1, origin: 0, quantum: 1, bound_steps: 2, rounds: false };
+    let ones = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false };
+    let outlines = [Outline::new("temp", tenths, (-400, 800)), Outline::new("co2", ones, (0, 5000))];
+    let device = Parts::untrained(8, 60_000, &outlines).emit();
+    kinglet_codec::bundle::Bundle::new("plain", device, serde_json::json!({})).unwrap().emit()
+}
+
+/// `n` rows for [`plain_bundle`], one a minute, with a gap and a missing reading.
+pub fn plain_csv(n: usize) -> String {
+    let mut csv = String::from("time,temp,co2\n");
+    for i in 0..n {
+        let t = 1_700_000_000 + 60 * i + if i > n / 2 { 7200 } else { 0 };
+        let temp = if i == 3 { String::new() } else { format!("{}.{}", 20 + i % 5, i * 7 % 10) };
+        csv += &format!("{t},{temp},{}\n", 400 + i * 13 % 90);
+    }
+    csv
+}
