@@ -59,6 +59,15 @@ pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
     table.cost(symbol_of(value, n_classes)) + 16 * raw
 }
 
+/// Share of a table's total that falls on `value` alone.
+pub(crate) fn freq_of_value(table: Table<'_>, value: i32) -> u32 {
+    let n_classes = table.len() / 2;
+    let (class, _, raw_bits) = class_of(value.unsigned_abs());
+    // Values of the open class share it out as far as an octave of its own would.
+    let raw_bits = if class as usize >= n_classes { raw_bits.max(3) + 1 } else { raw_bits };
+    table.interval_width(symbol_of(value, n_classes)) >> raw_bits.min(31)
+}
+
 /// Codes `value`, `|value| <= MAGNITUDE_MAX`, with a table of `2 · n_classes + 1` symbols.
 pub(crate) fn code(coder: &mut impl Coder, site: Site, table: Table<'_>, value: i32) -> Result<i32, Stop> {
     let n_classes = table.len() / 2;

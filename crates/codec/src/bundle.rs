@@ -29,6 +29,11 @@ pub enum BundleError {
     /// More than [`BUNDLE_LEN_MAX`] bytes.
     #[error("the file has {0} bytes, a bundle at most {BUNDLE_LEN_MAX}: this is not a Kinglet bundle")]
     TooLarge(usize),
+    /// A bundle of the seed's own mode.
+    #[error(
+        "this is a seed-mode bundle, it has no window codec inside: use it with the seed mode's options, or make a bundle with `kinglet train` without `--preset seed`"
+    )]
+    SeedMode,
     /// Not a safetensors file, or without the tensors a bundle has.
     #[error("this is not a Kinglet bundle ({0})")]
     Container(String),
@@ -53,6 +58,9 @@ impl Bundle {
             return Err(BundleError::TooLarge(bytes.len()));
         }
         let file = SafeTensors::deserialize(bytes).map_err(|e| BundleError::Container(e.to_string()))?;
+        if file.tensor("device").is_err() && file.tensor("seed").is_ok() {
+            return Err(BundleError::SeedMode);
+        }
         let part = |name: &str| match file.tensor(name) {
             Ok(tensor) if tensor.dtype() == Dtype::U8 => Ok(tensor.data().to_vec()),
             Ok(_) => Err(BundleError::Container(std::format!("tensor `{name}` is not u8"))),

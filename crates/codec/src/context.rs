@@ -92,6 +92,11 @@ impl History {
         self.d1
     }
 
+    /// How many differences in a row were zero.
+    pub(crate) fn run(&self) -> u16 {
+        self.run
+    }
+
     fn state(&self) -> usize {
         let sign = match self.sign {
             0 => 0,

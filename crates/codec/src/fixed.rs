@@ -25,7 +25,8 @@ impl<'a> Fixed<'a> {
         let net = Net::parse(&mut reader, model)?;
         let n_bits = reader.bytes(net.n_latents)?;
         let sum: usize = n_bits.iter().map(|&n| usize::from(n)).sum();
-        let ok = n_bits.iter().all(|n| (1..=BITS_MAX).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
+        let ok =
+            n_bits.iter().all(|n| (1..=BITS_MAX).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
         ok.then_some(Self { net, n_bits })
     }
 

@@ -20,6 +20,13 @@ pub fn freq_of(code: u8) -> u32 {
     (u32::from(MANTISSA[usize::from(code & 15)]) >> (code >> 4)).max(1)
 }
 
+/// Binary logarithm in sixteenths, linear inside an octave; 0 for 0.
+pub(crate) fn log2_q4(x: u32) -> u32 {
+    let Some(octave) = x.checked_ilog2() else { return 0 };
+    let mantissa = ((u64::from(x) << 4) >> octave) as u32 & 15;
+    16 * octave + mantissa
+}
+
 /// A checked frequency table.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a> {
@@ -58,6 +65,11 @@ impl<'a> Table<'a> {
     /// Cost of `sym` in sixteenths of a bit, not counting that totals differ from 2^15.
     pub(crate) fn cost(&self, sym: usize) -> u32 {
         u32::from(self.codes[sym])
+    }
+
+    /// Width of `sym`.
+    pub(crate) fn interval_width(&self, sym: usize) -> u32 {
+        freq_of(self.codes[sym])
     }
 
     /// Start and width of `sym`.

@@ -10,6 +10,7 @@ use crate::grid::is_step;
 use crate::hold;
 use crate::latent;
 use crate::model::{HEAD_SYMBOLS, Model};
+use crate::predict;
 use crate::range::{Coder, Decoder, Encoder, Meter, Site, Stop};
 use crate::raw;
 use crate::search::{self, Search};
@@ -17,7 +18,7 @@ use crate::shape::{self, ABSENT};
 use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, Window};
 
 /// Rungs in the order of the head table.
-const RUNGS: [Rung; HEAD_SYMBOLS - 1] = [Rung::Hold, Rung::Context, Rung::Latent, Rung::Raw];
+const RUNGS: [Rung; HEAD_SYMBOLS - 1] = [Rung::Hold, Rung::Context, Rung::Predict, Rung::Latent, Rung::Raw];
 /// Head symbol of a window that is short or has values without a step.
 const SPECIAL: usize = HEAD_SYMBOLS - 1;
 
@@ -42,7 +43,7 @@ pub(crate) fn encode(
     }
     let mut best = (u32::MAX, Rung::Raw);
     // The context rung comes first: what it has found stays in `path`, the others are soon prepared again.
-    for rung in [Rung::Context, Rung::Hold, Rung::Latent, Rung::Raw] {
+    for rung in [Rung::Context, Rung::Hold, Rung::Predict, Rung::Latent, Rung::Raw] {
         if !prepare(model, window, rung, &mut areas) {
             continue;
         }
@@ -156,6 +157,7 @@ fn prepare(model: &Model<'_>, window: Window<'_>, rung: Rung, areas: &mut Areas<
             areas.values.copy_from_slice(window.steps);
             true
         }
+        (Rung::Predict, ..) if model.predict.is_some() => nearest(model, window.steps, reserve, areas.values),
         (Rung::Hold, ..) => {
             areas.values.copy_from_slice(window.steps);
             hold::choose(model, areas.values, areas.scratch, reserve)
@@ -165,6 +167,24 @@ fn prepare(model: &Model<'_>, window: Window<'_>, rung: Rung, areas: &mut Areas<
             true
         }
         _ => false,
+    }
+}
+
+/// The lattice values nearest to `steps`; false if one lies beyond its bound.
+fn nearest(model: &Model<'_>, steps: &[i32], reserve: i32, rs: &mut [i32]) -> bool {
+    let n_channels = model.channels();
+    rs.iter_mut().zip(steps).enumerate().all(|(at, (r, &x))| {
+        let lattice = model.lattice(at % n_channels);
+        *r = if is_step(x) { lattice.nearest(x) } else { x };
+        let bound = (model.bound_steps(at % n_channels) - reserve).max(0);
+        !is_step(x) || lattice.value(*r).is_some_and(|value| (value - x).abs() <= bound)
+    })
+}
+
+/// Lattice values become what they stand for.
+fn to_values(model: &Model<'_>, rs: &mut [i32]) {
+    for (at, r) in rs.iter_mut().enumerate() {
+        *r = context::to_value(model.lattice(at % model.channels()), *r);
     }
 }
 
@@ -187,9 +207,14 @@ fn write(
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
             context::code(model, context, coder, areas.path, areas.scratch)?;
-            for (at, (value, &r)) in areas.values.iter_mut().zip(areas.path.iter()).enumerate() {
-                *value = context::to_value(model.lattice(at % model.channels()), r);
-            }
+            areas.values.copy_from_slice(areas.path);
+            to_values(model, areas.values);
+            Ok(())
+        }
+        (Rung::Predict, Some(context), _) => {
+            let predict = model.predict.as_ref().ok_or(Stop)?;
+            predict::code(model, (predict, context), coder, areas.values, areas.scratch)?;
+            to_values(model, areas.values);
             Ok(())
         }
         (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch),
@@ -218,9 +243,12 @@ fn read(
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
             context::code(model, context, coder, steps, areas.scratch)?;
-            for (at, x) in steps.iter_mut().enumerate() {
-                *x = context::to_value(model.lattice(at % model.channels()), *x);
-            }
+            to_values(model, steps);
+        }
+        (Rung::Predict, Some(context), _) => {
+            let predict = model.predict.as_ref().ok_or(Stop)?;
+            predict::code(model, (predict, context), coder, steps, areas.scratch)?;
+            to_values(model, steps);
         }
         (Rung::Hold, ..) => hold::code(model, coder, steps, areas.scratch)?,
         (Rung::Latent, _, Some(latent)) if n_samples == model.samples() => {

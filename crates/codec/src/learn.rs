@@ -8,10 +8,12 @@ mod untrained;
 use std::string::String;
 use std::vec::Vec;
 
+use crate::context::History;
 use crate::model::{
     HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_HEAD,
-    SECTION_LATENT, SECTION_LATTICE, VERSION,
+    SECTION_LATENT, SECTION_LATTICE, SECTION_PREDICT, VERSION,
 };
+use crate::predict::Features;
 use crate::{Grid, Rung, Window, ladder};
 
 pub use untrained::Outline;
@@ -22,6 +24,9 @@ pub use crate::first::Lattice;
 pub use crate::freq::{SYMBOLS_MAX, Table, emit_table, freq_of};
 pub use crate::latent::RESIDUAL_CONTEXTS;
 pub use crate::net::{HIDDEN_MAX, LATENTS_MAX};
+pub use crate::predict::{
+    FEATURES_MAX, OTHER_LAGS, OUTPUTS, OWN_LAGS, PREDICT_HIDDEN_MAX, Scaling, n_features, n_linear,
+};
 pub use crate::range::{Coder, Site, Stop};
 
 /// Shows `count` the symbols of one window on one rung; false if the rung cannot say the window.
@@ -37,10 +42,32 @@ pub fn observe(
     ladder::observe(model, window, rung, workspace, &mut Counter(count))
 }
 
+/// Sees one difference: its channel, the features, the inputs of the linear prediction, and the difference.
+pub type Visit<'a> = dyn FnMut(usize, &[i32], &[i32], i32) + 'a;
+
+/// Shows `visit` what the network of the predict rung would see of the lattice values `rs`, sample-major.
+pub fn examples(n_channels: usize, scalings: &[Scaling], rs: &[i32], visit: &mut Visit<'_>) {
+    let mut histories = std::vec![History::default(); n_channels];
+    let mut features = Features::default();
+    for (at, &r) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)) {
+        let history = &mut histories[at % n_channels];
+        if !history.is_empty() {
+            features.look(&|idx| scalings[idx], n_channels, rs, at, history);
+            visit(at % n_channels, features.values(), features.linear(), r - history.r);
+        }
+        history.push(r);
+    }
+}
+
 struct Counter<'a>(&'a mut dyn FnMut(Site, usize));
 
 impl Coder for Counter<'_> {
     fn symbol(&mut self, site: Site, _: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        (self.0)(site, sym);
+        Ok(sym)
+    }
+
+    fn weighted(&mut self, site: Site, _: &[u32], sym: usize) -> Result<usize, Stop> {
         (self.0)(site, sym);
         Ok(sym)
     }
@@ -117,6 +144,17 @@ pub struct NetPart {
     pub layers: [DensePart; 6],
 }
 
+/// One channel's network on the predict rung.
+#[derive(Clone, Debug)]
+pub struct PredictPart {
+    /// Q12, [`n_linear`] of them.
+    pub linear: Vec<i16>,
+    /// Share of the context tables in the mix, in 64ths.
+    pub table_weight: u8,
+    /// Two hidden layers and the outputs, [`OUTPUTS`] of them.
+    pub layers: [DensePart; 3],
+}
+
 /// The latent rung's trained part.
 #[derive(Clone, Debug)]
 pub struct LatentPart {
@@ -141,12 +179,14 @@ pub struct Parts {
     pub max_delay_ms: u32,
     /// The channels.
     pub channels: Vec<ChannelPart>,
-    /// Weights of hold, context, latent, raw, special.
+    /// Weights of hold, context, predict, latent, raw, special.
     pub head: [f64; HEAD_SYMBOLS],
     /// The context rung.
     pub context: Option<ContextPart>,
     /// The latent rung.
     pub latent: Option<LatentPart>,
+    /// The predict rung: what is usual for each channel, and its network.
+    pub predict: Option<Vec<(Scaling, PredictPart)>>,
     /// The fixed-size autoencoder and the bits of each latent.
     pub fixed: Option<(NetPart, Vec<u8>)>,
 }
@@ -180,6 +220,9 @@ impl Parts {
                 emit_table(&latent.flag, out);
                 emit_tables(&latent.residuals, out);
             });
+        }
+        if let Some(channels) = &self.predict {
+            section(&mut out, SECTION_PREDICT, |out| emit_predict(channels, out));
         }
         if let Some((net, n_bits)) = &self.fixed {
             section(&mut out, SECTION_FIXED, |out| {
@@ -226,19 +269,40 @@ impl Parts {
     }
 }
 
+fn emit_predict(channels: &[(Scaling, PredictPart)], out: &mut Vec<u8>) {
+    let n_hidden = |layer: usize| channels.first().map_or(0, |(_, part)| part.layers[layer].outs.len() as u8);
+    out.extend([n_hidden(0), n_hidden(1)]);
+    for (Scaling { mean_move, mean, deviation }, _) in channels {
+        out.extend(mean_move.to_le_bytes());
+        out.extend(mean.to_le_bytes());
+        out.extend(deviation.to_le_bytes());
+    }
+    for (_, part) in channels {
+        part.linear.iter().for_each(|w| out.extend(w.to_le_bytes()));
+        out.push(part.table_weight);
+        part.layers.iter().for_each(|layer| layer.emit(out, true));
+    }
+}
+
+impl DensePart {
+    fn emit(&self, out: &mut Vec<u8>, is_biased: bool) {
+        out.extend(self.weights.iter().map(|&w| w as u8));
+        for &(bias, mul, shift) in &self.outs {
+            if is_biased {
+                out.extend(bias.to_le_bytes());
+            }
+            out.extend(mul.to_le_bytes());
+            out.push(shift);
+        }
+    }
+}
+
 impl NetPart {
     fn emit(&self, out: &mut Vec<u8>) {
         out.extend([self.n_latents, self.n_hidden[0], self.n_hidden[1]]);
         self.norms.iter().flatten().for_each(|n| out.extend(n.to_le_bytes()));
         for (idx, layer) in self.layers.iter().enumerate() {
-            out.extend(layer.weights.iter().map(|&w| w as u8));
-            for &(bias, mul, shift) in &layer.outs {
-                if idx % 3 != 2 {
-                    out.extend(bias.to_le_bytes());
-                }
-                out.extend(mul.to_le_bytes());
-                out.push(shift);
-            }
+            layer.emit(out, idx % 3 != 2);
         }
     }
 }

@@ -7,9 +7,12 @@
 //! readings that have no step and survive the round trip as what they are.
 #![no_std]
 #![forbid(unsafe_code)]
-#![cfg_attr(not(feature = "bundle"), allow(unreachable_pub, dead_code, reason = "trainers see more than devices"))]
+#![cfg_attr(
+    not(feature = "bundle"),
+    allow(unreachable_pub, dead_code, reason = "trainers see more than devices")
+)]
 
-#[cfg(feature = "bundle")]
+#[cfg(any(feature = "bundle", feature = "seed"))]
 extern crate std;
 
 mod alphabet;
@@ -30,9 +33,12 @@ mod latent;
 pub mod learn;
 mod model;
 mod net;
+mod predict;
 mod range;
 mod raw;
 mod search;
+#[cfg(feature = "seed")]
+pub mod seed;
 mod shape;
 
 pub use decimal::{Decimal, ParseDecimalError};
@@ -64,6 +70,8 @@ pub enum Rung {
     Hold,
     /// Trained context tables on a lattice, the path chosen within the bound.
     Context,
+    /// A small network that says how likely each next value is, mixed with the tables.
+    Predict,
     /// The autoencoder: integer latents, integer decoder, a residual where the bound asks for it.
     Latent,
     /// Fixed width, the end of the ladder.

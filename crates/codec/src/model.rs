@@ -8,6 +8,7 @@ use crate::fixed::Fixed;
 use crate::freq::Table;
 use crate::grid::BOUND_STEPS_MAX;
 use crate::latent::Latent;
+use crate::predict::Predict;
 use crate::search::CANDIDATES_MAX;
 use crate::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX};
 
@@ -18,9 +19,10 @@ pub(crate) const SECTION_HEAD: u8 = 2;
 pub(crate) const SECTION_LATTICE: u8 = 3;
 pub(crate) const SECTION_CONTEXT: u8 = 4;
 pub(crate) const SECTION_LATENT: u8 = 5;
-pub(crate) const SECTION_FIXED: u8 = 6;
-/// Symbols of the head table: hold, context, latent, raw, special.
-pub(crate) const HEAD_SYMBOLS: usize = 5;
+pub(crate) const SECTION_PREDICT: u8 = 6;
+pub(crate) const SECTION_FIXED: u8 = 7;
+/// Symbols of the head table: hold, context, predict, latent, raw, special.
+pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
 pub(crate) const NAME_LEN_MAX: usize = 32;
 /// Longest unit in bytes.
@@ -81,6 +83,7 @@ pub struct Model<'a> {
     firsts: &'a [u8],
     pub(crate) context: Option<Context<'a>>,
     pub(crate) latent: Option<Latent<'a>>,
+    pub(crate) predict: Option<Predict<'a>>,
     pub(crate) fixed: Option<Fixed<'a>>,
 }
 
@@ -132,6 +135,7 @@ impl<'a> Model<'a> {
             firsts,
             context: None,
             latent: None,
+            predict: None,
             fixed: None,
         };
         this.check_channels().ok_or("channels")?;
@@ -144,6 +148,11 @@ impl<'a> Model<'a> {
         }
         if let Some(section) = reader.optional_section(SECTION_LATENT, "latent")? {
             this.latent = Some(Latent::parse(section, &this).ok_or("latent")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_PREDICT, "predict")? {
+            // It is mixed with the context rung's tables.
+            this.context.ok_or("predict")?;
+            this.predict = Some(Predict::parse(section, n_channels).ok_or("predict")?);
         }
         if let Some(section) = reader.optional_section(SECTION_FIXED, "fixed")? {
             this.fixed = Some(Fixed::parse(section, &this).ok_or("fixed")?);

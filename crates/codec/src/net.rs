@@ -13,13 +13,13 @@ pub const HIDDEN_MAX: usize = 64;
 /// Largest normalised input. Keeps `1024 inputs × 128 × INPUT_MAX` in an `i32`.
 const INPUT_MAX: i32 = 8191;
 /// Largest hidden activation: one byte, for processors that multiply bytes side by side.
-const HIDDEN_VALUE_MAX: i32 = 127;
+pub(crate) const HIDDEN_VALUE_MAX: i32 = 127;
 /// Largest latent magnitude.
 pub(crate) const LATENT_MAX: i32 = 2047;
 
 /// `out = W · in + b`, rescaled.
 #[derive(Clone, Copy, Debug)]
-struct Dense<'a> {
+pub(crate) struct Dense<'a> {
     n_in: usize,
     /// `[n_out × n_in]`, i8.
     weights: &'a [u8],
@@ -34,7 +34,7 @@ const _: () = assert!(crate::VALUES_MAX as i64 * 128 * INPUT_MAX as i64 + BIAS_M
 const _: () = assert!(LATENTS_MAX as i64 * 128 * LATENT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
 
 impl<'a> Dense<'a> {
-    fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize, is_biased: bool) -> Option<Self> {
+    pub(crate) fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize, is_biased: bool) -> Option<Self> {
         let weights = reader.bytes(n_in * n_out)?;
         let outs = reader.bytes(out_len(is_biased) * n_out)?;
         let mut check = Reader(outs);
@@ -49,7 +49,7 @@ impl<'a> Dense<'a> {
     }
 
     /// The outputs for `input`, one after the other.
-    fn run<'i>(&self, input: &'i [i32]) -> impl Iterator<Item = i32> + use<'a, 'i> {
+    pub(crate) fn run<'i>(&self, input: &'i [i32]) -> impl Iterator<Item = i32> + use<'a, 'i> {
         let is_biased = self.is_biased;
         let rows = self.weights.chunks_exact(self.n_in.max(1));
         rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {

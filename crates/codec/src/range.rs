@@ -5,7 +5,7 @@
 //! all values that decode alike, one with the most zero bytes at the end, and drops those. The decoder reads
 //! zeros past the end. Hence no code ends in a zero byte, and the empty code is valid.
 
-use crate::freq::Table;
+use crate::freq::{Table, log2_q4};
 
 /// Range below which a byte is put out.
 const RENORM_BELOW: u32 = 1 << 24;
@@ -31,6 +31,8 @@ pub enum Site {
     ResidualFlag,
     /// A residual in context `.0`.
     Residual(usize),
+    /// A difference of channel `.0` under a distribution of its own.
+    Predicted(usize),
     /// Everything with a fixed prior.
     Fixed,
 }
@@ -40,6 +42,8 @@ pub enum Site {
 pub trait Coder {
     /// Codes one symbol of `table`.
     fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop>;
+    /// Codes one of `freqs`, each at least 1 and together at most 2^16.
+    fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop>;
     /// Codes one of `total <= 2^16` equally likely values.
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop>;
     /// Codes `n_bits <= 16` equally likely bits.
@@ -119,6 +123,11 @@ impl Coder for Encoder<'_> {
         Ok(sym)
     }
 
+    fn weighted(&mut self, _: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
+        self.narrow(freqs[..sym].iter().sum(), freqs[sym], freqs.iter().sum())?;
+        Ok(sym)
+    }
+
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
         self.narrow(value, 1, total)?;
         Ok(value)
@@ -177,6 +186,18 @@ impl Coder for Decoder<'_> {
         Ok(sym)
     }
 
+    fn weighted(&mut self, _: Site, freqs: &[u32], _: usize) -> Result<usize, Stop> {
+        let total: u32 = freqs.iter().sum();
+        let target = (self.offset / (self.range / total)).min(total - 1);
+        let (mut sym, mut cum) = (0, 0);
+        while target >= cum + freqs[sym] {
+            cum += freqs[sym];
+            sym += 1;
+        }
+        self.take(cum, freqs[sym], total);
+        Ok(sym)
+    }
+
     fn uniform(&mut self, total: u32, _: u32) -> Result<u32, Stop> {
         let value = (self.offset / (self.range / total)).min(total - 1);
         self.take(value, 1, total);
@@ -205,16 +226,18 @@ impl Meter {
 
     /// Sixteenths of a bit so far.
     pub(crate) fn cost(&self) -> u32 {
-        let zeros = self.range.leading_zeros();
-        // The four bits after the leading one: log2 is nearly linear inside an octave.
-        let mantissa = (self.range << zeros) >> 27 & 15;
-        self.n_bytes * 128 + 16 * (zeros + 1) - mantissa
+        self.n_bytes * 128 + 512 - log2_q4(self.range)
     }
 }
 
 impl Coder for Meter {
     fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
         self.narrow(table.interval(sym).1, table.total());
+        Ok(sym)
+    }
+
+    fn weighted(&mut self, _: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
+        self.narrow(freqs[sym], freqs.iter().sum());
         Ok(sym)
     }
 

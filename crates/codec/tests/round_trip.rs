@@ -5,7 +5,7 @@ mod support;
 
 use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
 use proptest::prelude::*;
-use support::{Rng, window, with_context, with_fixed, with_latent};
+use support::{Rng, window, with_context, with_fixed, with_latent, with_predict};
 
 fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
     support::parts(n_samples, bounds, finer).emit()
@@ -78,6 +78,16 @@ proptest! {
     }
 
     #[test]
+    fn the_network_keeps_the_bound_whatever_it_expects(seed: u64, bounds in prop::collection::vec(0u32..9, 1..5)) {
+        let mut rng = Rng(seed);
+        let bytes = with_predict(with_context(support::parts(20, &bounds, 1), &mut rng), &mut rng).emit();
+        let model = Model::parse(&bytes).unwrap();
+        for n_samples in [20, 20, 7, 1] {
+            check(&model, &window(n_samples, bounds.len(), &mut rng), false);
+        }
+    }
+
+    #[test]
     fn a_fixed_size_is_kept_and_known(seed: u64) {
         let mut rng = Rng(seed);
         let bytes = with_fixed(support::parts(10, &[4], 1), &mut rng).emit();
@@ -145,6 +155,15 @@ fn the_latent_rung_is_reached() {
     let model = Model::parse(&bytes).unwrap();
     let rungs: Vec<Rung> = (0..50).map(|_| check(&model, &window(12, 2, &mut rng), false)).collect();
     assert!(rungs.contains(&Rung::Latent), "{rungs:?}");
+}
+
+#[test]
+fn the_predict_rung_is_reached() {
+    let mut rng = Rng(5);
+    let bytes = with_predict(with_context(support::parts(20, &[2, 1], 1), &mut rng), &mut rng).emit();
+    let model = Model::parse(&bytes).unwrap();
+    let rungs: Vec<Rung> = (0..50).map(|_| check(&model, &window(20, 2, &mut rng), false)).collect();
+    assert!(rungs.contains(&Rung::Predict), "{rungs:?}");
 }
 
 #[test]

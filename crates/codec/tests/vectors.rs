@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet_codec::learn::Parts;
 use kinglet_codec::{Model, Window, decode, encode};
-use support::{Rng, parts, window, with_context, with_fixed, with_latent};
+use support::{Rng, parts, window, with_context, with_fixed, with_latent, with_predict};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/codec").join(name)
@@ -138,6 +138,14 @@ fn v1_latent() {
     check("v1_latent", |rng| {
         let parts = with_context(parts(12, &[2, 1], 1), rng);
         with_latent(parts, rng)
+    });
+}
+
+#[test]
+fn v1_predict() {
+    check("v1_predict", |rng| {
+        let parts = with_context(parts(20, &[0, 2, 1], 1), rng);
+        with_predict(parts, rng)
     });
 }
 

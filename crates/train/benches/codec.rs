@@ -48,7 +48,7 @@ fn main() {
         return;
     };
     println!(
-        "{:26} {:>9} {:>9} {:>7} {:>6} {:>5} {:>6} {:>6} {:>5}  rungs hold/context/latent/raw",
+        "{:26} {:>9} {:>9} {:>7} {:>6} {:>5} {:>6} {:>6} {:>5}  rungs hold/context/predict/latent/raw",
         "recording", "bits/val", "classical", "ratio", "mean B", "p95", "static", "max/E", "s"
     );
     for case in CASES.iter().filter(|c| c.name.contains(&filter)) {
@@ -60,7 +60,7 @@ fn main() {
         let judged = report.evaluation;
         let rungs = judged.rungs;
         println!(
-            "{:26} {:9.3} {:9.2} {:+6.1}% {:6.2} {:5} {:6} {:6.2} {:5.1}  {:.2}/{:.2}/{:.2}/{:.2} m={}",
+            "{:26} {:9.3} {:9.2} {:+6.1}% {:6.2} {:5} {:6} {:6.2} {:5.1}  {:.2}/{:.2}/{:.2}/{:.2}/{:.2} m={}",
             case.name,
             judged.bits_per_value,
             case.classical,
@@ -72,6 +72,7 @@ fn main() {
             started.elapsed().as_secs_f64(),
             rungs.hold,
             rungs.context,
+            rungs.predict,
             rungs.latent,
             rungs.raw,
             report.lattice_divisor,

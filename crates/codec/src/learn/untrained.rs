@@ -49,8 +49,9 @@ impl Parts {
             period_ms,
             max_delay_ms: u32::from(n_samples).saturating_mul(period_ms),
             channels,
-            head: [4.0, 8.0, 0.01, 0.2, 0.1],
+            head: [4.0, 8.0, 0.01, 0.01, 0.2, 0.1],
             context: Some(context),
+            predict: None,
             latent: None,
             fixed: None,
         }

@@ -2,7 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use kinglet_codec::learn::{
-    ContextPart, DensePart, LatentPart, Lattice, NetPart, Outline, Parts, RAW_CONTEXTS, RESIDUAL_CONTEXTS,
+    ContextPart, DensePart, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts, PredictPart, RAW_CONTEXTS,
+    RESIDUAL_CONTEXTS, Scaling, n_features, n_linear,
 };
 use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
 
@@ -51,6 +52,37 @@ pub fn with_context(mut parts: Parts, rng: &mut Rng) -> Parts {
     parts
 }
 
+/// Networks of random weights: their distributions are wild and must be coded all the same.
+pub fn with_predict(mut parts: Parts, rng: &mut Rng) -> Parts {
+    let n_channels = parts.channels.len();
+    let dense = |n_in: usize, n_out: usize, shift: u8, rng: &mut Rng| DensePart {
+        weights: (0..n_in * n_out).map(|_| rng.between(-127, 127) as i8).collect(),
+        outs: (0..n_out).map(|_| (rng.between(-900, 900), rng.between(1, 65535) as u16, shift)).collect(),
+    };
+    let channel = |rng: &mut Rng| {
+        let part = PredictPart {
+            linear: (0..n_linear(n_channels)).map(|_| rng.between(-2000, 2000) as i16).collect(),
+            table_weight: rng.between(0, 64) as u8,
+            layers: [
+                dense(n_features(n_channels), 6, 23, rng),
+                dense(6, 5, 21, rng),
+                dense(5, OUTPUTS, 20, rng),
+            ],
+        };
+        (
+            Scaling {
+                mean_move: rng.between(64, 4000) as u32,
+                mean: 100,
+                deviation: rng.between(1, 400) as u32,
+            },
+            part,
+        )
+    };
+    parts.predict = Some((0..n_channels).map(|_| channel(rng)).collect());
+    parts.head = [0.001, 0.001, 50.0, 0.001, 1.0, 1.0];
+    parts
+}
+
 /// An autoencoder of random weights: it predicts nothing, and so exercises everything.
 pub fn net(parts: &Parts, n_latents: u8, n_hidden: [u8; 2], rng: &mut Rng) -> NetPart {
     let n = usize::from(parts.n_samples) * parts.channels.len();
@@ -60,8 +92,14 @@ pub fn net(parts: &Parts, n_latents: u8, n_hidden: [u8; 2], rng: &mut Rng) -> Ne
         outs: (0..n_out).map(|_| (rng.between(-5000, 5000), rng.between(1, 65535) as u16, shift)).collect(),
     };
     let mut layer = |n_in, n_out, shift| dense(n_in, n_out, shift, rng);
-    let layers =
-        [layer(n, l, 26), layer(n, he, 26), layer(he, l, 20), layer(l, n, 18), layer(l, hd, 22), layer(hd, n, 20)];
+    let layers = [
+        layer(n, l, 26),
+        layer(n, he, 26),
+        layer(he, l, 20),
+        layer(l, n, 18),
+        layer(l, hd, 22),
+        layer(hd, n, 20),
+    ];
     let norms = parts.channels.iter().map(|c| [c.first.mean, 256 * 65536 / 50, 50 * 65536 / 256]).collect();
     NetPart { n_latents, n_hidden, norms, layers }
 }
@@ -76,7 +114,7 @@ pub fn with_latent(mut parts: Parts, rng: &mut Rng) -> Parts {
         residuals: (16, vec![table(33); RESIDUAL_CONTEXTS]),
     });
     // Dear rungs elsewhere make this one win on full windows.
-    parts.head = [0.001, 0.001, 50.0, 1.0, 1.0];
+    parts.head = [0.001, 0.001, 0.001, 50.0, 1.0, 1.0];
     parts
 }
 

@@ -41,6 +41,7 @@ pub struct Evaluation {
 pub struct RungShares {
     pub hold: f64,
     pub context: f64,
+    pub predict: f64,
     pub latent: f64,
     pub raw: f64,
     pub fixed: f64,
@@ -116,9 +117,10 @@ fn summary(model: &Model<'_>, judged: &Judgement, errors: &[Errors], grids: &[Gr
         rungs: RungShares {
             hold: share(0),
             context: share(1),
-            latent: share(2),
-            raw: share(3),
-            fixed: share(4),
+            predict: share(2),
+            latent: share(3),
+            raw: share(4),
+            fixed: share(5),
         },
         channels: errors.iter().zip(grids).enumerate().map(channel).collect(),
     }

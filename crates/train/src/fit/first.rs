@@ -79,13 +79,14 @@ fn coefs(rows: &Rows, idx: usize, means: &[i32]) -> Vec<i16> {
 }
 
 /// Solves the augmented positive definite system by elimination.
-fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
+pub(crate) fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
     let n = rows.len();
     for pivot in 0..n {
         for below in pivot + 1..n {
             let factor = rows[below][pivot] / rows[pivot][pivot];
-            for col in pivot..=n {
-                rows[below][col] -= factor * rows[pivot][col];
+            let (above, rest) = rows.split_at_mut(below);
+            for (x, p) in rest[0].iter_mut().zip(&above[pivot]).skip(pivot) {
+                *x -= factor * p;
             }
         }
     }

@@ -17,11 +17,16 @@ pub struct Judgement {
     pub max_error_over_bound: f64,
     /// Root of the mean squared error of each channel, in grid steps.
     pub rms_steps: Vec<f64>,
-    /// Windows on hold, context, latent, raw, fixed.
-    pub rungs: [usize; 5],
+    /// Windows on hold, context, predict, latent, raw, fixed.
+    pub rungs: [usize; 6],
 }
 
 impl Judgement {
+    /// As if every rung had been used alike.
+    pub(crate) fn equal() -> Self {
+        Self { n_windows: 6, rungs: [1; 6], ..Self::default() }
+    }
+
     /// Bytes of all codes.
     pub fn bytes(&self) -> u64 {
         self.code_lens.iter().map(|&n| u64::from(n)).sum()
@@ -99,8 +104,9 @@ fn rung_idx(rung: Rung) -> usize {
     match rung {
         Rung::Hold => 0,
         Rung::Context => 1,
-        Rung::Latent => 2,
-        Rung::Raw => 3,
-        _ => 4,
+        Rung::Predict => 2,
+        Rung::Latent => 3,
+        Rung::Raw => 4,
+        _ => 5,
     }
 }

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 
 use kinglet_codec::Model;
-use kinglet_codec::learn::{Lattice, Outline, Parts};
+use kinglet_codec::learn::{Lattice, Outline, Parts, PredictPart, Scaling};
 
 use super::context::{count, tables};
 use super::first::learn_first;
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
+use super::predict::learn_predict;
 use super::rows::Rows;
 use super::train::FitProgress;
 
@@ -85,6 +86,8 @@ pub struct Learned {
 const DIVISORS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
 /// Widths of the kernel that smooths first values, in deviations, that are tried.
 const SPREADS: [f64; 3] = [0.03, 0.15, 0.5];
+/// Most rows the rungs' weights are counted on.
+const HEAD_ROWS_MAX: usize = 30_000;
 /// The latent rung has to save this share of the bytes to be carried.
 const LATENT_PAYS: f64 = 0.01;
 /// Share of the rows that tables are counted on while choices are made; the rest decides.
@@ -109,6 +112,7 @@ pub fn learn(
         let told = &mut work.inside("training the autoencoder")?;
         parts.fixed = Some(learn_fixed(setup, &fit_rows, &held_out, n_bytes, told)?);
     } else {
+        parts.predict = predict_if_it_pays(setup, &choice, &fit_rows, &held_out, &mut work)?;
         let mut best = bar(choice.bytes, held_out.windows(usize::from(setup.n_samples)).count());
         for n_latents in latents_tried(setup) {
             let told = &mut work.inside("training the autoencoder")?;
@@ -117,7 +121,8 @@ pub fn learn(
                 continue;
             };
             let mut with = Parts { latent: Some(latent), ..choice.parts.clone() };
-            with.head = head_weights(&judge(&Model::parse(&with.emit())?, &fit_rows));
+            with.head = head_weights(&Judgement::equal(), &with);
+            with.head = head_weights(&judge(&Model::parse(&with.emit())?, &fit_rows), &with);
             let bytes = with.emit();
             let judged = judge(&Model::parse(&bytes)?, &held_out).bytes() as f64;
             if bytes.len() <= setup.static_len_max && (judged < best || setup.n_latents.is_some()) {
@@ -126,10 +131,40 @@ pub fn learn(
             }
         }
     }
-    let seen = judge(&Model::parse(&parts.emit())?, rows);
-    parts.head = head_weights(&seen);
+    work.begin("choosing rungs")?;
+    parts.head = choose_head(&parts, &rows.slice(0..rows.len().min(HEAD_ROWS_MAX)))?;
     Model::parse(&parts.emit())?;
     Ok(Learned { parts, divisor: choice.divisor })
+}
+
+/// The predict rung, if held-out rows say it pays.
+fn predict_if_it_pays(
+    setup: &Setup,
+    choice: &Choice,
+    fit_rows: &Rows,
+    held_out: &Rows,
+    work: &mut Work<'_>,
+) -> Result<Option<Vec<(Scaling, PredictPart)>>, LearnError> {
+    // On a lattice finer than the bound the tables choose their path; the network takes the nearest value.
+    if choice.divisor != 1.0 {
+        return Ok(None);
+    }
+    let told = &mut work.inside("training the network")?;
+    let Some(channels) = learn_predict(setup, &choice.parts, fit_rows, held_out, told)? else {
+        return Ok(None);
+    };
+    let mut with = Parts { predict: Some(channels), ..choice.parts.clone() };
+    let mut best = (u64::MAX, 0);
+    for weight in [0, 4, 8, 16, 24, 32, 48] {
+        with.predict.iter_mut().flatten().for_each(|(_, part)| part.table_weight = weight);
+        with.head = head_weights(&Judgement::equal(), &with);
+        let bytes = judge(&Model::parse(&with.emit())?, held_out).bytes();
+        best = best.min((bytes, weight));
+    }
+    with.predict.iter_mut().flatten().for_each(|(_, part)| part.table_weight = best.1);
+    let n_windows = held_out.windows(usize::from(setup.n_samples)).count();
+    let pays = (best.0 as f64) < bar(choice.bytes, n_windows) && with.emit().len() <= setup.static_len_max;
+    Ok(with.predict.filter(|_| pays))
 }
 
 /// Bytes on the held-out rows below which another rung is worth its place: less by a share, and by more than chance
@@ -194,8 +229,8 @@ const TRAINING_UNITS: u32 = 20;
 
 impl<'a> Work<'a> {
     fn new(setup: &Setup, progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>) -> Self {
-        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { latents_tried(setup).len() };
-        let n_counts = divisors(setup).len() * SPREADS.len() + 1;
+        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { latents_tried(setup).len() + 1 };
+        let n_counts = divisors(setup).len() * SPREADS.len() + 2;
         Self { progress, done: 0, total: n_counts as u32 + TRAINING_UNITS * n_trainings as u32 }
     }
 
@@ -240,7 +275,7 @@ fn learn_tables(setup: &Setup, rows: &Rows, divisor: f64, spread: f64, n_rounds:
         }
     }
     let seen = Model::parse(&parts.emit()).map(|model| judge(&model, rows)).unwrap_or_default();
-    parts.head = head_weights(&seen);
+    parts.head = head_weights(&seen, &parts);
     parts
 }
 
@@ -249,9 +284,34 @@ fn lattice(bound_steps: u32, divisor: f64) -> Lattice {
     Lattice { step: ((f64::from(span) / divisor) as u32).max(1), phase: 0 }
 }
 
-/// Weights of the rungs as they were used, none below a small share; "special" by what devices do.
-fn head_weights(seen: &Judgement) -> [f64; 5] {
+/// Weights of the rungs that make the fewest bytes. Where one ends up depends on where one starts: a rung that costs
+/// much is not used, and so seems not to be worth a cheap symbol. So two starts are tried.
+fn choose_head(parts: &Parts, rows: &Rows) -> Result<[f64; 6], LearnError> {
+    let mut with = parts.clone();
+    let mut best = (u64::MAX, parts.head);
+    for start in [head_weights(&Judgement::equal(), parts), parts.head] {
+        with.head = start;
+        for _ in 0..2 {
+            let seen = judge(&Model::parse(&with.emit())?, rows);
+            if seen.bytes() < best.0 {
+                best = (seen.bytes(), with.head);
+            }
+            with.head = head_weights(&seen, parts);
+        }
+        let bytes = judge(&Model::parse(&with.emit())?, rows).bytes();
+        if bytes < best.0 {
+            best = (bytes, with.head);
+        }
+    }
+    Ok(best.1)
+}
+
+/// Weights of the rungs as they were used, none that is there below a small share; "special" by what devices do.
+fn head_weights(seen: &Judgement, parts: &Parts) -> [f64; 6] {
     let n = seen.n_windows.max(1) as f64;
-    let weight = |used: usize| used as f64 + 0.02 * n;
-    [weight(seen.rungs[0]), weight(seen.rungs[1]), weight(seen.rungs[2]), 0.02 * n, 0.02 * n]
+    // What is never said needs no room.
+    let weight =
+        |rung: usize, is_there: bool| if is_there { seen.rungs[rung] as f64 + 0.02 * n } else { 1e-5 * n };
+    let (predict, latent) = (parts.predict.is_some(), parts.latent.is_some());
+    [weight(0, true), weight(1, true), weight(2, predict), weight(3, latent), 0.02 * n, 0.02 * n]
 }

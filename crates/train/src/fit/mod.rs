@@ -12,6 +12,7 @@ mod judge;
 mod latent;
 mod learn;
 mod net;
+mod predict;
 mod rows;
 mod train;
 

@@ -76,7 +76,7 @@ fn half_parts(half: &Half, out_q: i32) -> [DensePart; 3] {
 }
 
 /// `out = (Σ w · x + bias) · mul >> shift` for inputs of `unit` each and outputs of `1 / out_scale` each.
-fn dense(layer: &QuantisedLayer, unit: f64, out_scale: f64) -> DensePart {
+pub(crate) fn dense(layer: &QuantisedLayer, unit: f64, out_scale: f64) -> DensePart {
     let out = |(&scale, &bias): (&f32, &f32)| {
         let sum_unit = f64::from(scale) * unit;
         let bias = (f64::from(bias) / sum_unit).round().clamp(-536_870_912.0, 536_870_912.0) as i32;
@@ -98,7 +98,7 @@ fn factor(ratio: f64) -> (u16, u8) {
     ((ratio * pow2(i32::from(shift))).round().clamp(0.0, 65535.0) as u16, shift)
 }
 
-fn pow2(exponent: i32) -> f64 {
+pub(crate) fn pow2(exponent: i32) -> f64 {
     libm::exp2(f64::from(exponent))
 }
 

@@ -1,0 +1,196 @@
+//! The predict rung: a small network says how likely each next value is, and the range coder says which it was.
+//!
+//! For each value the network sees how the channels moved in this window, and gives a mixture of three logistic
+//! distributions around a linear prediction (PixelCNN++, Salimans et al. 2017, arXiv 1701.05517; all in integers
+//! here). What it says is mixed with the context tables' view of the same value.
+
+mod features;
+mod mixture;
+
+use crate::alphabet;
+use crate::context::{self, Context, History, load, neighbour_of};
+use crate::grid::is_step;
+use crate::model::{Model, Reader};
+use crate::net::Dense;
+use crate::range::{Coder, Site, Stop, code_unbounded};
+
+pub(crate) use features::Features;
+pub use features::{FEATURES_MAX, OTHER_LAGS, OWN_LAGS, Scaling, n_features, n_linear};
+pub(crate) use mixture::{Mixture, N_SYMBOLS, REACH};
+
+/// Outputs of the network: offset, log scale and logit of three components.
+pub const OUTPUTS: usize = 9;
+/// Most hidden units in a layer.
+pub const PREDICT_HIDDEN_MAX: usize = 32;
+
+/// The trained part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Predict<'a> {
+    /// Of each channel: [`Scaling`].
+    scalings: &'a [u8],
+    /// Of each channel: its record, all of one length.
+    records: &'a [u8],
+    record_len: usize,
+    n_hidden: [usize; 2],
+}
+
+/// One channel's network.
+struct Record<'a> {
+    /// i16 Q12, one per linear input.
+    linear: &'a [u8],
+    /// Share of the table in the mix, in 64ths.
+    table_weight: u32,
+    layers: [Dense<'a>; 3],
+}
+
+impl<'a> Predict<'a> {
+    pub(crate) fn parse(section: &'a [u8], n_channels: usize) -> Option<Self> {
+        let mut reader = Reader(section);
+        let n_hidden = [usize::from(reader.u8()?), usize::from(reader.u8()?)];
+        let scalings = reader.bytes(n_channels * Scaling::LEN)?;
+        if !n_hidden.iter().all(|n| (1..=PREDICT_HIDDEN_MAX).contains(n)) {
+            return None;
+        }
+        let records = reader.0;
+        for idx in 0..n_channels {
+            Scaling::read(&scalings[idx * Scaling::LEN..]).check()?;
+            let record = Record::parse(&mut reader, n_channels, n_hidden)?;
+            if record.table_weight > 64 {
+                return None;
+            }
+        }
+        let this = Self { scalings, records, record_len: records.len() / n_channels, n_hidden };
+        reader.0.is_empty().then_some(this)
+    }
+
+    fn record(&self, idx: usize, n_channels: usize) -> Option<Record<'a>> {
+        Record::parse(&mut Reader(&self.records[idx * self.record_len..]), n_channels, self.n_hidden)
+    }
+
+    pub(crate) fn scaling(&self, idx: usize) -> Scaling {
+        Scaling::read(&self.scalings[idx * Scaling::LEN..])
+    }
+}
+
+impl<'a> Record<'a> {
+    fn parse(reader: &mut Reader<'a>, n_channels: usize, n_hidden: [usize; 2]) -> Option<Self> {
+        Some(Self {
+            linear: reader.bytes(2 * n_linear(n_channels))?,
+            table_weight: u32::from(reader.u8()?),
+            layers: [
+                Dense::parse(reader, n_features(n_channels), n_hidden[0], true)?,
+                Dense::parse(reader, n_hidden[0], n_hidden[1], true)?,
+                Dense::parse(reader, n_hidden[1], OUTPUTS, true)?,
+            ],
+        })
+    }
+
+    /// The distribution of the next difference.
+    fn mixture(&self, features: &Features, scaling: Scaling) -> Mixture {
+        let mut linear = 0i64;
+        let mut weights = Reader(self.linear);
+        for &x in features.linear() {
+            linear += i64::from(weights.i16().unwrap_or(0)) * i64::from(x);
+        }
+        let mut hidden = [[0i32; PREDICT_HIDDEN_MAX]; 2];
+        let [first, second] = &mut hidden;
+        let n = fill(first, self.layers[0].run(features.values()));
+        let m = fill(second, self.layers[1].run(&first[..n]));
+        let mut outputs = [0i32; OUTPUTS];
+        for (out, y) in outputs.iter_mut().zip(self.layers[2].run(&second[..m])) {
+            *out = y;
+        }
+        Mixture::new(linear >> 8, scaling.mean_move, &outputs)
+    }
+}
+
+/// ReLU into a byte's range.
+fn fill(hidden: &mut [i32], outputs: impl Iterator<Item = i32>) -> usize {
+    let mut n = 0;
+    for (h, y) in hidden.iter_mut().zip(outputs) {
+        *h = y.clamp(0, crate::net::HIDDEN_VALUE_MAX);
+        n += 1;
+    }
+    n
+}
+
+/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped).
+///
+/// `histories`: `History::WORDS` words a channel, contents ignored.
+pub(crate) fn code(
+    model: &Model<'_>,
+    (predict, context): (&Predict<'_>, &Context<'_>),
+    coder: &mut impl Coder,
+    rs: &mut [i32],
+    histories: &mut [i32],
+) -> Result<(), Stop> {
+    let n_channels = model.channels();
+    histories[..n_channels * History::WORDS].fill(0);
+    let mut features = Features::default();
+    for at in 0..rs.len() {
+        if !is_step(rs[at]) {
+            continue;
+        }
+        let idx = at % n_channels;
+        let mut history = load(histories, idx);
+        if history.is_empty() {
+            rs[at] = context::code_first(model, coder, idx, histories, rs[at])?;
+        } else {
+            features.look(&|idx| predict.scaling(idx), n_channels, rs, at, &history);
+            let record = predict.record(idx, n_channels).ok_or(Stop)?;
+            let mixture = record.mixture(&features, predict.scaling(idx));
+            let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
+            let table = context.table(history.raw_context(idx, beside));
+            let mut freqs = [0u32; N_SYMBOLS];
+            mixture.freqs(&mut freqs);
+            mix(&mut freqs, table, mixture.centre(), record.table_weight);
+            let d = rs[at].wrapping_sub(history.r);
+            rs[at] = history.r + code_difference(coder, Site::Predicted(idx), &freqs, mixture.centre(), d)?;
+        }
+        model.lattice(idx).value(rs[at]).ok_or(Stop)?;
+        history.push(rs[at]);
+        history.store(&mut histories[idx * History::WORDS..]);
+    }
+    Ok(())
+}
+
+/// Mixes the table's frequencies of the same differences into the network's.
+fn mix(freqs: &mut [u32; N_SYMBOLS], table: crate::freq::Table<'_>, centre: i32, weight: u32) {
+    let mut rest = table.total();
+    for (sym, freq) in freqs.iter_mut().enumerate().take(N_SYMBOLS - 1).skip(1) {
+        let d = centre - REACH - 1 + sym as i32;
+        let share = alphabet::freq_of_value(table, d);
+        rest = rest.saturating_sub(share);
+        *freq = ((weight * share + (64 - weight) * *freq) >> 6) + 1;
+    }
+    for end in [0, N_SYMBOLS - 1] {
+        freqs[end] = ((weight * (rest / 2) + (64 - weight) * freqs[end]) >> 6) + 1;
+    }
+}
+
+/// Codes a difference: one of the values around the centre, or how far beyond them.
+fn code_difference(
+    coder: &mut impl Coder,
+    site: Site,
+    freqs: &[u32; N_SYMBOLS],
+    centre: i32,
+    d: i32,
+) -> Result<i32, Stop> {
+    let (low, high) = (centre - REACH, centre + REACH);
+    let sym = if d < low {
+        0
+    } else if d > high {
+        N_SYMBOLS - 1
+    } else {
+        (d - low) as usize + 1
+    };
+    let sym = coder.weighted(site, freqs, sym)?;
+    let beyond = |distance: i32| distance as u32 & alphabet::MAGNITUDE_MAX;
+    match sym {
+        0 => Ok(low - 1 - code_unbounded(coder, beyond(low.wrapping_sub(1).wrapping_sub(d)))? as i32),
+        _ if sym == N_SYMBOLS - 1 => {
+            Ok(high + 1 + code_unbounded(coder, beyond(d.wrapping_sub(high).wrapping_sub(1)))? as i32)
+        }
+        _ => Ok(low + sym as i32 - 1),
+    }
+}

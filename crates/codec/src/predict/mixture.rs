@@ -1,0 +1,158 @@
+//! A mixture of three logistic distributions, in integers.
+
+/// Values on each side of the centre that have a symbol of their own.
+pub(crate) const REACH: i32 = 24;
+/// "Below", the values around the centre, "above".
+pub(crate) const N_SYMBOLS: usize = 2 * REACH as usize + 3;
+/// Largest centre: far beyond any difference, small enough for sums.
+const CENTRE_MAX: i64 = (1 << 28) - 64;
+
+/// `2^15 / (1 + e^-z)` for z = 0, 1/32, 2/32, …, 10.
+static SIGMOID: [u16; 321] = sigmoid_table();
+
+/// A mixture of three logistic distributions of a difference, in lattice units.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mixture {
+    /// Of each component: mean Q4.
+    means: [i64; 3],
+    /// Of each: index of its scale, `2^(index / 4 − 4)` lattice units.
+    scales: [u32; 3],
+    /// Of each: weight, adding up to about 1024.
+    weights: [u32; 3],
+    centre: i32,
+}
+
+impl Mixture {
+    /// `linear`: the linear prediction, Q4. `mean_move`: the channel's usual difference, Q8. `outputs`: three offsets
+    /// in usual differences, three binary logarithms of scales in lattice units, three logits to base 2; all Q8.
+    pub(crate) fn new(linear: i64, mean_move: u32, outputs: &[i32; 9]) -> Self {
+        let (offsets, rest) = outputs.split_at(3);
+        let (log_scales, logits) = rest.split_at(3);
+        let limit = CENTRE_MAX << 4;
+        let linear = linear.clamp(-limit / 2, limit / 2);
+        let mean = |offset: &i32| {
+            linear + ((i64::from(*offset) * i64::from(mean_move)) >> 12).clamp(-limit / 2, limit / 2)
+        };
+        let top = logits[0].max(logits[1]).max(logits[2]);
+        let raw =
+            |logit: &i32| crate::freq::freq_of(((i64::from(top) - i64::from(*logit)) >> 4).min(255) as u8);
+        let total: u32 = logits.iter().map(raw).sum();
+        let mut this = Self { means: [0; 3], scales: [0; 3], weights: [0; 3], centre: 0 };
+        let mut best = (i64::MIN, 0);
+        for k in 0..3 {
+            this.means[k] = mean(&offsets[k]);
+            this.scales[k] =
+                ((i64::from(log_scales[k]) * 4 + 128) >> 8).saturating_add(16).clamp(0, 63) as u32;
+            this.weights[k] = raw(&logits[k]) * 1024 / total;
+            // The peak: most weight for its width.
+            let peak = i64::from(logits[k]) - i64::from(log_scales[k]);
+            best = best.max((peak, k));
+        }
+        this.centre = ((this.means[best.1] + 8) >> 4) as i32;
+        this
+    }
+
+    /// The value in the middle of those with symbols of their own.
+    pub(crate) fn centre(&self) -> i32 {
+        self.centre
+    }
+
+    /// Frequencies of all symbols, adding up to at most 2^15.
+    pub(crate) fn freqs(&self, freqs: &mut [u32; N_SYMBOLS]) {
+        let mut below = 0;
+        // Boundaries lie half way between values.
+        let mut x = ((i64::from(self.centre) - i64::from(REACH)) << 4) - 8;
+        for freq in &mut freqs[..N_SYMBOLS - 1] {
+            let up_to = self.cumulative(x);
+            *freq = up_to - below;
+            below = up_to;
+            x += 16;
+        }
+        freqs[N_SYMBOLS - 1] = (1u32 << 15).saturating_sub(below);
+    }
+
+    /// Probability of less than `x` (Q4), Q15; never falls as `x` grows.
+    fn cumulative(&self, x: i64) -> u32 {
+        let mut sum = 0;
+        for k in 0..3 {
+            sum += self.weights[k] * sigmoid(x - self.means[k], self.scales[k]);
+        }
+        sum >> 10
+    }
+}
+
+/// `2^(-i/4)` in Q14.
+const QUARTERS: [i64; 4] = [16384, 13777, 11585, 9742];
+
+/// The logistic function of `distance` (Q4) over the scale of index `scale`, Q15.
+fn sigmoid(distance: i64, scale: u32) -> u32 {
+    // In 1/32: Q4 · 2 / 2^(scale / 4 − 4) = Q4 · 32 · 2^(−scale / 4).
+    let magnitude = distance.unsigned_abs().min(1 << 34) as i64;
+    let z = ((magnitude * QUARTERS[scale as usize & 3]) >> (14 + (scale >> 2)).saturating_sub(5)) as usize;
+    let s = u32::from(SIGMOID[z.min(SIGMOID.len() - 1)]);
+    if distance < 0 { (1 << 15) - s } else { s }
+}
+
+/// The table is computed when compiling, in integers: `e^-x` by its series in Q60.
+const fn sigmoid_table() -> [u16; 321] {
+    let mut table = [0u16; 321];
+    let mut i = 0;
+    // e^(-1/32) in Q60.
+    let one: u128 = 1 << 60;
+    let mut step: u128 = 0;
+    let (mut term, mut n) = (one, 0u128);
+    while term > 0 {
+        if n % 2 == 0 {
+            step += term
+        } else {
+            step -= term
+        }
+        n += 1;
+        term /= 32 * n;
+    }
+    let mut power = one;
+    while i < 321 {
+        table[i] = (((one << 15) + (one + power) / 2) / (one + power)) as u16;
+        power = (power * step) >> 60;
+        i += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_logistic_function() {
+        for (i, &s) in SIGMOID.iter().enumerate() {
+            let exact = 32768.0 / (1.0 + (-(i as f64) / 32.0).exp());
+            assert!((f64::from(s) - exact).abs() <= 0.51, "{i}: {s} {exact}");
+        }
+    }
+
+    #[test]
+    fn frequencies_follow_the_distribution() {
+        // One component at 3 with a scale of 2 lattice units.
+        let mixture = Mixture::new(3 << 4, 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000]);
+        let mut freqs = [0; N_SYMBOLS];
+        mixture.freqs(&mut freqs);
+        assert_eq!(mixture.centre(), 3);
+        for d in -5..11 {
+            let cdf = |x: f64| 1.0 / (1.0 + (-(x - 3.0) / 2.0).exp());
+            let exact = 32768.0 * (cdf(f64::from(d) + 0.5) - cdf(f64::from(d) - 0.5));
+            let got = f64::from(freqs[(d - 3 + REACH + 1) as usize]);
+            assert!((got - exact).abs() < 0.03 * exact + 40.0, "{d}: {got} {exact}");
+        }
+    }
+
+    #[test]
+    fn extreme_outputs_stay_in_range() {
+        for extreme in [i32::MIN >> 4, -1, 0, 1, i32::MAX >> 4] {
+            let mixture = Mixture::new(i64::from(extreme) << 20, 1 << 24, &[extreme; 9]);
+            let mut freqs = [0; N_SYMBOLS];
+            mixture.freqs(&mut freqs);
+            assert!(freqs.iter().sum::<u32>() <= 1 << 15);
+        }
+    }
+}
