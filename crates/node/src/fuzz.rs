@@ -1,0 +1,138 @@
+//! Doors as plain functions over bytes, for fuzzers and for tests: whatever the bytes, they return.
+
+use std::vec;
+
+use kinglet_codec::learn::{Outline, Parts};
+use kinglet_codec::{Decimal, Grid, Model};
+use kinglet_wire::join::Accept;
+use kinglet_wire::join::Grant;
+use kinglet_wire::keys::{DeviceId, DeviceKey};
+use kinglet_wire::payload::Millis;
+
+use crate::node::SUITE;
+use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, Node, SampleTime};
+
+const SECTOR_LEN: u32 = 1024;
+const N_SECTORS: u32 = 4;
+
+/// Gives `bytes` to a device that is joining, and to one that has joined, as a downlink.
+pub fn fuzz_downlink(bytes: &[u8]) {
+    let mut flash = MemFlash::new(vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize], SECTOR_LEN, 4);
+    with_node(&mut flash, |node, flash| {
+        let mut out = vec![0; node.frame_len_max()];
+        let mut random = |out: &mut [u8]| out.fill(4);
+        let _ = node.poll_transmit(0, flash, &mut random, &mut out);
+        let _ = node.handle_downlink(1, flash, &mut bytes.to_vec());
+        let grant =
+            Grant { generation: 1, device_nonce: [4; 16], server_nonce: [5; 16], time: Millis::default() };
+        let accept = Accept { suite: SUITE, short_id: kinglet_wire::frame::ShortId(1), grant };
+        let (id, key) = identity();
+        let mut accept_bytes = vec![0; 128];
+        let len = accept.emit(&key.join_key(&id), &mut accept_bytes).unwrap_or_default();
+        let joined = node.handle_downlink(2, flash, &mut accept_bytes[..len]);
+        assert_eq!(joined, Ok(Downlink::Joined { generation: 1 }));
+        let _ = node.handle_downlink(3, flash, &mut bytes.to_vec());
+    });
+}
+
+/// Boots a device on flash that holds `bytes` (repeated and cut to fit), and lets it work for a while.
+pub fn fuzz_flash_image(bytes: &[u8]) {
+    let mut image = vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize];
+    for (to, from) in image.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    let mut flash = MemFlash::new(image, SECTOR_LEN, 4);
+    with_node(&mut flash, |node, flash| {
+        let mut random = |out: &mut [u8]| out.fill(6);
+        let mut out = vec![0; node.frame_len_max()];
+        for n in 0..64u32 {
+            let now = u64::from(n) * 1000;
+            let _ = node.handle_sample(now, flash, SampleTime::Now, &[Some(Decimal::new(n.into(), 0))]);
+            for _ in 0..4 {
+                if !matches!(node.poll_transmit(now, flash, &mut random, &mut out), Ok(Some(_))) {
+                    break;
+                }
+            }
+            let _ = node.poll_at();
+        }
+    });
+}
+
+/// An image of a device's flash, for a corpus and for mutation: joined, with windows waiting.
+pub fn sample_flash_image() -> std::vec::Vec<u8> {
+    let mut flash = MemFlash::new(vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize], SECTOR_LEN, 4);
+    with_node(&mut flash, |node, flash| {
+        let mut random = |out: &mut [u8]| out.fill(4);
+        let mut out = vec![0; node.frame_len_max()];
+        let _ = node.poll_transmit(0, flash, &mut random, &mut out);
+        let grant =
+            Grant { generation: 1, device_nonce: [4; 16], server_nonce: [5; 16], time: Millis::default() };
+        let accept = Accept { suite: SUITE, short_id: kinglet_wire::frame::ShortId(1), grant };
+        let (id, key) = identity();
+        let len = accept.emit(&key.join_key(&id), &mut out).unwrap_or_default();
+        let _ = node.handle_downlink(1, flash, &mut out[..len]);
+        for n in 0..30 {
+            let now = 1000 + n * 1000;
+            let _ = node.handle_sample(now, flash, SampleTime::Now, &[Some(Decimal::new(n as i64, 0))]);
+            let _ = node.poll_transmit(now, flash, &mut random, &mut out);
+        }
+    });
+    flash.bytes_mut().to_vec()
+}
+
+fn identity() -> (DeviceId, DeviceKey) {
+    #[allow(clippy::expect_used, reason = "a constant")]
+    let id = DeviceId::new("fuzz").expect("is an id");
+    (id, DeviceKey::from_bytes([1; 32]))
+}
+
+fn with_node(
+    flash: &mut MemFlash<std::vec::Vec<u8>>,
+    run: impl FnOnce(&mut Node<'_>, &mut MemFlash<std::vec::Vec<u8>>),
+) {
+    let grid = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false };
+    let bytes = Parts::untrained(4, 1000, &[Outline::new("x", grid, (0, 1000))]).emit();
+    let Ok(model) = Model::parse(&bytes) else { return };
+    let need = BufferLens::of(&model);
+    let (mut steps, mut workspace, mut code) =
+        (vec![0; need.steps], vec![0; need.workspace], vec![0; need.code]);
+    let buffers = Buffers { steps: &mut steps, workspace: &mut workspace, code: &mut code };
+    let (id, key) = identity();
+    if let Ok(mut node) = Node::open(flash, Identity { id, key }, model, buffers, Config::default()) {
+        run(&mut node, flash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_downlink_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 0u8..8) {
+            fuzz_downlink(&bytes);
+            let mut framed = bytes;
+            if let Some(first) = framed.first_mut() {
+                *first = 0x40 | kind << 3;
+            }
+            fuzz_downlink(&framed);
+        }
+
+        #[test]
+        fn any_flash_image_is_survived(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..40),
+            noise in prop::collection::vec(any::<u8>(), 0..4096),
+        ) {
+            let mut image = sample_flash_image();
+            for (at, byte) in flips {
+                let at = at.index(image.len());
+                image[at] = byte;
+            }
+            fuzz_flash_image(&image);
+            fuzz_flash_image(&noise);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The node: everything a device decides, and nothing it does itself.
+
+mod receive;
+mod sample;
+mod transmit;
+
+use kinglet_codec::Model;
+use kinglet_wire::frame::Suite;
+use kinglet_wire::keys::{DeviceId, DeviceKey, JoinKey, LinkKey};
+use kinglet_wire::payload::Reset;
+
+use crate::backoff::Random;
+use crate::clock::Clock;
+use crate::error::{NodeError, OpenError};
+use crate::flash::Flash;
+use crate::join::Join;
+use crate::outbox::{CODE_OVERHEAD, Outbox};
+use crate::status::StatusDue;
+use crate::window::{Reading, SampleTime, Window};
+
+pub(crate) const SUITE: Suite = Suite::AesCcm16;
+/// How long the node waits before it uses flash again that has just failed.
+const FLASH_PAUSE_MS: u64 = 1000;
+/// Without any authentic answer for this long, the node asks for new keys.
+const SILENCE_MS: u64 = 3600 * 1000;
+
+/// What is set once, when a node starts. The defaults suit Wi-Fi.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Wait before the first repeat; it doubles with every further one.
+    pub retry_min_ms: u32,
+    /// Longest wait before a repeat.
+    pub retry_max_ms: u32,
+    /// Wait before the repeat of something the link says it delivered ([`Node::handle_receipt`]).
+    pub receipt_retry_ms: u32,
+    /// Longest code in one frame: a window that needs more is cut into shorter ones. Flash sets a limit too.
+    pub code_len_max: usize,
+    /// Contents are padded to a multiple of this many bytes, so that lengths say less; 0 pads nothing.
+    pub padding_class: u8,
+    /// Why the device booted, for the status frame.
+    pub reset: Reset,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            retry_min_ms: 2_000,
+            retry_max_ms: 15 * 60 * 1000,
+            receipt_retry_ms: 10 * 60 * 1000,
+            code_len_max: crate::CODE_LEN_MAX,
+            padding_class: 0,
+            reset: Reset::Unknown,
+        }
+    }
+}
+
+/// Who the device is: its full id, and the key it was provisioned with.
+pub struct Identity {
+    /// The id.
+    pub id: DeviceId,
+    /// The key.
+    pub key: DeviceKey,
+}
+
+/// Lengths of [`Buffers`] for one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferLens {
+    /// Words for the window being filled.
+    pub steps: usize,
+    /// Words for the encoder.
+    pub workspace: usize,
+    /// Bytes for a code on its way to flash.
+    pub code: usize,
+}
+
+impl BufferLens {
+    /// What `model` needs.
+    pub fn of(model: &Model<'_>) -> Self {
+        Self {
+            steps: model.samples() * model.channels(),
+            workspace: model.workspace_len(),
+            code: model.code_len_max() + CODE_OVERHEAD,
+        }
+    }
+}
+
+/// Memory the node works in; at least [`BufferLens::of`] its model. Contents are ignored.
+pub struct Buffers<'a> {
+    /// The window being filled.
+    pub steps: &'a mut [i32],
+    /// The encoder's.
+    pub workspace: &'a mut [i32],
+    /// A code on its way to or from flash.
+    pub code: &'a mut [u8],
+}
+
+/// What [`Node::poll_transmit`] has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Bytes of the buffer that are to be sent, as one frame.
+    pub len: usize,
+    /// What they are.
+    pub what: What,
+}
+
+/// What a frame is, for links that have a door for each, and for [`Node::handle_receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// A join request.
+    Join,
+    /// A status frame.
+    Status {
+        /// Its counter.
+        counter: u64,
+    },
+    /// A window.
+    Data {
+        /// Its counter.
+        counter: u64,
+    },
+}
+
+/// What a downlink has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Downlink {
+    /// A sealed ack: this many windows are stored and were let go.
+    Acked {
+        /// Windows this ack was the first to name.
+        n_windows: usize,
+    },
+    /// A join is done; frames are sealed under this generation from now on.
+    Joined {
+        /// The generation.
+        generation: u32,
+    },
+    /// Nothing.
+    Ignored(Ignored),
+}
+
+/// Why a downlink has done nothing. For counters and logs; never tell the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// Its bytes are no downlink this version knows.
+    Malformed,
+    /// It is for another device or generation, or the device never joined.
+    NotForUs,
+    /// It does not open: forged, damaged, or sealed under other keys.
+    NotOpened,
+    /// A join accept, and no join is under way.
+    NotJoining,
+    /// A command; this version does none.
+    Command,
+}
+
+/// Where a node stands, for people and for tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Samples in the window being filled.
+    pub n_samples_open: usize,
+    /// Windows cut and not yet acked.
+    pub n_windows_waiting: usize,
+    /// Of those, sealed and waiting for their ack.
+    pub n_in_flight: usize,
+    /// Windows lost since the outbox was begun.
+    pub windows_lost: u32,
+    /// Generation in use; 0 before the first join.
+    pub generation: u32,
+    /// Number of this boot.
+    pub boot: u32,
+}
+
+/// A device: takes samples and downlinks, gives frames, keeps everything that must last in flash.
+///
+/// It reads no clock, owns no radio and draws no randomness. `now` is always milliseconds since the device (or
+/// its process) started, on a clock that only runs forward; a `now` before an earlier one counts as that.
+/// `flash` must be the same region in every call.
+///
+/// 1. [`Node::open`] once.
+/// 2. [`Node::handle_sample`] at every sampling period.
+/// 3. [`Node::poll_transmit`] until it gives nothing, while the link is up: after every other call, and when
+///    [`Node::poll_at`] says so.
+/// 4. [`Node::handle_downlink`] with whatever arrives.
+/// 5. [`Node::flush`] before a shutdown.
+///
+/// To use another bundle: `flush`, drop, and `open` with the new model. Waiting windows keep theirs.
+pub struct Node<'a> {
+    model: Model<'a>,
+    buffers: Buffers<'a>,
+    config: Config,
+    identity: Identity,
+    join_key: JoinKey,
+    /// Key of what is sent under the present generation.
+    up: Option<LinkKey>,
+    outbox: Outbox,
+    window: Window,
+    clock: Clock,
+    join: Join,
+    status: StatusDue,
+    now: u64,
+    /// Nothing was sealed yet in this boot.
+    is_fresh: bool,
+    /// When something was first sent that no authentic answer followed.
+    unheard_since: Option<u64>,
+    /// Flash has failed: not before then again.
+    paused_until: u64,
+    battery_mv: Option<u16>,
+    code_len_limit: usize,
+}
+
+impl<'a> Node<'a> {
+    /// Boots: finds what an earlier boot left in `flash`, or begins anew.
+    pub fn open(
+        flash: &mut dyn Flash,
+        identity: Identity,
+        model: Model<'a>,
+        buffers: Buffers<'a>,
+        config: Config,
+    ) -> Result<Self, OpenError> {
+        let need = BufferLens::of(&model);
+        let fits = buffers.steps.len() >= need.steps
+            && buffers.workspace.len() >= need.workspace
+            && buffers.code.len() >= need.code;
+        if !fits {
+            return Err(OpenError::BuffersTooSmall);
+        }
+        let outbox = Outbox::open(flash, &model.fingerprint())?;
+        let state = outbox.state();
+        let is_joined = state.generation > 0;
+        let clock = Clock::new(model.period_ms());
+        Ok(Self {
+            join_key: identity.key.join_key(&identity.id),
+            up: is_joined.then(|| state.secret.up(SUITE)),
+            code_len_limit: config.code_len_max.min(crate::CODE_LEN_MAX).min(outbox.code_len_max()),
+            join: if is_joined { Join::idle() } else { Join::wanted() },
+            model,
+            buffers,
+            config,
+            identity,
+            outbox,
+            window: Window::default(),
+            clock,
+            status: StatusDue::at_boot(),
+            now: 0,
+            is_fresh: true,
+            unheard_since: None,
+            paused_until: 0,
+            battery_mv: None,
+        })
+    }
+
+    /// Takes one sample: a reading for each of the model's channels. May cut a window.
+    ///
+    /// After an error of flash the sample is kept if there was room for it, and the window is tried again with
+    /// the next call; [`NodeError::SampleRefused`] says that there was none.
+    pub fn handle_sample(
+        &mut self,
+        now: u64,
+        flash: &mut dyn Flash,
+        at: SampleTime,
+        readings: &[Reading],
+    ) -> Result<(), NodeError> {
+        self.set_now(now);
+        self.take_sample(flash, at, readings)
+    }
+
+    /// Cuts the window being filled, if it has samples: before a shutdown, or because somebody waits for it.
+    pub fn flush(&mut self, now: u64, flash: &mut dyn Flash) -> Result<(), NodeError> {
+        self.set_now(now);
+        self.cut(flash)
+    }
+
+    /// Takes what arrived from the server. Opening it changes `bytes`. Whoever sent it, this is safe to call.
+    pub fn handle_downlink(
+        &mut self,
+        now: u64,
+        flash: &mut dyn Flash,
+        bytes: &mut [u8],
+    ) -> Result<Downlink, NodeError> {
+        self.set_now(now);
+        self.receive(flash, bytes)
+    }
+
+    /// The link says that it delivered `what` (HTTP 200, PUBACK). Anyone in the path can say so: it only puts off
+    /// the repeat, by [`Config::receipt_retry_ms`]; the sealed ack alone lets go of a window.
+    pub fn handle_receipt(&mut self, now: u64, what: What) {
+        self.set_now(now);
+        self.put_off(what);
+    }
+
+    /// The server says that it cannot open the frames and a join is needed. Anyone in the path can say so: the
+    /// node asks for a join, not too often, and keeps its keys and windows until the answer verifies.
+    pub fn handle_join_hint(&mut self, now: u64) {
+        self.set_now(now);
+        self.join.hint(self.now);
+    }
+
+    /// The link is up again: everything due is sent at once instead of after its back-off.
+    pub fn handle_link_up(&mut self, now: u64) {
+        self.set_now(now);
+        self.hurry();
+    }
+
+    /// Writes the next frame that is due into `buf`, of at least [`Node::frame_len_max`] bytes. Sends nothing
+    /// itself: from then on the frame counts as sent.
+    ///
+    /// Everything a repeat or a reboot must know of the frame is in flash when this returns.
+    pub fn poll_transmit(
+        &mut self,
+        now: u64,
+        flash: &mut dyn Flash,
+        random: &mut Random<'_>,
+        buf: &mut [u8],
+    ) -> Result<Option<Transmit>, NodeError> {
+        self.set_now(now);
+        let transmit = self.transmit(flash, random, buf);
+        if let Err(NodeError::Flash(_)) = transmit {
+            self.paused_until = self.now.saturating_add(FLASH_PAUSE_MS);
+        }
+        transmit
+    }
+
+    /// When [`Node::poll_transmit`] shall be called next, if nothing happens before. May lie in the past.
+    pub fn poll_at(&self) -> Option<u64> {
+        let deadline = self.window.deadline(&self.model);
+        let at = deadline.into_iter().chain(self.transmit_at()).min()?;
+        Some(at.max(self.paused_until))
+    }
+
+    /// The host knows the time: it is `unix_ms` now.
+    pub fn set_unix_time(&mut self, now: u64, flash: &mut dyn Flash, unix_ms: i64) -> Result<(), NodeError> {
+        self.set_now(now);
+        let was_set = self.clock.offset().is_some();
+        self.clock.set(self.now, unix_ms);
+        self.clock_learned(flash, was_set)
+    }
+
+    /// The device's clock: unix milliseconds at `now`, if known.
+    pub fn unix_time(&self, now: u64) -> Option<i64> {
+        self.clock.unix(now.max(self.now))
+    }
+
+    /// Battery voltage for the next status frames.
+    pub fn set_battery_mv(&mut self, battery_mv: Option<u16>) {
+        self.battery_mv = battery_mv;
+    }
+
+    /// The server shall hear a status frame soon.
+    pub fn request_status(&mut self) {
+        self.status.want(self.now);
+    }
+
+    /// Where the node stands.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            n_samples_open: self.window.n_samples(),
+            n_windows_waiting: self.outbox.n_waiting(),
+            n_in_flight: self.outbox.in_flight().count(),
+            windows_lost: self.outbox.lost(),
+            generation: self.outbox.state().generation,
+            boot: self.outbox.state().boot,
+        }
+    }
+
+    /// Bytes of the longest frame [`Node::poll_transmit`] can write.
+    pub fn frame_len_max(&self) -> usize {
+        crate::FRAME_ROOM
+            + self.code_len_limit.min(self.model.code_len_max())
+            + usize::from(self.config.padding_class)
+    }
+
+    /// The model in use.
+    pub fn model(&self) -> &Model<'a> {
+        &self.model
+    }
+
+    fn set_now(&mut self, now: u64) {
+        self.now = self.now.max(now);
+    }
+
+    /// To be called after the clock was set: windows of this boot get their dates, here and on the server.
+    fn clock_learned(&mut self, flash: &mut dyn Flash, was_set: bool) -> Result<(), NodeError> {
+        if let (false, Some(offset)) = (was_set, self.clock.offset()) {
+            self.status.clock_was_set(self.now);
+            self.outbox.set_dated(flash, offset)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,421 @@
+//! Codes waiting for their ack, in flash; and the key and counters they are sealed with.
+//!
+//! A window is appended when it is cut, gets a *seal* record before its first byte leaves, and is done with when
+//! a *mark* record says so. Windows are sealed in the order they were cut, at most [`IN_FLIGHT_MAX`] wait for
+//! their ack at once, and never more than [`SPAN`] lie between the oldest of them and the newest: so one mark of
+//! 16 bytes says all there is to know about which windows are done, and any sector may fall out of the ring
+//! without copying anything.
+
+mod in_flight;
+mod recover;
+
+pub(crate) use in_flight::InFlight;
+
+use kinglet_wire::Fingerprint;
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::{ShortId, Slot};
+use kinglet_wire::keys::GenerationSecret;
+use kinglet_wire::payload::Ack;
+use zeroize::Zeroize;
+
+use crate::clock::{Boot, Clock, Stamp};
+use crate::flash::{Flash, FlashError};
+use crate::log::{Log, Place, RECORD_HEADER_LEN, RECORD_OVERHEAD, Record};
+use crate::record::{
+    HEADER_LEN, Header, KIND_MARK, KIND_SEAL, KIND_STATE, KIND_WINDOW, MARK_LEN, Mark, SEAL_LEN_MAX,
+    STATE_LEN, Seal, State, WINDOW_HEAD_LEN, WindowHead,
+};
+use crate::{COUNTERS_RESERVED, IN_FLIGHT_MAX, SPAN};
+
+/// Where the code stands in the buffer given to [`Outbox::push`].
+pub(crate) const CODE_AT: usize = RECORD_HEADER_LEN + WINDOW_HEAD_LEN;
+/// Bytes that buffer has beside the code.
+pub(crate) const CODE_OVERHEAD: usize = WINDOW_HEAD_LEN + RECORD_OVERHEAD;
+
+/// The outbox, as far as it must be in memory.
+pub(crate) struct Outbox {
+    log: Log,
+    /// The bundle of the sector being written, and so of all new windows.
+    slot: Slot,
+    fingerprint: Fingerprint,
+    state: State,
+    next_counter: u64,
+    /// The last dated boot before this one.
+    dated_before: Option<(Boot, i64)>,
+    mark: Mark,
+    next_id: u32,
+    /// The first window that was never sealed: its id, and a place at or before it.
+    unsent_id: u32,
+    unsent: Place,
+    in_flight: [Option<InFlight>; IN_FLIGHT_MAX],
+}
+
+/// How a window is to be sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SealWith {
+    pub(crate) now: u64,
+    pub(crate) clock: Clock,
+    pub(crate) padding_class: u8,
+    pub(crate) first_after_boot: bool,
+}
+
+/// All that makes the frame of one sealed window, except its code.
+pub(crate) struct Loaded {
+    pub(crate) seal: Seal,
+    pub(crate) slot: Slot,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) code_len: usize,
+}
+
+impl Outbox {
+    /// Appends a window. Its code of `code_len` bytes stands in `buf` from [`CODE_AT`] on; `buf` has
+    /// [`CODE_OVERHEAD`] bytes beside it.
+    pub(crate) fn push(
+        &mut self,
+        flash: &mut dyn Flash,
+        stamp: Stamp,
+        n_samples: u16,
+        buf: &mut [u8],
+        code_len: usize,
+    ) -> Result<(), FlashError> {
+        let len = WINDOW_HEAD_LEN + code_len;
+        if len > self.log.payload_len_max() {
+            return Err(FlashError::OutOfRange);
+        }
+        self.make_room(flash, len)?;
+        WindowHead { id: self.next_id, stamp, n_samples }.emit(&mut buf[RECORD_HEADER_LEN..]);
+        self.log.append(flash, KIND_WINDOW, buf, len)?;
+        self.next_id += 1;
+        Ok(())
+    }
+
+    /// Longest code a sector can take.
+    pub(crate) fn code_len_max(&self) -> usize {
+        self.log.payload_len_max() - WINDOW_HEAD_LEN
+    }
+
+    /// True if there is a window to seal and it may be in flight with the others.
+    pub(crate) fn can_seal(&self) -> bool {
+        let in_span = self.unsent_id - self.mark.low < SPAN;
+        self.unsent_id < self.next_id && in_span && self.in_flight.iter().any(Option::is_none)
+    }
+
+    /// Takes the next window in flight: gives it a counter and writes both down. `None` if there is none after
+    /// all.
+    pub(crate) fn seal_next(
+        &mut self,
+        flash: &mut dyn Flash,
+        with: SealWith,
+    ) -> Result<Option<usize>, FlashError> {
+        let counter = self.take_counter(flash)?.get();
+        self.make_room(flash, SEAL_LEN_MAX)?;
+        let Some((record, head)) = self.find_unsent(flash)? else { return Ok(None) };
+        let Some(idx) = self.in_flight.iter().position(Option::is_none) else { return Ok(None) };
+        let seal = Seal {
+            id: head.id,
+            window: record.place,
+            generation: self.state.generation,
+            counter,
+            stamp: self.resolve(with, head.stamp),
+            padding_class: with.padding_class,
+            first_after_boot: with.first_after_boot,
+            origin: None,
+        };
+        let place = self.append_seal(flash, &seal)?;
+        self.in_flight[idx] = Some(InFlight::new(&seal, place, with.now, true));
+        self.unsent = self.log.after(&record);
+        self.unsent_id = head.id + 1;
+        Ok(Some(idx))
+    }
+
+    /// Seals a window in flight again, under the present generation; it keeps its origin. `None` if it has
+    /// fallen out meanwhile.
+    pub(crate) fn seal_again(
+        &mut self,
+        flash: &mut dyn Flash,
+        idx: usize,
+        with: SealWith,
+    ) -> Result<Option<usize>, FlashError> {
+        let counter = self.take_counter(flash)?.get();
+        self.make_room(flash, SEAL_LEN_MAX)?;
+        let Some(before) = self.read_seal(flash, idx)? else { return Ok(None) };
+        let seal = Seal {
+            generation: self.state.generation,
+            counter,
+            stamp: self.resolve(with, before.stamp),
+            padding_class: with.padding_class,
+            first_after_boot: with.first_after_boot,
+            origin: before.origin.or(Some((before.generation, before.counter))),
+            ..before
+        };
+        let place = self.append_seal(flash, &seal)?;
+        self.in_flight[idx] = Some(InFlight::new(&seal, place, with.now, true));
+        Ok(Some(idx))
+    }
+
+    /// Reads what the frame of window `idx` is made of, its code into `code`. A window that can no longer be
+    /// read is given up as lost: `None`.
+    pub(crate) fn load(
+        &mut self,
+        flash: &mut dyn Flash,
+        idx: usize,
+        code: &mut [u8],
+    ) -> Result<Option<Loaded>, FlashError> {
+        let Some(seal) = self.read_seal(flash, idx)? else { return Ok(None) };
+        let record = self.log.at(flash, seal.window)?.filter(|r| r.kind == KIND_WINDOW);
+        let header = self.read_header(flash, seal.window.seq)?;
+        match (record, header) {
+            (Some(record), Some(header)) if record.len <= code.len() + WINDOW_HEAD_LEN => {
+                let code_len = self.log.read(flash, &record, WINDOW_HEAD_LEN, code)?;
+                let (slot, fingerprint) = (header.slot, header.fingerprint);
+                Ok(Some(Loaded { seal, slot, fingerprint, code_len }))
+            }
+            _ => {
+                self.lose(idx);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets go of the windows in flight that `ack` names, after writing that down. Gives their number, and the
+    /// latest first sending among them, and whether it was the only one: the ack is younger than that.
+    pub(crate) fn release(
+        &mut self,
+        flash: &mut dyn Flash,
+        ack: &Ack,
+    ) -> Result<(usize, Option<(u64, bool)>), FlashError> {
+        let generation = self.state.generation;
+        let named = |e: &InFlight| {
+            e.generation == generation && Counter::new(e.counter).is_some_and(|c| ack.covers(c))
+        };
+        if !self.in_flight.iter().flatten().any(named) {
+            return Ok((0, None));
+        }
+        self.make_room(flash, MARK_LEN)?;
+        let before = self.mark;
+        let mut first_tx = None;
+        let mut n = 0;
+        for entry in self.in_flight.iter().flatten().filter(|e| named(e)) {
+            self.mark.set_done(entry.id);
+            first_tx = first_tx.max(entry.first_tx.map(|at| (at, entry.last_tx == Some(at))));
+            n += 1;
+        }
+        let mut buf = [0; MARK_LEN + RECORD_OVERHEAD];
+        self.mark.emit(&mut buf[RECORD_HEADER_LEN..]);
+        if let Err(error) = self.log.append(flash, KIND_MARK, &mut buf, MARK_LEN) {
+            self.mark = before;
+            return Err(error);
+        }
+        self.drop_done();
+        Ok((n, first_tx))
+    }
+
+    /// The next counter, reserved in flash before it is given out.
+    pub(crate) fn take_counter(&mut self, flash: &mut dyn Flash) -> Result<Counter, FlashError> {
+        if self.next_counter >= self.state.counter_mark {
+            let before = self.state.counter_mark;
+            self.state.counter_mark = self.next_counter + COUNTERS_RESERVED;
+            if let Err(error) = self.write_state(flash) {
+                self.state.counter_mark = before;
+                return Err(error);
+            }
+        }
+        let counter = Counter::new(self.next_counter).ok_or(FlashError::OutOfRange)?;
+        self.next_counter += 1;
+        Ok(counter)
+    }
+
+    /// Begins a new generation; counters start at 0.
+    pub(crate) fn set_generation(
+        &mut self,
+        flash: &mut dyn Flash,
+        generation: u32,
+        short_id: ShortId,
+        secret: GenerationSecret,
+        dated: Option<(Boot, i64)>,
+    ) -> Result<(), FlashError> {
+        let boot = self.state.boot;
+        let dated = dated.or(self.state.dated);
+        let new = State { boot, generation, short_id, counter_mark: COUNTERS_RESERVED, dated, secret };
+        let old = core::mem::replace(&mut self.state, new);
+        if let Err(error) = self.write_state(flash) {
+            self.state = old;
+            return Err(error);
+        }
+        self.next_counter = 0;
+        for entry in self.in_flight.iter_mut().flatten() {
+            entry.retry_at = 0;
+            entry.attempts = 0;
+        }
+        Ok(())
+    }
+
+    /// Notes when this boot was, so that its windows keep their times through a reboot.
+    pub(crate) fn set_dated(&mut self, flash: &mut dyn Flash, offset: i64) -> Result<(), FlashError> {
+        let before = self.state.dated.replace((self.state.boot, offset));
+        let written = self.write_state(flash);
+        if written.is_err() {
+            self.state.dated = before;
+        }
+        written
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// True once all 48 bits of counter are used up.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        Counter::new(self.next_counter).is_none()
+    }
+
+    pub(crate) fn bundle(&self) -> (Slot, &Fingerprint) {
+        (self.slot, &self.fingerprint)
+    }
+
+    pub(crate) fn lost(&self) -> u32 {
+        self.mark.lost
+    }
+
+    /// Windows cut and neither acked nor lost.
+    pub(crate) fn n_waiting(&self) -> usize {
+        let n_unsent = self.next_id - self.unsent_id;
+        n_unsent as usize + self.in_flight.iter().flatten().count()
+    }
+
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (usize, &InFlight)> {
+        self.in_flight.iter().enumerate().filter_map(|(idx, e)| Some((idx, e.as_ref()?)))
+    }
+
+    pub(crate) fn in_flight_mut(&mut self, idx: usize) -> Option<&mut InFlight> {
+        self.in_flight.get_mut(idx)?.as_mut()
+    }
+
+    /// Opens sectors until a record of `len` bytes fits. The oldest windows may fall out and are then lost.
+    fn make_room(&mut self, flash: &mut dyn Flash, len: usize) -> Result<(), FlashError> {
+        if self.log.fits(len) {
+            return Ok(());
+        }
+        self.open_sector(flash)?;
+        if self.log.fits(len) { Ok(()) } else { Err(FlashError::OutOfRange) }
+    }
+
+    /// The header of the new sector is the commit: with it, what falls out of the ring is counted as lost.
+    fn open_sector(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
+        let mut mark = self.mark;
+        if let Some(falling) = self.log.falls_next() {
+            let next = match falling {
+                last if last == self.log.head_seq() => None,
+                _ => self.read_header(flash, falling + 1)?,
+            };
+            mark.give_up_below(next.map_or(self.next_id, |header| header.next_id).min(self.next_id));
+        }
+        let mut header = Header::emit(self.slot, &self.fingerprint, self.next_id, &mark, &self.state);
+        let opened = self.log.open_sector(flash, &header);
+        header.zeroize();
+        opened?;
+        self.mark = mark;
+        self.drop_done();
+        Ok(())
+    }
+
+    fn drop_done(&mut self) {
+        for entry in &mut self.in_flight {
+            if entry.as_ref().is_some_and(|e| self.mark.is_done(e.id)) {
+                *entry = None;
+            }
+        }
+        if self.unsent_id < self.mark.low {
+            self.unsent_id = self.mark.low;
+        }
+        self.unsent = self.unsent.max(Place { seq: self.log.tail_seq(), offset: 0 });
+    }
+
+    /// Finds the first window that was never sealed. Windows whose records rotted away are counted as lost.
+    fn find_unsent(&mut self, flash: &mut dyn Flash) -> Result<Option<(Record, WindowHead)>, FlashError> {
+        while let Some(record) = self.log.next(flash, self.unsent)? {
+            self.unsent = record.place;
+            let head = if record.kind == KIND_WINDOW { self.read_head(flash, &record)? } else { None };
+            if let Some(head) = head.filter(|head| head.id >= self.unsent_id) {
+                let reach = head.id.min(self.mark.low.saturating_add(SPAN));
+                while self.unsent_id < reach {
+                    self.mark.lost = self.mark.lost.wrapping_add(1);
+                    self.mark.set_done(self.unsent_id);
+                    self.unsent_id += 1;
+                }
+                return Ok((head.id == self.unsent_id && head.id < self.next_id).then_some((record, head)));
+            }
+            self.unsent = self.log.after(&record);
+        }
+        // Every window that could be read is sealed; the rest cannot be.
+        while self.unsent_id < self.next_id.min(self.mark.low.saturating_add(SPAN)) {
+            self.mark.lost = self.mark.lost.wrapping_add(1);
+            self.mark.set_done(self.unsent_id);
+            self.unsent_id += 1;
+        }
+        Ok(None)
+    }
+
+    fn lose(&mut self, idx: usize) {
+        if let Some(entry) = self.in_flight[idx].take() {
+            self.mark.lost = self.mark.lost.wrapping_add(1);
+            self.mark.set_done(entry.id);
+        }
+    }
+
+    /// The better of what is known about when a window was.
+    fn resolve(&self, with: SealWith, stamp: Stamp) -> Stamp {
+        with.clock.resolve(with.now, self.state.boot, self.dated_before, stamp)
+    }
+
+    fn append_seal(&mut self, flash: &mut dyn Flash, seal: &Seal) -> Result<Place, FlashError> {
+        let mut buf = [0; SEAL_LEN_MAX + RECORD_OVERHEAD];
+        let len = seal.emit(&mut buf[RECORD_HEADER_LEN..]);
+        self.log.append(flash, KIND_SEAL, &mut buf, len)
+    }
+
+    fn write_state(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
+        if !self.log.fits(STATE_LEN) {
+            // The new sector's header carries the state.
+            return self.open_sector(flash);
+        }
+        let mut buf = [0; STATE_LEN + RECORD_OVERHEAD];
+        self.state.emit(&mut buf[RECORD_HEADER_LEN..]);
+        let written = self.log.append(flash, KIND_STATE, &mut buf, STATE_LEN);
+        buf.zeroize();
+        written.map(drop)
+    }
+
+    fn read_head(&self, flash: &mut dyn Flash, record: &Record) -> Result<Option<WindowHead>, FlashError> {
+        let mut bytes = [0; WINDOW_HEAD_LEN];
+        let len = self.log.read(flash, record, 0, &mut bytes)?;
+        Ok(WindowHead::parse(&bytes[..len]))
+    }
+
+    fn read_seal(&mut self, flash: &mut dyn Flash, idx: usize) -> Result<Option<Seal>, FlashError> {
+        let Some(entry) = &self.in_flight[idx] else { return Ok(None) };
+        let record = self.log.at(flash, entry.seal)?.filter(|r| r.kind == KIND_SEAL);
+        let seal = match record {
+            Some(record) => self.parse_seal(flash, &record)?.filter(|seal| seal.id == entry.id),
+            None => None,
+        };
+        if seal.is_none() {
+            self.lose(idx);
+        }
+        Ok(seal)
+    }
+
+    fn parse_seal(&self, flash: &mut dyn Flash, record: &Record) -> Result<Option<Seal>, FlashError> {
+        let mut bytes = [0; SEAL_LEN_MAX];
+        let len = self.log.read(flash, record, 0, &mut bytes)?;
+        Ok(Seal::parse(&bytes[..len]))
+    }
+
+    fn read_header(&self, flash: &mut dyn Flash, seq: u32) -> Result<Option<Header>, FlashError> {
+        let mut bytes = [0; crate::log::SNAPSHOT_LEN_MAX];
+        let len = self.log.snapshot(flash, seq, &mut bytes)?;
+        let header = Header::parse(&bytes[..len.min(HEADER_LEN)]);
+        bytes.zeroize();
+        Ok(header)
+    }
+}

@@ -1,0 +1,49 @@
+//! One window between its seal and its ack.
+
+use crate::log::Place;
+use crate::record::Seal;
+
+/// A sealed window that waits for its ack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) id: u32,
+    /// Where its seal record stands; that leads to the rest.
+    pub(crate) seal: Place,
+    pub(crate) generation: u32,
+    pub(crate) counter: u64,
+    /// When it shall be sent (again).
+    pub(crate) retry_at: u64,
+    /// Sealed by this boot: no answer to it can be older than its first sending.
+    pub(crate) is_own: bool,
+    /// When it was first sent, if this boot sealed it.
+    pub(crate) first_tx: Option<u64>,
+    /// When this boot last sent it.
+    pub(crate) last_tx: Option<u64>,
+    pub(crate) attempts: u8,
+}
+
+impl InFlight {
+    pub(crate) fn new(seal: &Seal, place: Place, now: u64, is_own: bool) -> Self {
+        let &Seal { id, generation, counter, .. } = seal;
+        Self {
+            id,
+            seal: place,
+            generation,
+            counter,
+            retry_at: now,
+            is_own,
+            first_tx: None,
+            last_tx: None,
+            attempts: 0,
+        }
+    }
+
+    /// It goes out now, and again after `delay_ms` if no ack comes.
+    pub(crate) fn sent(&mut self, now: u64, delay_ms: u64) {
+        if self.is_own {
+            self.first_tx.get_or_insert(now);
+        }
+        self.last_tx = Some(now);
+        self.retry_at = now.saturating_add(delay_ms);
+    }
+}

@@ -1,0 +1,378 @@
+//! What stands in the log's records. All numbers are little-endian.
+//!
+//! ```text
+//! window  id u32 │ stamp 13 │ samples u16 │ code …
+//! seal    id u32 │ place of the window 8 │ generation u32 │ counter u64 │ stamp 13 │ padding u8
+//!         │ first after boot u8 │ origin 0 or 12
+//! mark    low u32 │ released u64 │ lost u32
+//! state   boot u32 │ generation u32 │ short id u32 │ counter mark u64 │ dated u8, boot u32, offset i64 │ secret 32
+//! header  slot u8 │ fingerprint 16 │ next id u32 │ mark │ state
+//! stamp   kind u8 (0 uptime, 1 unix held, 2 unix synced) │ boot u32 │ ms i64
+//! ```
+
+use kinglet_wire::Fingerprint;
+use kinglet_wire::frame::{ShortId, Slot};
+use kinglet_wire::keys::{GenerationSecret, SECRET_LEN};
+
+use crate::clock::{Boot, Stamp};
+use crate::log::{Place, SNAPSHOT_LEN_MAX};
+
+pub(crate) const KIND_WINDOW: u8 = 2;
+pub(crate) const KIND_SEAL: u8 = 3;
+pub(crate) const KIND_MARK: u8 = 4;
+pub(crate) const KIND_STATE: u8 = 5;
+
+/// Bytes of a window record before its code.
+pub(crate) const WINDOW_HEAD_LEN: usize = 4 + STAMP_LEN + 2;
+pub(crate) const SEAL_LEN_MAX: usize = 4 + 8 + 4 + 8 + STAMP_LEN + 2 + 12;
+pub(crate) const MARK_LEN: usize = 16;
+pub(crate) const STATE_LEN: usize = 4 + 4 + 4 + 8 + 13 + SECRET_LEN;
+pub(crate) const HEADER_LEN: usize = 1 + 16 + 4 + MARK_LEN + STATE_LEN;
+const STAMP_LEN: usize = 13;
+
+const _: () = assert!(HEADER_LEN <= SNAPSHOT_LEN_MAX);
+
+/// A window as it waits: everything but its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WindowHead {
+    pub(crate) id: u32,
+    pub(crate) stamp: Stamp,
+    pub(crate) n_samples: u16,
+}
+
+/// How a window was sealed: with its record and its sector's bundle, all a repeat needs to be byte-identical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    pub(crate) id: u32,
+    pub(crate) window: Place,
+    pub(crate) generation: u32,
+    pub(crate) counter: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) padding_class: u8,
+    pub(crate) first_after_boot: bool,
+    /// First (generation, counter), if this is not the first seal.
+    pub(crate) origin: Option<(u32, u64)>,
+}
+
+/// Which windows are done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Mark {
+    /// All windows below are released or lost.
+    pub(crate) low: u32,
+    /// Bit `i`: window `low + i` is released too.
+    pub(crate) released: u64,
+    /// Windows lost so far.
+    pub(crate) lost: u32,
+}
+
+/// What must never be half known: key, generation and counters together.
+pub(crate) struct State {
+    pub(crate) boot: Boot,
+    /// 0: never joined.
+    pub(crate) generation: u32,
+    pub(crate) short_id: ShortId,
+    /// No counter from here on was ever used under `generation`.
+    pub(crate) counter_mark: u64,
+    /// The last boot whose clock was set, and its unix time at uptime 0.
+    pub(crate) dated: Option<(Boot, i64)>,
+    pub(crate) secret: GenerationSecret,
+}
+
+/// What a sector's header carries: the bundle of all its windows, and what must outlive the sector before it.
+pub(crate) struct Header {
+    pub(crate) slot: Slot,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) next_id: u32,
+    pub(crate) mark: Mark,
+    pub(crate) state: State,
+}
+
+impl WindowHead {
+    pub(crate) fn emit(&self, out: &mut [u8]) -> usize {
+        let mut w = Writer(out, 0);
+        w.u32(self.id);
+        w.stamp(self.stamp);
+        w.put(&self.n_samples.to_le_bytes());
+        w.1
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        Some(Self { id: r.u32()?, stamp: r.stamp()?, n_samples: u16::from_le_bytes(r.array()?) })
+    }
+}
+
+impl Seal {
+    pub(crate) fn emit(&self, out: &mut [u8]) -> usize {
+        let mut w = Writer(out, 0);
+        w.u32(self.id);
+        w.u32(self.window.seq);
+        w.u32(self.window.offset);
+        w.u32(self.generation);
+        w.u64(self.counter);
+        w.stamp(self.stamp);
+        w.put(&[self.padding_class, self.first_after_boot.into()]);
+        if let Some((generation, counter)) = self.origin {
+            w.u32(generation);
+            w.u64(counter);
+        }
+        w.1
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        let mut seal = Self {
+            id: r.u32()?,
+            window: Place { seq: r.u32()?, offset: r.u32()? },
+            generation: r.u32()?,
+            counter: r.u64()?,
+            stamp: r.stamp()?,
+            padding_class: r.u8()?,
+            first_after_boot: r.u8()? != 0,
+            origin: None,
+        };
+        if !r.0.is_empty() {
+            seal.origin = Some((r.u32()?, r.u64()?));
+        }
+        Some(seal)
+    }
+}
+
+impl Mark {
+    pub(crate) fn emit(&self, out: &mut [u8]) -> usize {
+        let mut w = Writer(out, 0);
+        w.u32(self.low);
+        w.u64(self.released);
+        w.u32(self.lost);
+        w.1
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        Some(Self { low: r.u32()?, released: r.u64()?, lost: r.u32()? })
+    }
+
+    /// True if window `id` needs nothing any more.
+    pub(crate) fn is_done(&self, id: u32) -> bool {
+        match id.checked_sub(self.low) {
+            None => true,
+            Some(bit @ 0..64) => self.released >> bit & 1 == 1,
+            Some(_) => false,
+        }
+    }
+
+    /// Notes that window `id`, less than 64 above `low`, is done with.
+    pub(crate) fn set_done(&mut self, id: u32) {
+        if let Some(bit @ 0..64) = id.checked_sub(self.low) {
+            self.released |= 1 << bit;
+        }
+        let run = self.released.trailing_ones();
+        self.low = self.low.saturating_add(run);
+        self.released = self.released.checked_shr(run).unwrap_or(0);
+    }
+
+    /// Gives up every window below `low`; those not released are lost.
+    pub(crate) fn give_up_below(&mut self, low: u32) {
+        let Some(n @ 1..) = low.checked_sub(self.low) else { return };
+        let gone = if n < 64 { self.released & ((1 << n) - 1) } else { self.released };
+        self.lost = self.lost.wrapping_add(n - gone.count_ones());
+        self.low = low;
+        self.released = self.released.checked_shr(n).unwrap_or(0);
+        let run = self.released.trailing_ones();
+        self.low = self.low.saturating_add(run);
+        self.released = self.released.checked_shr(run).unwrap_or(0);
+    }
+}
+
+impl State {
+    /// A device that never joined and is about to boot for the first time.
+    pub(crate) fn new() -> Self {
+        Self {
+            boot: 0,
+            generation: 0,
+            short_id: ShortId(0),
+            counter_mark: 0,
+            dated: None,
+            secret: GenerationSecret::from_bytes([0; SECRET_LEN]),
+        }
+    }
+
+    pub(crate) fn emit(&self, out: &mut [u8]) -> usize {
+        let mut w = Writer(out, 0);
+        w.u32(self.boot);
+        w.u32(self.generation);
+        w.u32(self.short_id.0);
+        w.u64(self.counter_mark);
+        let (boot, offset) = self.dated.unwrap_or_default();
+        w.put(&[self.dated.is_some().into()]);
+        w.u32(boot);
+        w.put(&offset.to_le_bytes());
+        w.put(self.secret.expose_secret());
+        w.1
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        Some(Self {
+            boot: r.u32()?,
+            generation: r.u32()?,
+            short_id: ShortId(r.u32()?),
+            counter_mark: r.u64()?,
+            dated: {
+                let is_dated = r.u8()? != 0;
+                let dated = (r.u32()?, i64::from_le_bytes(r.array()?));
+                is_dated.then_some(dated)
+            },
+            secret: GenerationSecret::from_bytes(r.array()?),
+        })
+    }
+}
+
+impl Header {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        Some(Self {
+            slot: Slot::new(r.u8()?)?,
+            fingerprint: r.array()?,
+            next_id: r.u32()?,
+            mark: Mark::parse(r.take(MARK_LEN)?)?,
+            state: State::parse(r.take(STATE_LEN)?)?,
+        })
+    }
+
+    /// Writes a header from parts that live elsewhere.
+    pub(crate) fn emit(
+        slot: Slot,
+        fingerprint: &Fingerprint,
+        next_id: u32,
+        mark: &Mark,
+        state: &State,
+    ) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        let mut w = Writer(&mut out, 0);
+        w.put(&[slot.get()]);
+        w.put(fingerprint);
+        w.u32(next_id);
+        let at = w.1;
+        let at = at + mark.emit(&mut out[at..]);
+        state.emit(&mut out[at..]);
+        out
+    }
+}
+
+/// Writes to a buffer that its caller sized with the lengths above.
+struct Writer<'a>(&'a mut [u8], usize);
+
+impl Writer<'_> {
+    fn put(&mut self, field: &[u8]) {
+        self.0[self.1..self.1 + field.len()].copy_from_slice(field);
+        self.1 += field.len();
+    }
+    fn u32(&mut self, field: u32) {
+        self.put(&field.to_le_bytes());
+    }
+    fn u64(&mut self, field: u64) {
+        self.put(&field.to_le_bytes());
+    }
+    fn stamp(&mut self, stamp: Stamp) {
+        let (kind, boot, ms) = match stamp {
+            Stamp::Uptime { boot, ms } => (0, boot, ms as i64),
+            Stamp::Unix { t_ms, synced } => (1 + u8::from(synced), 0, t_ms),
+        };
+        self.put(&[kind]);
+        self.u32(boot);
+        self.put(&ms.to_le_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(field)
+    }
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.array::<1>()?[0])
+    }
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.array()?))
+    }
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.array()?))
+    }
+    fn stamp(&mut self) -> Option<Stamp> {
+        let (kind, boot, ms) = (self.u8()?, self.u32()?, i64::from_le_bytes(self.array()?));
+        match kind {
+            0 => Some(Stamp::Uptime { boot, ms: ms as u64 }),
+            1 | 2 => Some(Stamp::Unix { t_ms: ms, synced: kind == 2 }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_slide_over_what_is_done() {
+        let mut mark = Mark::default();
+        for id in [2, 0, 63] {
+            mark.set_done(id);
+        }
+        assert_eq!((mark.low, mark.is_done(0), mark.is_done(1), mark.is_done(2)), (1, true, false, true));
+        mark.set_done(1);
+        assert_eq!((mark.low, mark.is_done(63), mark.is_done(64), mark.lost), (3, true, false, 0));
+        // 3..63 are given up, 63 was released, 64..70 are given up.
+        mark.give_up_below(70);
+        assert_eq!(mark, Mark { low: 70, released: 0, lost: 60 + 6 });
+        mark.give_up_below(10);
+        assert_eq!(mark.low, 70);
+    }
+
+    #[test]
+    fn giving_up_to_a_released_window_goes_past_it() {
+        let mut mark = Mark { low: 10, released: 0b1100, lost: 5 };
+        mark.give_up_below(12);
+        assert_eq!(mark, Mark { low: 14, released: 0, lost: 7 });
+        let mut mark = Mark { low: 0, released: !1, lost: 0 };
+        mark.set_done(0);
+        assert_eq!(mark, Mark { low: 64, released: 0, lost: 0 });
+    }
+
+    #[test]
+    fn records_read_back_and_every_prefix_is_refused() {
+        let stamp = Stamp::Uptime { boot: 7, ms: 123_456 };
+        let head = WindowHead { id: 9, stamp, n_samples: 32 };
+        let mut buf = [0; SEAL_LEN_MAX];
+        let len = head.emit(&mut buf);
+        assert_eq!((len, WindowHead::parse(&buf[..len])), (WINDOW_HEAD_LEN, Some(head)));
+        assert!((0..len).all(|n| WindowHead::parse(&buf[..n]).is_none()));
+
+        let stamp = Stamp::Unix { t_ms: -5, synced: true };
+        let window = Place { seq: 3, offset: 64 };
+        let (generation, counter) = (2, 1 << 40);
+        let (padding_class, first_after_boot) = (16, true);
+        for origin in [None, Some((1, 77))] {
+            let seal =
+                Seal { id: 9, window, generation, counter, stamp, padding_class, first_after_boot, origin };
+            let len = seal.emit(&mut buf);
+            assert_eq!(Seal::parse(&buf[..len]), Some(seal));
+            assert!((0..len).all(|n| n == SEAL_LEN_MAX - 12 || Seal::parse(&buf[..n]).is_none()));
+        }
+
+        let state = State { boot: 4, generation: 2, dated: Some((3, -9)), ..State::new() };
+        let slot = Slot::new(5).unwrap();
+        let out = Header::emit(slot, &[8; 16], 11, &Mark { low: 1, released: 6, lost: 2 }, &state);
+        let header = Header::parse(&out).unwrap();
+        assert_eq!((header.slot, header.fingerprint, header.next_id), (slot, [8; 16], 11));
+        assert_eq!((header.state.boot, header.state.generation, header.state.dated), (4, 2, Some((3, -9))));
+        assert_eq!(header.mark, Mark { low: 1, released: 6, lost: 2 });
+        assert!((0..HEADER_LEN).all(|n| Header::parse(&out[..n]).is_none()));
+    }
+}

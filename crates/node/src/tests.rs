@@ -1,0 +1,9 @@
+//! Tests by promise: real nodes, real frames, a fake world.
+
+mod attacks;
+mod link;
+mod power;
+mod rig;
+mod server;
+mod sizes;
+mod windows;

@@ -1,0 +1,199 @@
+//! A server as small as it can be while keeping the promises a node relies on.
+
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+use kinglet_codec::{Model, decode};
+use kinglet_wire::Fingerprint;
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::{Down, Frame, Kind, ShortId, kind_of, low4};
+use kinglet_wire::frame::{FrameRepr, Suite};
+use kinglet_wire::join::{Accept, JoinState, RequestFrame};
+use kinglet_wire::keys::{DeviceId, DeviceKey};
+use kinglet_wire::payload::{AckFlags, Data, Millis, Origin, Quality, Status, Time};
+use kinglet_wire::ranges::ReceivedRanges;
+use kinglet_wire::seal::{Binding, open, seal_content};
+
+const SUITE: Suite = Suite::AesCcm16;
+
+/// One stored window.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) time: Time,
+    pub(super) quality: Quality,
+    /// Values of the first channel.
+    pub(super) values: Vec<i32>,
+    tag: [u8; 16],
+}
+
+/// What the server makes of one uplink.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// These bytes go back.
+    Downlink(Vec<u8>),
+    /// It does not know these keys: an unauthenticated hint.
+    JoinHint,
+    /// Counted and dropped.
+    Nothing,
+}
+
+pub(super) struct Server {
+    pub(super) id: DeviceId,
+    pub(super) key: DeviceKey,
+    bundles: Vec<&'static [u8]>,
+    joins: JoinState,
+    received: BTreeMap<u32, ReceivedRanges>,
+    pub(super) rows: BTreeMap<Origin, Row>,
+    /// Frames of windows that were stored already.
+    pub(super) n_duplicates: usize,
+    slots: BTreeMap<u8, Fingerprint>,
+    pub(super) statuses: Vec<Status>,
+    down_counter: u32,
+    run: [u8; 12],
+    pub(super) n_joins: usize,
+    /// Added to every ack.
+    pub(super) flags: AckFlags,
+}
+
+impl Server {
+    pub(super) fn new(id: DeviceId, key: [u8; 32], bundles: Vec<&'static [u8]>) -> Self {
+        Self {
+            id,
+            key: DeviceKey::from_bytes(key),
+            bundles,
+            joins: JoinState::new(),
+            received: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            n_duplicates: 0,
+            slots: BTreeMap::new(),
+            statuses: Vec::new(),
+            down_counter: 0,
+            run: [3; 12],
+            n_joins: 0,
+            flags: AckFlags::default(),
+        }
+    }
+
+    /// Yesterday's backup comes back: no join, no slot, no row of today.
+    pub(super) fn forget_keys(&mut self) {
+        self.joins = JoinState::new();
+        self.received.clear();
+        self.slots.clear();
+        self.run[0] += 1;
+        self.down_counter = 0;
+    }
+
+    pub(super) fn handle(&mut self, unix_ms: i64, bytes: &[u8]) -> Answer {
+        match kind_of(bytes) {
+            Ok(Kind::JoinRequest) => self.join(unix_ms, bytes),
+            Ok(Kind::Data | Kind::Status) => self.take(unix_ms, bytes),
+            _ => Answer::Nothing,
+        }
+    }
+
+    fn join(&mut self, unix_ms: i64, bytes: &[u8]) -> Answer {
+        let key = self.key.join_key(&self.id);
+        let Ok(request) = RequestFrame::parse(bytes).unwrap().open(&key) else { return Answer::Nothing };
+        self.n_joins += 1;
+        let nonce = [self.n_joins as u8; 16];
+        let joined = self.joins.handle_request(&request, &nonce, Millis::saturating(unix_ms)).unwrap();
+        let accept = Accept { suite: SUITE, short_id: ShortId(77), grant: joined.grant() };
+        let mut out = vec![0; 128];
+        let len = accept.emit(&key, &mut out).unwrap();
+        out.truncate(len);
+        Answer::Downlink(out)
+    }
+
+    fn take(&mut self, unix_ms: i64, bytes: &[u8]) -> Answer {
+        let mut bytes = bytes.to_vec();
+        let frame = Frame::new_checked(&bytes).unwrap();
+        assert_eq!(frame.short_id(), ShortId(77));
+        let Some(grant) = self.joins.generation(frame.generation_low()).copied() else {
+            return Answer::JoinHint;
+        };
+        let generation = grant.generation;
+        let secret = grant.secret(&self.key, &self.id);
+        let ranges = self.received.entry(generation).or_default();
+        let counter = frame.counter().rebuild(ranges.highest());
+        let (kind, tag, slot) = (frame.kind(), frame.tag(), frame.slot().get());
+        let fingerprint = self.slots.get(&slot).copied();
+        if kind == Kind::Data && fingerprint.is_none() {
+            return Answer::Nothing;
+        }
+        let bundle = if kind == Kind::Data { fingerprint.as_ref() } else { None };
+        let bound = Binding { id: &self.id, counter, bundle };
+        let Ok(content) = open(&secret.up(SUITE), &bound, &mut bytes) else { return Answer::JoinHint };
+        self.joins.confirm(generation);
+        if kind == Kind::Status {
+            let status = Status::parse(content).unwrap();
+            self.slots.insert(status.slot.get(), status.fingerprint);
+            self.statuses.push(status);
+        } else {
+            let data = Data::parse(content).unwrap();
+            let own = Origin { generation, counter };
+            let origin = data.origin.unwrap_or(own);
+            match self.rows.get(&origin) {
+                Some(row) => {
+                    assert!(data.origin.is_some() || row.tag == tag, "counter {counter:?} was used twice");
+                    self.n_duplicates += 1;
+                }
+                None => {
+                    let row = self.row(&data, &fingerprint.unwrap(), tag);
+                    self.rows.insert(origin, row);
+                }
+            }
+        }
+        let ranges = self.received.get_mut(&generation).unwrap();
+        ranges.insert(counter);
+        let ack = ranges.ack_around(counter, Millis::saturating(unix_ms), self.flags).unwrap();
+        let header =
+            FrameRepr::Ack { down: Down::new(SUITE, generation, ShortId(77), self.run, self.down_counter) };
+        let bound = Binding { id: &self.id, counter: Counter::from(self.down_counter), bundle: None };
+        self.down_counter += 1;
+        let mut out = vec![0; 128];
+        let len = seal_content(&secret.down(SUITE, &self.run), &header, &bound, &ack, &mut out).unwrap();
+        out.truncate(len);
+        assert_eq!(low4(generation), Frame::new_checked(&out[..]).unwrap().generation_low());
+        Answer::Downlink(out)
+    }
+
+    fn row(&self, data: &Data<'_>, fingerprint: &Fingerprint, tag: [u8; 16]) -> Row {
+        let models = self.bundles.iter().map(|bytes| Model::parse(bytes).unwrap());
+        let model = models.into_iter().find(|m| m.fingerprint() == *fingerprint).unwrap();
+        let mut workspace = vec![0; model.workspace_len()];
+        let mut steps = vec![0; model.samples() * model.channels()];
+        let decoded = decode(&model, data.code, &mut workspace, &mut steps).unwrap();
+        let values = steps.chunks(model.channels()).take(decoded.n_samples).map(|sample| sample[0]).collect();
+        Row { time: data.time, quality: data.quality, values, tag }
+    }
+
+    /// Every value stored, and how often.
+    pub(super) fn values(&self) -> BTreeMap<i32, usize> {
+        let mut counts = BTreeMap::new();
+        for value in self.rows.values().flat_map(|row| &row.values) {
+            *counts.entry(*value).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// When each stored value was sampled: exact time of the frame, or of its boot's status.
+    pub(super) fn times(&self, period_ms: i64) -> BTreeMap<i32, Option<i64>> {
+        let mut times = BTreeMap::new();
+        for row in self.rows.values() {
+            let first = match row.time {
+                Time::Uptime { boot, uptime } => self.boot_at(boot).map(|at| at + uptime.get()),
+                time => time.t_ms(0),
+            };
+            for (i, value) in row.values.iter().enumerate() {
+                times.insert(*value, first.map(|t| t + i as i64 * period_ms));
+            }
+        }
+        times
+    }
+
+    fn boot_at(&self, boot: u16) -> Option<i64> {
+        let of = self.statuses.iter().filter(|status| status.boot == boot);
+        of.rev().find_map(|status| Some(status.unix?.get() - status.uptime.get()))
+    }
+}
