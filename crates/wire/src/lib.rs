@@ -6,10 +6,10 @@
 //!
 //! | step | device | server |
 //! |---|---|---|
-//! | keys | [`keys::DeviceKey::join_key`], [`join::Joining`] | [`join::Request::parse`], [`join::JoinState`] |
+//! | keys | [`keys::DeviceKey::join_key`], [`join::Joining`] | [`join::RequestFrame::parse`], [`join::JoinState`] |
 //! | header | [`frame::FrameRepr`] | [`frame::Frame::new_checked`], then a look-up by [`frame::ShortId`] |
 //! | counter | [`counter::Counter::next`] | [`counter::ShortCounter::rebuild`] |
-//! | content | [`payload::Data::emit`] | [`payload::Data::parse`] |
+//! | content | [`payload::Content::emit`] | [`payload::Data::parse`] |
 //! | seal, open | [`seal::seal`] | [`seal::open`] |
 //! | once | | [`ranges::ReceivedRanges`] |
 //! | answer | [`seal::open`], [`payload::Ack::covers`] | [`payload::Ack`], [`seal::seal`] |
