@@ -22,6 +22,8 @@ pub(crate) enum Stamp {
 pub(crate) struct Clock {
     /// Least and greatest unix milliseconds at uptime 0.
     bounds: Option<(i64, i64)>,
+    /// The best guess between them.
+    guess: i64,
     set_at: u64,
     /// How far off the clock may be and still date samples.
     tolerance_ms: i64,
@@ -39,14 +41,14 @@ impl Clock {
     /// A clock that was never set, for samples every `period_ms`.
     pub(crate) fn new(period_ms: u32) -> Self {
         let tolerance_ms = (i64::from(period_ms) / 4).max(TOLERANCE_MIN_MS);
-        Self { bounds: None, set_at: 0, tolerance_ms, n_learned: 0 }
+        Self { bounds: None, guess: 0, set_at: 0, tolerance_ms, n_learned: 0 }
     }
 
     /// Unix milliseconds at uptime 0, if known well enough to date samples.
     pub(crate) fn offset(&self) -> Option<i64> {
         let (earliest, latest) = self.bounds?;
         let width = latest.saturating_sub(earliest);
-        (width / 2 <= self.tolerance_ms).then_some(earliest.saturating_add(width / 2))
+        (width / 2 <= self.tolerance_ms).then_some(self.guess)
     }
 
     /// Unix milliseconds at `now`, if known.
@@ -66,13 +68,14 @@ impl Clock {
     /// It is `t_ms` now, on good authority.
     pub(crate) fn set(&mut self, now: u64, t_ms: i64) {
         let offset = t_ms.saturating_sub(signed(now));
-        (self.bounds, self.set_at) = (Some((offset, offset)), now);
+        (self.bounds, self.guess, self.set_at) = (Some((offset, offset)), offset, now);
     }
 
     /// The server's clock showed `t_ms` at some instant between `asked` and `now`.
     ///
     /// Whatever the link's delay, the true offset lies between those two readings of it. Each answer narrows the
-    /// bounds; one that contradicts them, the drift since allowed for, takes their place. `once`: the question
+    /// bounds; one that contradicts them, the drift since allowed for, takes their place. A guess good enough to
+    /// date samples moves no further than it must. `once`: the question
     /// was sent once, so that the span is the link's own and waiting for repeats no part of it.
     pub(crate) fn learn(&mut self, asked: u64, now: u64, t_ms: i64, once: bool) {
         let new = (t_ms.saturating_sub(signed(now)), t_ms.saturating_sub(signed(asked.min(now))));
@@ -80,7 +83,12 @@ impl Clock {
         let narrowed = self.bounds.map(|(earliest, latest)| {
             (earliest.saturating_sub(drift).max(new.0), latest.saturating_add(drift).min(new.1))
         });
-        self.bounds = Some(narrowed.filter(|(earliest, latest)| earliest <= latest).unwrap_or(new));
+        let bounds = narrowed.filter(|(earliest, latest)| earliest <= latest).unwrap_or(new);
+        self.guess = match self.offset() {
+            Some(offset) => offset.clamp(bounds.0, bounds.1),
+            None => bounds.0.saturating_add(bounds.1.saturating_sub(bounds.0) / 2),
+        };
+        self.bounds = Some(bounds);
         self.set_at = now;
         self.n_learned = self.n_learned.wrapping_add(once.into());
         if once && self.offset().is_none() && self.n_learned.is_multiple_of(PATIENCE) {
@@ -143,7 +151,7 @@ mod tests {
         assert_eq!(clock.unix(1200), Some(50_100));
         // A quick one that contradicts the clock is believed.
         clock.learn(10_000, 10_010, 60_000, true);
-        assert_eq!(clock.unix(10_010), Some(60_005));
+        assert_eq!(clock.unix(10_010), Some(60_000));
         assert_eq!(clock.quality(10_010 + SYNCED_MS + 1), Quality::Held);
     }
 

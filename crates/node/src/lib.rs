@@ -43,14 +43,17 @@ pub use window::{Reading, SampleTime};
 pub const WRITE_LEN_MAX: usize = 32;
 /// Shortest sector that is used, in bytes.
 pub const SECTOR_LEN_MIN: u32 = 512;
-/// Fewest sectors that make a ring: the one being written, an older one, and the spare.
-pub const SECTORS_MIN: u32 = 3;
+/// Fewest sectors that make a ring: the one being written, an older one, the one kept for seals and marks, and
+/// the spare.
+pub const SECTORS_MIN: u32 = 4;
 /// Most frames that wait for their ack at once.
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Longest code a frame takes, whatever flash and link would allow.
 pub const CODE_LEN_MAX: usize = 7 * 1024;
 /// Most windows from the oldest in flight to the newest; the bits of a mark.
 pub(crate) const SPAN: u32 = 64;
+/// Windows that may be done with before a mark says so in flash; a power cut has them sent once more.
+pub(crate) const MARK_EVERY: u32 = 8;
 /// Counters that are reserved in flash at once.
 pub(crate) const COUNTERS_RESERVED: u64 = 64;
 /// Counters that are passed over when flash may have forgotten some.

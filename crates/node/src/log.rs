@@ -114,9 +114,15 @@ impl Log {
         self.end + self.geometry.extent(len) <= self.geometry.sector_len
     }
 
+    #[cfg(test)]
     /// The sector that falls out of the ring with the next [`Log::open_sector`], if one does.
     pub(crate) fn falls_next(&self) -> Option<u32> {
         (self.n_linked() >= self.geometry.n_sectors - 1).then_some(self.tail_seq)
+    }
+
+    /// Sectors in the region; one of them is always spare.
+    pub(crate) fn n_sectors(&self) -> u32 {
+        self.geometry.n_sectors
     }
 
     /// Number of the oldest sector.
@@ -280,6 +286,8 @@ impl Geometry {
         let (sector_len, n_sectors, write_len) = (flash.sector_len(), flash.n_sectors(), flash.write_len());
         let whole = write_len.is_power_of_two() && sector_len.is_multiple_of(write_len.max(4));
         let small = write_len as usize <= WRITE_LEN_MAX && sector_len.checked_mul(n_sectors).is_some();
+        // A seal says in five bytes where its window stands.
+        let small = small && n_sectors <= 1 << 16 && sector_len <= 1 << 24;
         let large = sector_len >= SECTOR_LEN_MIN && n_sectors >= SECTORS_MIN;
         let geometry = Self { sector_len, n_sectors, unit: write_len.max(4) };
         if whole && small && large { Ok(geometry) } else { Err(FlashError::OutOfRange) }

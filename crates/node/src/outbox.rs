@@ -5,6 +5,9 @@
 //! their ack at once, and never more than [`SPAN`] lie between the oldest of them and the newest: so one mark of
 //! 16 bytes says all there is to know about which windows are done, and any sector may fall out of the ring
 //! without copying anything.
+//!
+//! When the ring is full, the oldest sector's windows go to make room for new ones. One sector is kept for seals
+//! and marks alone, and these are shorter than windows: so emptying a full outbox costs none of its windows.
 
 mod in_flight;
 mod recover;
@@ -25,12 +28,15 @@ use crate::record::{
     HEADER_LEN, Header, KIND_MARK, KIND_SEAL, KIND_STATE, KIND_WINDOW, MARK_LEN, Mark, SEAL_LEN_MAX,
     STATE_LEN, Seal, State, WINDOW_HEAD_LEN, WindowHead,
 };
-use crate::{COUNTERS_RESERVED, IN_FLIGHT_MAX, SPAN};
+use crate::{COUNTERS_RESERVED, IN_FLIGHT_MAX, MARK_EVERY, SPAN};
 
 /// Where the code stands in the buffer given to [`Outbox::push`].
 pub(crate) const CODE_AT: usize = RECORD_HEADER_LEN + WINDOW_HEAD_LEN;
 /// Bytes that buffer has beside the code.
 pub(crate) const CODE_OVERHEAD: usize = WINDOW_HEAD_LEN + RECORD_OVERHEAD;
+
+/// Sectors kept free of windows, for seals and marks.
+const RESERVED_SECTORS: u32 = 1;
 
 /// The outbox, as far as it must be in memory.
 pub(crate) struct Outbox {
@@ -43,6 +49,8 @@ pub(crate) struct Outbox {
     /// The last dated boot before this one.
     dated_before: Option<(Boot, i64)>,
     mark: Mark,
+    /// Windows done with since the mark in flash.
+    n_unmarked: u32,
     next_id: u32,
     /// The first window that was never sealed: its id, and a place at or before it.
     unsent_id: u32,
@@ -62,6 +70,7 @@ pub(crate) struct SealWith {
 /// All that makes the frame of one sealed window, except its code.
 pub(crate) struct Loaded {
     pub(crate) seal: Seal,
+    pub(crate) stamp: Stamp,
     pub(crate) slot: Slot,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) code_len: usize,
@@ -82,7 +91,9 @@ impl Outbox {
         if len > self.log.payload_len_max() {
             return Err(FlashError::OutOfRange);
         }
-        self.make_room(flash, len)?;
+        if !self.log.fits(len) {
+            self.open_sector(flash, RESERVED_SECTORS)?;
+        }
         WindowHead { id: self.next_id, stamp, n_samples }.emit(&mut buf[RECORD_HEADER_LEN..]);
         self.log.append(flash, KIND_WINDOW, buf, len)?;
         self.next_id += 1;
@@ -138,11 +149,11 @@ impl Outbox {
     ) -> Result<Option<usize>, FlashError> {
         let counter = self.take_counter(flash)?.get();
         self.make_room(flash, SEAL_LEN_MAX)?;
-        let Some(before) = self.read_seal(flash, idx)? else { return Ok(None) };
+        let Some((before, _, head)) = self.read_sealed(flash, idx)? else { return Ok(None) };
         let seal = Seal {
             generation: self.state.generation,
             counter,
-            stamp: self.resolve(with, before.stamp),
+            stamp: self.resolve(with, before.stamp.unwrap_or(head.stamp)),
             padding_class: with.padding_class,
             first_after_boot: with.first_after_boot,
             origin: before.origin.or(Some((before.generation, before.counter))),
@@ -161,14 +172,13 @@ impl Outbox {
         idx: usize,
         code: &mut [u8],
     ) -> Result<Option<Loaded>, FlashError> {
-        let Some(seal) = self.read_seal(flash, idx)? else { return Ok(None) };
-        let record = self.log.at(flash, seal.window)?.filter(|r| r.kind == KIND_WINDOW);
-        let header = self.read_header(flash, seal.window.seq)?;
-        match (record, header) {
-            (Some(record), Some(header)) if record.len <= code.len() + WINDOW_HEAD_LEN => {
+        let Some((seal, record, head)) = self.read_sealed(flash, idx)? else { return Ok(None) };
+        match self.read_header(flash, seal.window.seq)? {
+            Some(header) if record.len <= code.len() + WINDOW_HEAD_LEN => {
                 let code_len = self.log.read(flash, &record, WINDOW_HEAD_LEN, code)?;
                 let (slot, fingerprint) = (header.slot, header.fingerprint);
-                Ok(Some(Loaded { seal, slot, fingerprint, code_len }))
+                let stamp = seal.stamp.unwrap_or(head.stamp);
+                Ok(Some(Loaded { seal, stamp, slot, fingerprint, code_len }))
             }
             _ => {
                 self.lose(idx);
@@ -177,37 +187,40 @@ impl Outbox {
         }
     }
 
-    /// Lets go of the windows in flight that `ack` names, after writing that down. Gives their number, and the
-    /// latest first sending among them, and whether it was the only one: the ack is younger than that.
-    pub(crate) fn release(
-        &mut self,
-        flash: &mut dyn Flash,
-        ack: &Ack,
-    ) -> Result<(usize, Option<(u64, bool)>), FlashError> {
+    /// Lets go of the windows in flight that `ack` names. Gives their number, and the latest first sending among
+    /// them, and whether it was the only one: the ack is younger than that.
+    pub(crate) fn release(&mut self, ack: &Ack) -> (usize, Option<(u64, bool)>) {
         let generation = self.state.generation;
-        let named = |e: &InFlight| {
-            e.generation == generation && Counter::new(e.counter).is_some_and(|c| ack.covers(c))
-        };
-        if !self.in_flight.iter().flatten().any(named) {
-            return Ok((0, None));
+        let (mut n, mut first_tx) = (0, None);
+        for slot in &mut self.in_flight {
+            let Some(entry) = slot else { continue };
+            if entry.generation == generation && Counter::new(entry.counter).is_some_and(|c| ack.covers(c)) {
+                self.mark.set_done(entry.id);
+                first_tx = first_tx.max(entry.first_tx.map(|at| (at, entry.last_tx == Some(at))));
+                *slot = None;
+                n += 1;
+            }
         }
-        self.make_room(flash, MARK_LEN)?;
-        let before = self.mark;
-        let mut first_tx = None;
-        let mut n = 0;
-        for entry in self.in_flight.iter().flatten().filter(|e| named(e)) {
-            self.mark.set_done(entry.id);
-            first_tx = first_tx.max(entry.first_tx.map(|at| (at, entry.last_tx == Some(at))));
-            n += 1;
+        self.n_unmarked += n;
+        (n as usize, first_tx)
+    }
+
+    /// Writes down which windows are done with, once it is worth it. Until then a power cut has a few of them sent
+    /// again, and the server knows them.
+    pub(crate) fn save_mark(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
+        let is_idle = self.in_flight.iter().all(Option::is_none);
+        if self.n_unmarked == 0 || (self.n_unmarked < MARK_EVERY && !is_idle) {
+            return Ok(());
+        }
+        if !self.log.fits(MARK_LEN) {
+            // The new sector's header carries the mark.
+            return self.open_sector(flash, 0);
         }
         let mut buf = [0; MARK_LEN + RECORD_OVERHEAD];
         self.mark.emit(&mut buf[RECORD_HEADER_LEN..]);
-        if let Err(error) = self.log.append(flash, KIND_MARK, &mut buf, MARK_LEN) {
-            self.mark = before;
-            return Err(error);
-        }
-        self.drop_done();
-        Ok((n, first_tx))
+        self.log.append(flash, KIND_MARK, &mut buf, MARK_LEN)?;
+        self.n_unmarked = 0;
+        Ok(())
     }
 
     /// The next counter, reserved in flash before it is given out.
@@ -291,30 +304,28 @@ impl Outbox {
         self.in_flight.get_mut(idx)?.as_mut()
     }
 
-    /// Opens sectors until a record of `len` bytes fits. The oldest windows may fall out and are then lost.
+    /// Makes room for a seal.
     fn make_room(&mut self, flash: &mut dyn Flash, len: usize) -> Result<(), FlashError> {
-        if self.log.fits(len) {
-            return Ok(());
-        }
-        self.open_sector(flash)?;
-        if self.log.fits(len) { Ok(()) } else { Err(FlashError::OutOfRange) }
+        if self.log.fits(len) { Ok(()) } else { self.open_sector(flash, 0) }
     }
 
     /// The header of the new sector is the commit: with it, what falls out of the ring is counted as lost.
-    fn open_sector(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
+    /// `n_kept_free`: sectors that shall hold no waiting windows, beside the spare.
+    fn open_sector(&mut self, flash: &mut dyn Flash, n_kept_free: u32) -> Result<(), FlashError> {
         let mut mark = self.mark;
-        if let Some(falling) = self.log.falls_next() {
-            let next = match falling {
-                last if last == self.log.head_seq() => None,
-                _ => self.read_header(flash, falling + 1)?,
-            };
-            mark.give_up_below(next.map_or(self.next_id, |header| header.next_id).min(self.next_id));
+        let seq = self.log.head_seq().saturating_add(1);
+        // The oldest sector whose windows may go on waiting.
+        let floor = (seq + 2 + n_kept_free).saturating_sub(self.log.n_sectors());
+        if floor > self.log.tail_seq() {
+            let header = if floor < seq { self.read_header(flash, floor)? } else { None };
+            mark.give_up_below(header.map_or(self.next_id, |header| header.next_id).min(self.next_id));
         }
         let mut header = Header::emit(self.slot, &self.fingerprint, self.next_id, &mark, &self.state);
         let opened = self.log.open_sector(flash, &header);
         header.zeroize();
         opened?;
         self.mark = mark;
+        self.n_unmarked = 0;
         self.drop_done();
         Ok(())
     }
@@ -363,21 +374,22 @@ impl Outbox {
         }
     }
 
-    /// The better of what is known about when a window was.
-    fn resolve(&self, with: SealWith, stamp: Stamp) -> Stamp {
-        with.clock.resolve(with.now, self.state.boot, self.dated_before, stamp)
+    /// The better of what is known about when a window was, if there is better.
+    fn resolve(&self, with: SealWith, stamp: Stamp) -> Option<Stamp> {
+        let better = with.clock.resolve(with.now, self.state.boot, self.dated_before, stamp);
+        (better != stamp).then_some(better)
     }
 
     fn append_seal(&mut self, flash: &mut dyn Flash, seal: &Seal) -> Result<Place, FlashError> {
         let mut buf = [0; SEAL_LEN_MAX + RECORD_OVERHEAD];
-        let len = seal.emit(&mut buf[RECORD_HEADER_LEN..]);
+        let len = seal.emit(self.log.end().seq, &mut buf[RECORD_HEADER_LEN..]);
         self.log.append(flash, KIND_SEAL, &mut buf, len)
     }
 
     fn write_state(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
         if !self.log.fits(STATE_LEN) {
             // The new sector's header carries the state.
-            return self.open_sector(flash);
+            return self.open_sector(flash, 0);
         }
         let mut buf = [0; STATE_LEN + RECORD_OVERHEAD];
         self.state.emit(&mut buf[RECORD_HEADER_LEN..]);
@@ -392,23 +404,40 @@ impl Outbox {
         Ok(WindowHead::parse(&bytes[..len]))
     }
 
-    fn read_seal(&mut self, flash: &mut dyn Flash, idx: usize) -> Result<Option<Seal>, FlashError> {
-        let Some(entry) = &self.in_flight[idx] else { return Ok(None) };
-        let record = self.log.at(flash, entry.seal)?.filter(|r| r.kind == KIND_SEAL);
-        let seal = match record {
-            Some(record) => self.parse_seal(flash, &record)?.filter(|seal| seal.id == entry.id),
-            None => None,
-        };
-        if seal.is_none() {
+    /// The seal of a window in flight, the window's record and its head. One that rotted away is lost.
+    fn read_sealed(
+        &mut self,
+        flash: &mut dyn Flash,
+        idx: usize,
+    ) -> Result<Option<(Seal, Record, WindowHead)>, FlashError> {
+        let Some(&InFlight { id, seal: place, .. }) = self.in_flight[idx].as_ref() else { return Ok(None) };
+        let sealed =
+            self.find_sealed_at(flash, place)?.filter(|(seal, _, head)| seal.id == id && head.id == id);
+        if sealed.is_none() {
             self.lose(idx);
         }
-        Ok(seal)
+        Ok(sealed)
+    }
+
+    fn find_sealed_at(
+        &self,
+        flash: &mut dyn Flash,
+        place: Place,
+    ) -> Result<Option<(Seal, Record, WindowHead)>, FlashError> {
+        let Some(record) = self.log.at(flash, place)?.filter(|r| r.kind == KIND_SEAL) else {
+            return Ok(None);
+        };
+        let Some(seal) = self.parse_seal(flash, &record)? else { return Ok(None) };
+        let window = self.log.at(flash, seal.window)?.filter(|r| r.kind == KIND_WINDOW);
+        let Some(window) = window else { return Ok(None) };
+        let head = self.read_head(flash, &window)?;
+        Ok(head.map(|head| (seal, window, head)))
     }
 
     fn parse_seal(&self, flash: &mut dyn Flash, record: &Record) -> Result<Option<Seal>, FlashError> {
         let mut bytes = [0; SEAL_LEN_MAX];
         let len = self.log.read(flash, record, 0, &mut bytes)?;
-        Ok(Seal::parse(&bytes[..len]))
+        Ok(Seal::parse(record.place.seq, &bytes[..len]))
     }
 
     fn read_header(&self, flash: &mut dyn Flash, seq: u32) -> Result<Option<Header>, FlashError> {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! window  id u32 │ stamp 13 │ samples u16 │ code …
-//! seal    id u32 │ place of the window 8 │ generation u32 │ counter u64 │ stamp 13 │ padding u8
-//!         │ first after boot u8 │ origin 0 or 12
+//! seal    flags u8 │ id u32 │ sectors back u16, offset u24: the window │ generation u32 │ counter u48
+//!         │ stamp 13, if flag 1 │ origin generation u32, counter u48, if flag 2 │ padding u8, if flag 3
+//!         flags: first after boot (bit 0) │ stamp (1) │ origin (2) │ padding (3)
 //! mark    low u32 │ released u64 │ lost u32
 //! state   boot u32 │ generation u32 │ short id u32 │ counter mark u64 │ dated u8, boot u32, offset i64 │ secret 32
 //! header  slot u8 │ fingerprint 16 │ next id u32 │ mark │ state
@@ -24,7 +25,9 @@ pub(crate) const KIND_STATE: u8 = 5;
 
 /// Bytes of a window record before its code.
 pub(crate) const WINDOW_HEAD_LEN: usize = 4 + STAMP_LEN + 2;
-pub(crate) const SEAL_LEN_MAX: usize = 4 + 8 + 4 + 8 + STAMP_LEN + 2 + 12;
+pub(crate) const SEAL_LEN_MAX: usize = SEAL_LEN_MIN + STAMP_LEN + 10 + 1;
+/// Bytes of most seals: few, because each window needs one, and a full outbox shall empty without losses.
+const SEAL_LEN_MIN: usize = 1 + 4 + 5 + 4 + 6;
 pub(crate) const MARK_LEN: usize = 16;
 pub(crate) const STATE_LEN: usize = 4 + 4 + 4 + 8 + 13 + SECRET_LEN;
 pub(crate) const HEADER_LEN: usize = 1 + 16 + 4 + MARK_LEN + STATE_LEN;
@@ -47,7 +50,8 @@ pub(crate) struct Seal {
     pub(crate) window: Place,
     pub(crate) generation: u32,
     pub(crate) counter: u64,
-    pub(crate) stamp: Stamp,
+    /// If it differs from the window's own.
+    pub(crate) stamp: Option<Stamp>,
     pub(crate) padding_class: u8,
     pub(crate) first_after_boot: bool,
     /// First (generation, counter), if this is not the first seal.
@@ -102,39 +106,54 @@ impl WindowHead {
     }
 }
 
+const FIRST_AFTER_BOOT: u8 = 1 << 0;
+const STAMPED: u8 = 1 << 1;
+const ORIGIN: u8 = 1 << 2;
+const PADDED: u8 = 1 << 3;
+
 impl Seal {
-    pub(crate) fn emit(&self, out: &mut [u8]) -> usize {
+    /// Writes it for a record in sector `seq`.
+    pub(crate) fn emit(&self, seq: u32, out: &mut [u8]) -> usize {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let mut w = Writer(out, 0);
+        w.put(&[flag(self.first_after_boot, FIRST_AFTER_BOOT)
+            | flag(self.stamp.is_some(), STAMPED)
+            | flag(self.origin.is_some(), ORIGIN)
+            | flag(self.padding_class > 0, PADDED)]);
         w.u32(self.id);
-        w.u32(self.window.seq);
-        w.u32(self.window.offset);
+        // The log sees to it that both fit.
+        w.put(&seq.wrapping_sub(self.window.seq).to_le_bytes()[..2]);
+        w.put(&self.window.offset.to_le_bytes()[..3]);
         w.u32(self.generation);
-        w.u64(self.counter);
-        w.stamp(self.stamp);
-        w.put(&[self.padding_class, self.first_after_boot.into()]);
+        w.u48(self.counter);
+        if let Some(stamp) = self.stamp {
+            w.stamp(stamp);
+        }
         if let Some((generation, counter)) = self.origin {
             w.u32(generation);
-            w.u64(counter);
+            w.u48(counter);
+        }
+        if self.padding_class > 0 {
+            w.put(&[self.padding_class]);
         }
         w.1
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a record in sector `seq`.
+    pub(crate) fn parse(seq: u32, bytes: &[u8]) -> Option<Self> {
         let mut r = Reader(bytes);
-        let mut seal = Self {
-            id: r.u32()?,
-            window: Place { seq: r.u32()?, offset: r.u32()? },
-            generation: r.u32()?,
-            counter: r.u64()?,
-            stamp: r.stamp()?,
-            padding_class: r.u8()?,
-            first_after_boot: r.u8()? != 0,
-            origin: None,
-        };
-        if !r.0.is_empty() {
-            seal.origin = Some((r.u32()?, r.u64()?));
-        }
-        Some(seal)
+        let flags = r.u8()?;
+        let id = r.u32()?;
+        let back = u16::from_le_bytes(r.array()?);
+        let [o0, o1, o2] = r.array()?;
+        let window =
+            Place { seq: seq.checked_sub(back.into())?, offset: u32::from_le_bytes([o0, o1, o2, 0]) };
+        let (generation, counter) = (r.u32()?, r.u48()?);
+        let stamp = if flags & STAMPED != 0 { Some(r.stamp()?) } else { None };
+        let origin = if flags & ORIGIN != 0 { Some((r.u32()?, r.u48()?)) } else { None };
+        let padding_class = if flags & PADDED != 0 { r.u8()? } else { 0 };
+        let first_after_boot = flags & FIRST_AFTER_BOOT != 0;
+        Some(Self { id, window, generation, counter, stamp, padding_class, first_after_boot, origin })
     }
 }
 
@@ -274,6 +293,9 @@ impl Writer<'_> {
     fn u64(&mut self, field: u64) {
         self.put(&field.to_le_bytes());
     }
+    fn u48(&mut self, field: u64) {
+        self.put(&field.to_le_bytes()[..6]);
+    }
     fn stamp(&mut self, stamp: Stamp) {
         let (kind, boot, ms) = match stamp {
             Stamp::Uptime { boot, ms } => (0, boot, ms as i64),
@@ -304,6 +326,10 @@ impl<'a> Reader<'a> {
     }
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.array()?))
+    }
+    fn u48(&mut self) -> Option<u64> {
+        let [a, b, c, d, e, f] = self.array()?;
+        Some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
     }
     fn stamp(&mut self) -> Option<Stamp> {
         let (kind, boot, ms) = (self.u8()?, self.u32()?, i64::from_le_bytes(self.array()?));
@@ -354,16 +380,18 @@ mod tests {
         assert_eq!((len, WindowHead::parse(&buf[..len])), (WINDOW_HEAD_LEN, Some(head)));
         assert!((0..len).all(|n| WindowHead::parse(&buf[..n]).is_none()));
 
-        let stamp = Stamp::Unix { t_ms: -5, synced: true };
-        let window = Place { seq: 3, offset: 64 };
+        let window = Place { seq: 3, offset: 70_000 };
         let (generation, counter) = (2, 1 << 40);
-        let (padding_class, first_after_boot) = (16, true);
-        for origin in [None, Some((1, 77))] {
+        let stamps = [None, Some(Stamp::Unix { t_ms: -5, synced: true })];
+        for (stamp, origin, padding_class, len_expected) in
+            [(stamps[0], None, 0, SEAL_LEN_MIN), (stamps[1], Some((1, 77)), 16, SEAL_LEN_MAX)]
+        {
+            let first_after_boot = padding_class > 0;
             let seal =
                 Seal { id: 9, window, generation, counter, stamp, padding_class, first_after_boot, origin };
-            let len = seal.emit(&mut buf);
-            assert_eq!(Seal::parse(&buf[..len]), Some(seal));
-            assert!((0..len).all(|n| n == SEAL_LEN_MAX - 12 || Seal::parse(&buf[..n]).is_none()));
+            let len = seal.emit(300, &mut buf);
+            assert_eq!((len, Seal::parse(300, &buf[..len])), (len_expected, Some(seal)));
+            assert!((0..len).all(|n| Seal::parse(300, &buf[..n]).is_none()));
         }
 
         let state = State { boot: 4, generation: 2, dated: Some((3, -9)), ..State::new() };

@@ -1,4 +1,4 @@
-//! Downlinks: open first, then write down, then act.
+//! Downlinks: open first, then act. New keys are written down before they are used.
 
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Frame, FrameRepr, Kind, kind_of, low4};
@@ -68,7 +68,7 @@ impl Node<'_> {
 
     /// A replayed ack names nothing that still waits, so it lets go of nothing, sets no clock and ends no join.
     fn act_on(&mut self, flash: &mut dyn Flash, ack: &Ack) -> Result<Downlink, NodeError> {
-        let (n_windows, sent) = self.outbox.release(flash, ack)?;
+        let (n_windows, sent) = self.outbox.release(ack);
         let greeted = self.status.acked(ack);
         let wants_join = ack.flags.has(AckFlags::JOIN_WANTED);
         if n_windows > 0 || greeted.is_some() {
@@ -91,6 +91,7 @@ impl Node<'_> {
             self.clock.learn(asked, self.now, ack.server_time.get(), once);
         }
         self.clock_learned(flash, was_set)?;
+        self.outbox.save_mark(flash)?;
         Ok(Downlink::Acked { n_windows })
     }
 }

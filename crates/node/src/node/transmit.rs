@@ -186,9 +186,9 @@ impl Node<'_> {
     ) -> Result<Option<Transmit>, NodeError> {
         let code = &mut self.buffers.code[CODE_AT..];
         let Some(loaded) = self.outbox.load(flash, idx, code)? else { return Ok(None) };
-        let Loaded { seal, slot, fingerprint, code_len } = loaded;
+        let Loaded { seal, stamp, slot, fingerprint, code_len } = loaded;
         let Some(counter) = Counter::new(seal.counter) else { return Ok(None) };
-        let (time, quality) = seal.stamp.time(is_whole_s(&self.model));
+        let (time, quality) = stamp.time(is_whole_s(&self.model));
         let data = Data {
             origin: seal.origin.and_then(|(generation, counter)| {
                 Some(Origin { generation, counter: Counter::new(counter)? })
@@ -203,7 +203,7 @@ impl Node<'_> {
         };
         let bound = Binding { id: &self.identity.id, counter, bundle: Some(&fingerprint) };
         let len = seal_content(up, &header, &bound, &data, buf)?;
-        if matches!(seal.stamp, Stamp::Uptime { .. }) {
+        if matches!(stamp, Stamp::Uptime { .. }) {
             self.status.uptime_was_sent();
         }
         self.unheard_since.get_or_insert(self.now);

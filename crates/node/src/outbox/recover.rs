@@ -35,7 +35,7 @@ impl Outbox {
             outbox.slot = outbox.free_slot(flash, fingerprint)?;
             outbox.fingerprint = *fingerprint;
             // Windows of one sector share its bundle.
-            outbox.open_sector(flash)?;
+            outbox.open_sector(flash, 0)?;
         }
         Ok(outbox)
     }
@@ -59,6 +59,7 @@ impl Outbox {
             dated_before: state.dated,
             state,
             mark,
+            n_unmarked: 0,
             next_id,
             unsent_id: mark.low,
             unsent,

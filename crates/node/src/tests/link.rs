@@ -80,21 +80,26 @@ fn a_boot_dated_once_stays_dated_through_a_reboot() {
 
 #[test]
 fn a_full_outbox_loses_the_oldest_and_says_how_many() {
-    let mut rig = Rig::new(4, 4, 512, model_bytes(2, 60_000, "x"));
-    rig.reboot();
-    rig.run(4_000);
-    rig.link = DOWN;
-    rig.run(200_000);
-    rig.link = GOOD;
-    rig.drain();
-    rig.check();
-    let stored = rig.server.values();
-    let n_missing = rig.taken.len() - stored.len();
-    assert_eq!(n_missing, 2 * rig.lost() as usize, "each lost window is missing, and no other");
-    assert!(rig.lost() > 50);
-    // What is left is the newest, without a hole.
-    let last = rig.taken.len() as i32;
-    assert!((last - 8..last).all(|n| stored.contains_key(&n)));
+    for (n_sectors, sector_len, n_samples) in [(4, 512, 2), (5, 1024, 1), (6, 512, 7), (4, 4096, 2)] {
+        let mut rig = Rig::new(4, n_sectors, sector_len, model_bytes(n_samples, 60_000, "x"));
+        rig.reboot();
+        rig.run(4_000);
+        rig.link = DOWN;
+        rig.run(1_500_000);
+        rig.flush();
+        let lost = rig.lost();
+        rig.link = GOOD;
+        rig.drain();
+        rig.check();
+        assert!(lost > 50, "{lost} lost from {n_sectors} sectors of {sector_len}");
+        assert_eq!(rig.lost(), lost, "emptying a full outbox of {n_sectors} sectors loses nothing more");
+        // Lost windows are missing whole, and no other is.
+        let stored = rig.server.values();
+        let n_missing = rig.taken.len() - stored.len();
+        assert_eq!(n_missing, usize::from(n_samples) * lost as usize);
+        let last = rig.taken.len() as i32;
+        assert!((last - 8..last).all(|n| stored.contains_key(&n)), "the newest are kept");
+    }
 }
 
 #[test]
