@@ -245,6 +245,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_page_is_opened_looked_at_and_kept() {
+        if !crate::run::on_path("chromium") {
+            println!("skipped: no chromium on the path");
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("kinglet-cdp-{}", std::process::id()));
+        let mut browser = Browser::start("chromium", &dir).expect("a browser");
+        browser.screen(400, 300, false, true).expect("a screen");
+        let page =
+            "<body>wren</body><script>setTimeout(() => { document.body.append('s'); boom() }, 300)</script>";
+        browser.open(&format!("data:text/html,{page}")).expect("a page");
+        browser.until("the page to change", "document.body.innerText == 'wrens'").expect("it changes");
+        assert_eq!(browser.eval("innerWidth").expect("a number"), 400);
+        assert_eq!(
+            browser.eval("matchMedia('(prefers-color-scheme: dark)').matches").expect("a truth"),
+            true
+        );
+        assert_eq!(browser.events("Runtime.exceptionThrown").len(), 1, "the page's own error is seen");
+        assert!(browser.eval("nobody.knows").is_err());
+        assert!(browser.open("http://127.0.0.1:1/").is_err());
+        let png = dir.join("page.png");
+        browser.screenshot(&png).expect("a picture");
+        assert!(std::fs::read(&png).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG")));
+        drop(browser);
+        // The browser's helpers may still be writing: what is left lies in the system's temporary files.
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+
+    #[test]
     fn base64_of_the_rfc() {
         for (text, want) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9vYmFy", "foobar")] {
             assert_eq!(unbase64(text).as_deref(), Some(want.as_bytes()), "{text}");

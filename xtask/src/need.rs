@@ -17,13 +17,24 @@ pub(crate) enum Need {
     File { path: &'static str, package: &'static str },
     /// A target of the Rust toolchain.
     Target(&'static str),
+    /// A Python that can make virtual environments.
+    Python,
+    /// A Python package, known by the module it brings; kept in a virtual environment under `target`.
+    Wheel { package: &'static str, module: &'static str },
     /// A component of the Rust toolchain, known by the program it brings.
     Component { name: &'static str, program: &'static str },
 }
 
 impl Need {
-    fn is_met(self) -> bool {
+    fn is_met(self, context: &Context) -> bool {
+        let imports = |python: &std::ffi::OsStr, modules: &str| {
+            let mut import = Command::new(python);
+            run::quiet(import.args(["-c", &format!("import {modules}")]), Duration::from_secs(60))
+                .is_ok_and(|r| r.ok)
+        };
         match self {
+            Need::Python => imports("python3".as_ref(), "venv, ensurepip"),
+            Need::Wheel { module, .. } => imports(python(context).as_os_str(), module),
             Need::Program { name, .. } => run::on_path(name),
             Need::File { path, .. } => std::path::Path::new(path).exists(),
             Need::Component { program, .. } => {
@@ -42,6 +53,8 @@ impl Need {
         match self {
             Need::Program { name, .. } => name,
             Need::File { path, .. } => path,
+            Need::Python => "python3 with venv",
+            Need::Wheel { package, .. } => package,
             Need::Target(name) | Need::Component { name, .. } => name,
         }
     }
@@ -49,59 +62,78 @@ impl Need {
     fn package(self) -> Option<&'static str> {
         match self {
             Need::Program { package, .. } | Need::File { package, .. } => Some(package),
-            Need::Target(_) | Need::Component { .. } => None,
+            Need::Python => Some("python3-venv"),
+            Need::Target(_) | Need::Component { .. } | Need::Wheel { .. } => None,
         }
     }
 }
 
 /// Meets the needs if it may; otherwise says what is missing and the commands that bring it.
 pub(crate) fn meet(context: &Context, needs: &[Need]) -> Result<()> {
-    let mut missing = open(needs);
+    let mut missing = open(context, needs);
     if missing.is_empty() {
         return Ok(());
     }
     let mut trouble = String::new();
     if context.options.install {
-        for command in commands(&missing) {
+        for command in commands(context, &missing) {
             if let Err(why) = install(context, &command) {
                 trouble.push_str(&format!("\n  {why}"));
             }
         }
-        missing = open(&missing);
+        missing = open(context, &missing);
         if missing.is_empty() {
             return Ok(());
         }
     }
     let names: Vec<_> = missing.iter().map(|n| n.name()).collect();
-    let how: Vec<_> = commands(&missing).iter().map(|c| format!("\n  {}", c.join(" "))).collect();
+    let how: Vec<_> = commands(context, &missing).iter().map(|c| format!("\n  {}", c.join(" "))).collect();
     Err(format!("missing: {}; to get it:{}{trouble}", names.join(", "), how.concat()))
 }
 
-fn open(needs: &[Need]) -> Vec<Need> {
-    needs.iter().copied().filter(|n| !n.is_met()).collect()
+/// The Python of our own virtual environment.
+pub(crate) fn python(context: &Context) -> std::path::PathBuf {
+    context.target().join("venv/bin/python")
 }
 
-fn commands(missing: &[Need]) -> Vec<Vec<&'static str>> {
+fn open(context: &Context, needs: &[Need]) -> Vec<Need> {
+    needs.iter().copied().filter(|n| !n.is_met(context)).collect()
+}
+
+/// What brings them, in the order it has to run.
+fn commands(context: &Context, missing: &[Need]) -> Vec<Vec<String>> {
+    let words = |line: &[&str]| line.iter().map(|w| (*w).to_string()).collect::<Vec<_>>();
     let mut all = Vec::new();
     let mut packages: Vec<_> = missing.iter().filter_map(|n| n.package()).collect();
     packages.sort_unstable();
     packages.dedup();
     if !packages.is_empty() {
-        let mut command = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
-        command.extend(packages);
-        all.push(command);
+        all.push(words(
+            &[&["apt-get", "install", "--yes", "--no-install-recommends"], &packages[..]].concat(),
+        ));
     }
+    let mut wheels = Vec::new();
     for need in missing {
         match *need {
-            Need::Target(triple) => all.push(vec!["rustup", "target", "add", triple]),
-            Need::Component { name, .. } => all.push(vec!["rustup", "component", "add", name]),
-            Need::Program { .. } | Need::File { .. } => {}
+            Need::Target(triple) => all.push(words(&["rustup", "target", "add", triple])),
+            Need::Component { name, .. } => all.push(words(&["rustup", "component", "add", name])),
+            Need::Wheel { package, .. } => wheels.push(package),
+            Need::Program { .. } | Need::File { .. } | Need::Python => {}
         }
+    }
+    if !wheels.is_empty() {
+        let venv = context.target().join("venv").display().to_string();
+        all.push(words(&["python3", "-m", "venv", &venv]));
+        let python = python(context).display().to_string();
+        all.push(words(
+            &[&[python.as_str(), "-m", "pip", "install", "--disable-pip-version-check"], &wheels[..]]
+                .concat(),
+        ));
     }
     all
 }
 
-fn install(context: &Context, words: &[&str]) -> Result<()> {
+fn install(context: &Context, words: &[String]) -> Result<()> {
     if words[0] == "apt-get" {
         static UPDATED: OnceLock<Result<()>> = OnceLock::new();
         let updated = UPDATED.get_or_init(|| apt(context, &["update"]));
@@ -111,10 +143,11 @@ fn install(context: &Context, words: &[&str]) -> Result<()> {
         }
         return apt(context, &words[1..]);
     }
-    fetch(context, Command::new(words[0]).args(&words[1..]))
+    fetch(context, Command::new(&words[0]).args(&words[1..]))
 }
 
-fn apt(context: &Context, args: &[&str]) -> Result<()> {
+fn apt<S: AsRef<str>>(context: &Context, args: &[S]) -> Result<()> {
+    let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
     if !is_root() {
         return Err(format!("not root, so this is yours to run: sudo apt-get {}", args.join(" ")));
     }
@@ -152,12 +185,14 @@ mod tests {
             Need::Program { name: "no-such-program", package: "no-such-package" },
             Need::Target("no-such-target"),
             Need::Program { name: "sh", package: "dash" },
+            Need::Wheel { package: "no-such-wheel", module: "no_such_module" },
         ];
         let options = crate::context::Options { install: false, ci: false, json: false, fuzz_seconds: 1 };
         let context = Context::new(options).expect("inside the workspace");
         let why = meet(&context, &needs).expect_err("nobody has these");
         assert!(why.contains("apt-get install --yes --no-install-recommends no-such-package"), "{why}");
         assert!(why.contains("rustup target add no-such-target"), "{why}");
+        assert!(why.contains("pip install --disable-pip-version-check no-such-wheel"), "{why}");
         assert!(!why.contains("dash"), "{why}");
     }
 }

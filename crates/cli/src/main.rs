@@ -2,6 +2,8 @@
 //!
 //! `args` is what can be typed, `cmd` what is then done, `term` how it is shown, `failure` how it is said that
 //! it did not work.
+#![forbid(unsafe_code)]
+
 mod args;
 mod cmd;
 mod coder;

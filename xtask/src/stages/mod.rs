@@ -3,6 +3,7 @@
 mod browser;
 mod cargo;
 mod cli;
+mod cose;
 mod demo;
 mod device;
 pub(crate) mod docs;
@@ -90,6 +91,16 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Program { name: "qemu-system-arm", package: "qemu-system-arm" },
         ],
         run: device::stage,
+    },
+    Stage {
+        name: "cose",
+        about: "the wire vectors, checked by CBOR and AES-CCM libraries that know nothing of us",
+        needs: &[
+            Need::Python,
+            Need::Wheel { package: "cbor2", module: "cbor2" },
+            Need::Wheel { package: "cryptography", module: "cryptography" },
+        ],
+        run: cose::stage,
     },
     Stage {
         name: "cli",

@@ -44,8 +44,11 @@ pub(super) fn float(project: &Project) -> Vec<String> {
         .collect()
 }
 
-/// How an item that only the host compiles is marked.
-const HOST: &str = "#[cfg(feature = \"bundle\")]";
+/// True for the attribute of an item that only the host compiles: a device takes no feature.
+fn is_host_mark(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("#[cfg(") && line.contains("feature = \"") && !line.contains("not(")
+}
 
 /// Paths without `.rs` of the modules a file declares for the host only.
 fn host_modules(file: &File) -> Vec<String> {
@@ -54,7 +57,7 @@ fn host_modules(file: &File) -> Vec<String> {
         None => file.path.trim_end_matches(".rs"),
     };
     let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
-    let declared = lines.windows(2).filter(|pair| pair[0] == HOST).filter_map(|pair| {
+    let declared = lines.windows(2).filter(|pair| is_host_mark(pair[0])).filter_map(|pair| {
         let declaration = pair[1].strip_suffix(';')?;
         declaration.rsplit_once("mod ").map(|(_, name)| format!("{dir}/{name}"))
     });
@@ -71,7 +74,7 @@ fn without_host_items(text: &str) -> String {
     let mut depth = None::<usize>;
     let mut out = String::with_capacity(text.len());
     for (line, code) in text.lines().zip(code.lines()) {
-        if depth.is_none() && line.trim() == HOST {
+        if depth.is_none() && is_host_mark(line) {
             depth = Some(0);
             out.push('\n');
             continue;
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn modules_of_the_host_are_left_alone() {
         let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
-        let lib = "#[cfg(feature = \"bundle\")]\npub mod learn;\nmod learned;\n";
+        let lib = "#[cfg(any(test, feature = \"bundle\"))]\npub mod learn;\n#[cfg(not(feature = \"a\"))]\nmod learned;\n";
         let project = Project {
             metadata: serde_json::Value::Null,
             files: vec![

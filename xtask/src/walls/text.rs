@@ -82,6 +82,13 @@ pub(super) fn fuzz_targets(project: &Project) -> Vec<String> {
     for target in in_manifest.iter().filter(|t| !in_doors.contains(t)) {
         breaches.push(format!("xtask/tests/fuzz/doors.rs has no door {target}"));
     }
+    let pairs = doors.lines().filter_map(|l| l.trim().trim_end_matches(',').split_once(" => "));
+    for (door, function) in pairs.filter(|(_, function)| function.contains("::fuzz")) {
+        let path = format!("fuzz/fuzz_targets/{door}.rs");
+        if !text(&path).is_some_and(|target| target.contains(&format!(" {function}("))) {
+            breaches.push(format!("{path} does not call {function}"));
+        }
+    }
     if in_doors.is_empty() {
         breaches.push("no doors are fuzzed".into());
     }
@@ -135,11 +142,17 @@ mod tests {
         let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
         let project = |doors: &str, manifest: &str| Project {
             metadata: serde_json::Value::Null,
-            files: vec![file("xtask/tests/fuzz/doors.rs", doors), file("fuzz/Cargo.toml", manifest)],
+            files: vec![
+                file("xtask/tests/fuzz/doors.rs", doors),
+                file("fuzz/Cargo.toml", manifest),
+                file("fuzz/fuzz_targets/wire_frame.rs", "|bytes| kinglet_wire::fuzz::fuzz_frame(bytes)"),
+            ],
         };
         let both = "    wire_frame => kinglet_wire::fuzz::fuzz_frame,\n";
         assert!(fuzz_targets(&project(both, "name = \"wire_frame\"\n")).is_empty());
         assert_eq!(fuzz_targets(&project(both, "")).len(), 1);
         assert_eq!(fuzz_targets(&project(both, "name = \"wire_frame\"\nname = \"x\"\n")).len(), 1);
+        let other = "    wire_frame => kinglet_wire::fuzz::fuzz_open,\n";
+        assert_eq!(fuzz_targets(&project(other, "name = \"wire_frame\"\n")).len(), 1);
     }
 }

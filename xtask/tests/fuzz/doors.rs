@@ -18,6 +18,8 @@ doors! {
     codec_decode => kinglet_codec::fuzz::fuzz_decode,
     codec_model => kinglet_codec::fuzz::fuzz_model,
     codec_round_trip => kinglet_codec::fuzz::fuzz_round_trip,
+    node_downlink => kinglet_node::fuzz::fuzz_downlink,
+    node_flash_image => kinglet_node::fuzz::fuzz_flash_image,
     server_config_text => kinglet_server::fuzz::config_text,
     server_frames_body => kinglet_server::fuzz::frames_body,
     server_join_body => kinglet_server::fuzz::join_body,

@@ -31,6 +31,9 @@ pub(crate) fn of(door: &str) -> Vec<Vec<u8>> {
             seeds.push(bytes);
         }
     }
+    if door == "node_flash_image" {
+        seeds.push(kinglet_node::fuzz::sample_flash_image());
+    }
     seeds.sort();
     seeds.dedup();
     seeds
