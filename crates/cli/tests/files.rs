@@ -1,4 +1,5 @@
 //! File to file: what goes in comes out within the bound, and what is wrong is refused by name.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Every command explains itself.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod support;
 

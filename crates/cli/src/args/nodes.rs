@@ -133,6 +133,11 @@ pub(crate) struct DemoArgs {
 }
 
 impl DemoArgs {
+    /// What is learned from, for messages.
+    pub(crate) fn origin(&self) -> String {
+        self.data.as_ref().map_or_else(|| "the generated climate".into(), |path| path.display().to_string())
+    }
+
     pub(crate) fn source(&self) -> Source {
         Source::from_arg(self.data.clone())
     }

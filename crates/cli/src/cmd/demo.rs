@@ -48,7 +48,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
         rows_max: ROWS_MAX,
         ..FitOptions::default()
     };
-    let Trained { bundle, report } = super::train::learn(&lessons, &options, "learning")?;
+    let Trained { bundle, report } = super::train::learn(&lessons, &options, &args.origin())?;
     let train_seconds = began.elapsed().as_secs_f64();
     out.line(format_args!(
         "learned in {train_seconds:.1} s: {:.1} bytes per window of {} samples, the device keeps {}",

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result {
         return Err(Failure::writing(path.display(), &std::io::ErrorKind::AlreadyExists.into()));
     }
     let started = Instant::now();
-    let Trained { bundle, report } = learn(&readings.recording, &options, "learning")?;
+    let Trained { bundle, report } = learn(&readings.recording, &options, &readings.origin)?;
     let seconds = started.elapsed().as_secs_f64();
     files::write(&path, &bundle.emit(), args.force, files::Access::Usual)?;
     out.result(&json!({
@@ -85,18 +85,18 @@ fn options(args: &TrainArgs) -> FitOptions {
     }
 }
 
-/// Learns with a progress bar.
-pub(crate) fn learn(recording: &Recording, options: &FitOptions, title: &str) -> Result<Trained> {
-    let bar = Progress::bar(title);
+/// Learns with a progress bar; `origin` names the recording in failures.
+pub(crate) fn learn(recording: &Recording, options: &FitOptions, origin: &str) -> Result<Trained> {
+    let bar = Progress::bar("learning");
     fit::train(recording, options, &mut |progress| {
         bar.set(f64::from(progress.done) / f64::from(progress.total.max(1)));
         bar.say(progress.stage.to_string());
         ControlFlow::Continue(())
     })
-    .map_err(refused)
+    .map_err(|e| refused(origin, e))
 }
 
-fn refused(error: FitError) -> Failure {
+fn refused(origin: &str, error: FitError) -> Failure {
     match error {
         FitError::Bounds { .. } => Failure::usage("bounds and channels do not pair up")
             .why(error)
@@ -104,8 +104,8 @@ fn refused(error: FitError) -> Failure {
         FitError::WindowTooLarge { .. } => Failure::usage("such windows are too large")
             .why(error)
             .next("choose a smaller --window or fewer --channels"),
-        error => Failure::input("nothing could be learned from this recording")
+        error => Failure::input(format_args!("nothing could be learned from {origin}"))
             .why(error)
-            .next("give another --bound, choose other --channels, or record longer"),
+            .next("give another --bound, a smaller --window, other --channels, or a longer recording"),
     }
 }

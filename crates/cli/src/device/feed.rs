@@ -3,7 +3,11 @@
 use kinglet_node::Reading;
 use kinglet_train::recording::Recording;
 
-/// A recording replayed without end from some row on; times go on rising where it begins again.
+/// Below this period stamps in whole milliseconds are too coarse to tell a steady clock.
+const STEADY_PERIOD_MS: i64 = 20;
+
+/// A recording replayed without end from some row on; times go on rising where it begins again. Of fast signals
+/// each sample follows the one before it by exactly one period, as on the device they came from.
 pub(crate) struct Feed<'a> {
     recording: &'a Recording,
     row: usize,
@@ -26,11 +30,11 @@ impl<'a> Feed<'a> {
     /// The next sample: its time and its row.
     pub(crate) fn next(&mut self) -> (i64, usize) {
         let (t_ms, row) = (self.next_t_ms(), self.row);
-        self.row += 1;
-        if self.row == self.recording.len() {
-            self.row = 0;
-            let t_next = t_ms.saturating_add(i64::from(self.recording.period_ms()));
-            self.shift_ms = t_next.saturating_sub(self.recording.times_ms()[0]);
+        let period_ms = i64::from(self.recording.period_ms());
+        self.row = (self.row + 1) % self.recording.len();
+        if self.row == 0 || period_ms < STEADY_PERIOD_MS {
+            let t_next = t_ms.saturating_add(period_ms);
+            self.shift_ms = t_next.saturating_sub(self.recording.times_ms()[self.row]);
         }
         (t_ms, row)
     }
@@ -50,9 +54,9 @@ mod tests {
     fn begins_again_with_rising_times() {
         let values: Values = (0..3).map(|i| format!("{i}").parse().ok()).collect();
         let channel = RecordedChannel { name: "x".into(), unit: String::new(), values };
-        let recording = Recording::new(vec![0, 10, 50], vec![channel], 10).unwrap();
+        let recording = Recording::new(vec![0, 100, 500], vec![channel], 100).unwrap();
         let mut feed = Feed::new(&recording, 1, 1000);
         let told: Vec<_> = (0..5).map(|_| feed.next()).collect();
-        assert_eq!(told, [(1000, 1), (1040, 2), (1050, 0), (1060, 1), (1100, 2)]);
+        assert_eq!(told, [(1000, 1), (1400, 2), (1500, 0), (1600, 1), (2000, 2)]);
     }
 }

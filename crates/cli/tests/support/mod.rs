@@ -1,5 +1,6 @@
 //! Runs the real binary in a directory of its own.
 #![allow(dead_code)] // Each test file uses its part.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,45 +11,45 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A directory with nothing of the user's in it.
-pub struct Place {
+pub(crate) struct Place {
     dir: TempDir,
 }
 
 /// What a run gave.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         std::fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
 
     /// The command, in this directory, with a clean environment.
-    pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_clear().env("HOME", self.dir.path()).env("PATH", "/usr/bin:/bin");
         command
     }
 
-    pub fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ran {
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ran {
         Ran::from(self.command(args).output().unwrap())
     }
 
-    pub fn run_with_input<A: AsRef<OsStr>>(&self, args: &[A], input: &[u8]) -> Ran {
+    pub(crate) fn run_with_input<A: AsRef<OsStr>>(&self, args: &[A], input: &[u8]) -> Ran {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -75,14 +76,14 @@ impl From<Output> for Ran {
 impl Ran {
     /// It did what was asked.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:#?}");
         self
     }
 
     /// It ended with `code` and said each of `words` on standard error, with a next step and no ANSI codes.
     #[track_caller]
-    pub fn fails(self, code: i32, words: &[&str]) -> Self {
+    pub(crate) fn fails(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
         for word in words {
             assert!(self.err.contains(word), "no `{word}` in {self:#?}");
@@ -94,13 +95,13 @@ impl Ran {
 
     /// Standard output as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
     }
 }
 
 /// A process that is ended with the test.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -111,7 +112,7 @@ impl Drop for Running {
 
 /// A bundle nothing was trained for: two channels, tenths within 0.2 and whole numbers lossless, 8 samples,
 /// one a minute.
-pub fn plain_bundle() -> Vec<u8> {
+pub(crate) fn plain_bundle() -> Vec<u8> {
     use kinglet_codec::Grid;
     use kinglet_codec::learn::{Outline, Parts};
     let tenths = Grid { scale: 1, origin: 0, quantum: 1, bound_steps: 2, rounds: false };
@@ -122,12 +123,24 @@ pub fn plain_bundle() -> Vec<u8> {
 }
 
 /// `n` rows for [`plain_bundle`], one a minute, with a gap and a missing reading.
-pub fn plain_csv(n: usize) -> String {
+pub(crate) fn plain_csv(n: usize) -> String {
     let mut csv = String::from("time,temp,co2\n");
     for i in 0..n {
         let t = 1_700_000_000 + 60 * i + if i > n / 2 { 7200 } else { 0 };
         let temp = if i == 3 { String::new() } else { format!("{}.{}", 20 + i % 5, i * 7 % 10) };
         csv += &format!("{t},{temp},{}\n", 400 + i * 13 % 90);
+    }
+    csv
+}
+
+/// `n` minutes of a room: a day, a little noise, two channels.
+pub(crate) fn room_csv(n: usize) -> String {
+    let mut csv = String::from("time,temperature,humidity\n");
+    for i in 0..n {
+        let day = i as f64 / 1440.0 * std::f64::consts::TAU;
+        let noise = |salt: usize| ((i * 7919 + salt * 104_729) % 1009) as f64 / 1009.0 - 0.5;
+        let (t, h) = (21.0 + 3.0 * day.sin() + 0.3 * noise(1), 45.0 - 8.0 * day.sin() + 2.0 * noise(2));
+        csv += &format!("{},{t:.1},{h:.1}\n", 1_760_000_000 + 60 * i);
     }
     csv
 }
