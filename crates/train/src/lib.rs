@@ -1,7 +1,10 @@
 //! How a codec is learned from a recording, quantised, judged and exported.
+// The kernels for each instruction set live in `nn::isa`, which says why they need more.
+#![deny(unsafe_code)]
 
 pub mod climate;
 pub mod fit;
 pub mod klt;
 pub mod nn;
 pub mod recording;
+pub mod seed;

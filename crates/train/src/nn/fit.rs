@@ -44,6 +44,8 @@ pub struct FitConfig {
     pub max_gradient: Option<f32>,
     /// Ends after so many epochs without a better validation loss.
     pub patience: Option<usize>,
+    /// Keeps the last epoch's parameters whatever validation says.
+    pub keep_last: bool,
     /// Whether each epoch takes the samples in a new order.
     pub shuffle: bool,
     /// Orders, noise.
@@ -66,6 +68,7 @@ impl Default for FitConfig {
             epsilon: 1e-7,
             max_gradient: None,
             patience: None,
+            keep_last: false,
             shuffle: true,
             seed: 0,
             isa: Isa::detect(),
@@ -178,7 +181,7 @@ fn epochs(
             }
             None => f64::NEG_INFINITY,
         };
-        if judged < best_loss || validation.is_none() {
+        if judged < best_loss || validation.is_none() || config.keep_last {
             best_loss = judged;
             best.copy_from_slice(&net.params);
             report.best_epoch = epoch;
