@@ -1,1 +1,184 @@
-fn main() {}
+//! `POST /v1/frames`, one frame per request, against a bare axum echo of the same body in the same run; and
+//! what a server with 1,000 devices weighs.
+//!
+//! The load comes from a process of its own: 32 connections, one request at a time on each.
+#![allow(clippy::print_stdout, reason = "a bench speaks to people")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use common::{Rig, T0};
+
+const N_CONNECTIONS: usize = 32;
+const N_ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(4);
+/// More than any round can send.
+const FRAMES_PER_CONNECTION: usize = 6000;
+const CODE: [u8; 100] = [0x5a; 100];
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some("load") => load(args[2].parse().expect("an address"), Path::new(&args[3])),
+        Some("weigh") => weigh(),
+        _ => compare(),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn compare() {
+    let (mut ours, mut bare) = (0.0, 0.0);
+    runtime().block_on(async {
+        for round in 0..N_ROUNDS {
+            let dir = tempfile::tempdir().expect("a place");
+            let rig = Rig::start(dir.path()).await;
+            let requests = dir.path().join("requests");
+            prepare(&rig, &requests).await;
+            let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let echo_addr = echo.local_addr().expect("an address");
+            let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
+            let serving = tokio::spawn(async { axum::serve(echo, app).await });
+            let echoed = measure(echo_addr, &requests).await;
+            let stored = measure(rig.addr, &requests).await;
+            println!("round {round}: echo {echoed:>7.0} /s, frames stored and acked {stored:>7.0} /s");
+            (bare, ours) = (bare + echoed, ours + stored);
+            serving.abort();
+            rig.stop().await;
+        }
+    });
+    let n = N_ROUNDS as f64;
+    println!(
+        "echo {:.0} /s, POST /v1/frames {:.0} /s, ratio {:.0} % (at least 50 % wanted)",
+        bare / n,
+        ours / n,
+        100.0 * ours / bare
+    );
+    let weighed =
+        Command::new(std::env::current_exe().expect("this file")).arg("weigh").output().expect("it runs");
+    print!("{}", String::from_utf8_lossy(&weighed.stdout));
+}
+
+/// Writes the requests of all connections to a file: each a device of its own.
+async fn prepare(rig: &Rig, path: &Path) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
+    for n in 0..N_CONNECTIONS {
+        let mut device = rig.ready_device(&format!("device-{n}")).await;
+        for i in 0..FRAMES_PER_CONNECTION {
+            let frame = device.window(T0 + i as i64 * 1000, &CODE);
+            let head = format!(
+                "POST /v1/frames HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/vnd.kinglet.frame\r\ncontent-length: {}\r\n\r\n",
+                frame.len()
+            );
+            let request = [head.as_bytes(), &frame].concat();
+            file.write_all(&(request.len() as u32).to_be_bytes()).expect("room");
+            file.write_all(&request).expect("room");
+        }
+    }
+    file.flush().expect("room");
+}
+
+async fn measure(addr: SocketAddr, requests: &Path) -> f64 {
+    let out = tokio::process::Command::new(std::env::current_exe().expect("this file"))
+        .args(["load", &addr.to_string(), &requests.display().to_string()])
+        .output()
+        .await
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.trim().parse().unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// Sends on all connections until the time is over; prints answers per second.
+fn load(addr: SocketAddr, path: &Path) {
+    let bytes = std::fs::read(path).expect("the requests");
+    let mut requests = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some((len, behind)) = rest.split_first_chunk() {
+        let (request, behind) = behind.split_at(u32::from_be_bytes(*len) as usize);
+        requests.push(request);
+        rest = behind;
+    }
+    let begun = Instant::now();
+    let n: usize = std::thread::scope(|scope| {
+        let lanes: Vec<_> = requests
+            .chunks(requests.len() / N_CONNECTIONS)
+            .map(|lane| scope.spawn(move || send_all(addr, lane, begun)))
+            .collect();
+        lanes.into_iter().map(|lane| lane.join().expect("a lane")).sum()
+    });
+    println!("{}", n as f64 / begun.elapsed().as_secs_f64());
+}
+
+fn send_all(addr: SocketAddr, lane: &[&[u8]], begun: Instant) -> usize {
+    let mut stream = TcpStream::connect(addr).expect("a connection");
+    stream.set_nodelay(true).expect("an option");
+    let mut buf = vec![0; 4096];
+    let mut n = 0;
+    for request in lane {
+        if begun.elapsed() > ROUND {
+            return n;
+        }
+        stream.write_all(request).expect("the server reads");
+        let mut len = 0;
+        loop {
+            let got = stream.read(&mut buf[len..]).expect("the server answers");
+            assert!(got > 0, "the server has hung up");
+            len += got;
+            if is_whole(&buf[..len]) {
+                break;
+            }
+        }
+        assert!(buf.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buf[..len]));
+        n += 1;
+    }
+    panic!("more frames were needed than prepared");
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(at) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    let body_len = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    answer.len() >= at + 4 + body_len.unwrap_or(0)
+}
+
+/// A server with 1,000 joined devices that have all spoken, and whose dashboard was looked at.
+fn weigh() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().expect("a place");
+        let rig = Rig::start(dir.path()).await;
+        for n in 0..1000 {
+            let mut device = rig.ready_device(&format!("device-{n}")).await;
+            let frame = device.window(T0, &CODE);
+            assert_eq!(rig.post_frame(&frame).await.status, 200);
+        }
+        rig.settle().await;
+        assert_eq!(rig.get("/").await.status, 200);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kb = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse::<f64>().ok()
+        };
+        match (kb("VmRSS"), kb("VmHWM")) {
+            (Some(rss), Some(peak)) => {
+                println!(
+                    "RSS with 1,000 devices {:.1} MB, at most {:.1} MB (under 64 MB wanted)",
+                    rss / 1e3,
+                    peak / 1e3
+                );
+            }
+            _ => println!("RSS: this system has no /proc/self/status"),
+        }
+        rig.stop().await;
+    });
+}

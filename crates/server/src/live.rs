@@ -12,6 +12,9 @@ const ROUND: u32 = 512;
 /// How often it looks without being woken: another process may have stored something.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Least time between two rounds: under load many windows share one look and one write.
+const BREATH: Duration = Duration::from_millis(100);
+
 /// A window that has just been stored.
 #[derive(Clone, Debug)]
 pub struct LiveWindow {
@@ -38,6 +41,10 @@ impl Core {
                 () = self.arrived.notified() => {}
                 () = tokio::time::sleep(PATIENCE) => {}
                 _ = stopping.changed() => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(BREATH) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
             }
         }
         // What came with the last requests is shown as decoded at the next start at the latest.

@@ -31,6 +31,8 @@ pub struct ChannelInfo {
     pub unit: String,
     /// How far a value may lie from what was measured.
     pub bound: Decimal,
+    /// Digits after the point that its values have.
+    pub digits: u8,
 }
 
 /// One value of one channel.
@@ -153,6 +155,7 @@ pub fn channels_of(model: &Model<'_>) -> Arc<[ChannelInfo]> {
             name: channel.name.into(),
             unit: channel.unit.into(),
             bound: Decimal::new(bound, channel.grid.scale + 1),
+            digits: channel.grid.scale,
         }
     };
     (0..model.channels()).map(channel).collect()

@@ -103,7 +103,7 @@ async fn pages_hold_together() {
     // Two channels, each for wide and narrow pages.
     assert_eq!(check_charts(&check_html(&page)), 4);
     assert!(
-        page.contains("160 readings") && page.contains("± 0.2\u{a0}°C") && page.contains(">exact<"),
+        page.contains("160 readings") && page.contains("± 0.2\u{a0}°C, shaded") && page.contains(">exact<"),
         "{page}"
     );
     assert!(page.contains("missing in this range</dt><dd>nothing"), "{page}");

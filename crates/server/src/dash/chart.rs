@@ -42,7 +42,14 @@ struct Point {
     t_ms: i64,
     low: f64,
     high: f64,
-    last: f64,
+    sum: f64,
+    n: f64,
+}
+
+impl Point {
+    fn mean(&self) -> f64 {
+        self.sum / self.n
+    }
 }
 
 impl Series {
@@ -66,9 +73,10 @@ impl Series {
                 n_readings += 1;
                 match points.last_mut() {
                     Some(p) if (t_ms - from_ms) / column_ms == (p.t_ms - from_ms) / column_ms => {
-                        (p.low, p.high, p.last) = (p.low.min(value), p.high.max(value), value);
+                        (p.low, p.high) = (p.low.min(value), p.high.max(value));
+                        (p.sum, p.n) = (p.sum + value, p.n + 1.0);
                     }
-                    _ => points.push(Point { t_ms, low: value, high: value, last: value }),
+                    _ => points.push(Point { t_ms, low: value, high: value, sum: value, n: 1.0 }),
                 }
             }
         }
@@ -125,19 +133,15 @@ impl Series {
                 let letter = if i == 0 { 'M' } else { 'L' };
                 let x = round(frame.x(p.t_ms));
                 let _ = write!(band, "{letter}{x} {}", round(frame.y(p.high + self.bound)));
-                // Where a column holds more than one value the line runs through its whole height.
-                let _ = write!(line, "{letter}{x} {}", round(frame.y(p.last)));
-                if p.low < p.high {
-                    let (low, high) = (round(frame.y(p.low)), round(frame.y(p.high)));
-                    let _ = write!(line, "M{x} {low}L{x} {high}M{x} {}", round(frame.y(p.last)));
-                }
+                // Where a column holds more than one value: their mean, inside the band around all of them.
+                let _ = write!(line, "{letter}{x} {}", round(frame.y(p.mean())));
             }
             for p in stretch.iter().rev() {
                 let _ = write!(band, "L{} {}", round(frame.x(p.t_ms)), round(frame.y(p.low - self.bound)));
             }
             band.push('Z');
             if let [only] = stretch {
-                lone.push((round(frame.x(only.t_ms)), round(frame.y(only.last))));
+                lone.push((round(frame.x(only.t_ms)), round(frame.y(only.mean()))));
             }
         }
         html! {
@@ -268,7 +272,8 @@ mod tests {
 
     #[test]
     fn gaps_break_the_line() {
-        let channel = ChannelInfo { name: "t".into(), unit: String::new(), bound: "0.1".parse().unwrap() };
+        let channel =
+            ChannelInfo { name: "t".into(), unit: String::new(), bound: "0.1".parse().unwrap(), digits: 1 };
         let window = |t_first: i64| Readings {
             channels: vec![channel.clone()].into(),
             t_first,

@@ -168,7 +168,7 @@ fn chart(windows: &[Readings], channel: &ChannelInfo, from: i64, to: i64) -> Mar
     let Some((low, high)) = wide.extremes() else {
         return html! { section.card { h2 { (channel.name) } p.soft { "No numbers in this range." } } };
     };
-    let digits = usize::from(channel.bound.scale().max(1));
+    let digits = usize::from(channel.digits);
     let label = format!(
         "{}: {} readings from {low:.digits$} to {high:.digits$}{unit}, each within {}{unit} of the measured value",
         channel.name, wide.n_readings, channel.bound
@@ -180,7 +180,7 @@ fn chart(windows: &[Readings], channel: &ChannelInfo, from: i64, to: i64) -> Mar
             div.chart-head {
                 h2 { (channel.name) }
                 span.soft { (format!("{low:.digits$} to {high:.digits$}{unit}")) }
-                span.soft { (bound) }
+                span.soft { (bound) @if channel.bound.mantissa() != 0 { ", shaded" } }
                 span.soft { (text::count(wide.n_readings as u64)) " readings" }
             }
             (wide.chart(WIDE, "wide-chart", &label))
@@ -260,7 +260,7 @@ fn window_view(row: &WindowRow, readings: &Readings) -> Markup {
                 tbody {
                     @if shown > 0 { tr { td.soft colspan=(1 + readings.channels.len()) { "… " (shown) " before these" } } }
                     @for (t, values) in &samples[shown..] {
-                        tr { td { (format_time(*t, "%H:%M:%S")) } @for value in *values { td.n { (text::value(value)) } } }
+                        tr { td { (format_time(*t, "%H:%M:%S")) } @for (value, channel) in values.iter().zip(readings.channels.iter()) { td.n { (text::value(value, channel.digits)) } } }
                     }
                 }
             }

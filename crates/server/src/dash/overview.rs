@@ -125,7 +125,7 @@ impl Card {
                 (self.values())
                 (self.spark())
                 p.facts {
-                    span { (text::bytes(self.today.bytes)) " today" }
+                    @if self.today.bytes > 0 { span { (text::bytes(self.today.bytes)) " today" } }
                     @if self.today.windows > 0 { span { (text::count(self.today.windows)) " windows" } }
                     @if row.windows_lost > 0 { span.bad { (text::count(row.windows_lost)) " windows lost on the device" } }
                     @if self.coverage.missing_ms > 0 { span.bad { (text::span(self.coverage.missing_ms)) " missing" } }
@@ -148,7 +148,7 @@ impl Card {
                         @for (channel, value) in readings.channels.iter().zip(last).take(4) {
                             div {
                                 dt { (channel.name) }
-                                dd { (text::value(value)) @if !channel.unit.is_empty() { small { "\u{a0}" (channel.unit) } } }
+                                dd { (text::value(value, channel.digits)) @if !channel.unit.is_empty() { small { "\u{a0}" (channel.unit) } } }
                             }
                         }
                     }

@@ -48,10 +48,15 @@ pub(super) fn ago(t_ms: i64, now_ms: i64) -> Markup {
     html! { time datetime=(iso(t_ms)) data-t=(t_ms) title=(iso(t_ms)) { (words) } }
 }
 
-/// A value without its unit.
-pub(super) fn value(value: &Value) -> String {
+/// A value without its unit, with as many digits as its channel has.
+pub(super) fn value(value: &Value, digits: u8) -> String {
     match value {
-        Value::Number(number) => number.to_string().replace('-', "\u{2212}"),
+        Value::Number(number) => {
+            let text = number.to_string().replace('-', "\u{2212}");
+            let n_missing = usize::from(digits.saturating_sub(number.scale()));
+            let point = if number.scale() == 0 && n_missing > 0 { "." } else { "" };
+            format!("{text}{point}{}", "0".repeat(n_missing))
+        }
         Value::Missing => "\u{2013}".into(),
         Value::Above => "above range".into(),
         Value::Below => "below range".into(),

@@ -1,5 +1,7 @@
 //! Windows as they are read back, each checked against its checksum.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::store::{Coverage, DecodedMark, Flaw, FrameId, StoreError, TimeQuality, WindowRow};
@@ -49,16 +51,20 @@ pub(super) fn mark_decoded(conn: &Connection, marks: &[DecodedMark]) -> Result<(
         conn.prepare_cached("UPDATE window SET n_samples = ?2, span_ms = ?3, flaw = ?4 WHERE id = ?1")?;
     let mut count =
         conn.prepare_cached("UPDATE day_stats SET readings = readings + ?3 WHERE device = ?1 AND day = ?2")?;
+    let mut n_readings = HashMap::<(u32, i32), i64>::new();
     for mark in marks {
         match mark.found {
             Ok(extent) => {
                 update.execute(params![mark.row_id, extent.n_samples, extent.span_ms, 0])?;
-                count.execute(params![mark.device, mark.day, extent.n_readings])?;
+                *n_readings.entry((mark.device, mark.day)).or_default() += i64::from(extent.n_readings);
             }
             Err(flaw) => {
                 update.execute(params![mark.row_id, None::<u32>, None::<i64>, flaw as u8])?;
             }
         }
+    }
+    for ((device, day), n) in n_readings {
+        count.execute(params![device, day, n])?;
     }
     if let Some(to) = marks.iter().map(|mark| mark.row_id).max() {
         conn.prepare_cached("UPDATE progress SET decoded_to = MAX(decoded_to, ?1)")?.execute([to])?;
