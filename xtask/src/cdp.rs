@@ -263,11 +263,11 @@ mod tests {
             true
         );
         assert_eq!(browser.events("Runtime.exceptionThrown").len(), 1, "the page's own error is seen");
-        assert!(browser.eval("nobody.knows").is_err());
-        assert!(browser.open("http://127.0.0.1:1/").is_err());
         let png = dir.join("page.png");
         browser.screenshot(&png).expect("a picture");
         assert!(std::fs::read(&png).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG")));
+        assert!(browser.eval("nobody.knows").is_err());
+        assert!(browser.open("http://127.0.0.1:1/").is_err());
         drop(browser);
         // The browser's helpers may still be writing: what is left lies in the system's temporary files.
         let _ = std::fs::remove_dir_all(&dir);

@@ -210,7 +210,7 @@ impl Story {
         self.fails(&["train", "empty.csv"], &["empty.csv"])?;
         self.fails(&["train", "noise.csv"], &["noise.csv"])?;
         self.fails(&["train", "not-there.csv"], &["not-there.csv"])?;
-        self.fails(&["train", "room.csv", "--bound", "1,2,3"], &["bound"])?;
+        self.fails(&["train", "room.csv", "--bound", "1,2,3", "--out", "other.kinglet"], &["bound"])?;
         self.fails(&["trian", "room.csv"], &["train"])?;
         self.fails(&["eval", "room.csv", "room.csv"], &["room.csv"])?;
         let mut bundle =

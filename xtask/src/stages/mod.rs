@@ -155,8 +155,11 @@ fn run_one(context: &Context, stage: &Stage) -> Line {
     line
 }
 
-/// The release binary, built if it is not up to date.
+/// The release binary, built if it is not up to date; or the one that `KINGLET_BIN` names, for packagers.
 pub(crate) fn release_binary(context: &Context) -> Result<std::path::PathBuf> {
+    if let Some(path) = std::env::var_os("KINGLET_BIN") {
+        return std::path::absolute(&path).map_err(|e| format!("KINGLET_BIN={}: {e}", path.display()));
+    }
     let mut build = crate::run::cargo(
         context,
         &context.root,
