@@ -61,6 +61,7 @@ pub(crate) fn rung_name(rung: Rung) -> &'static str {
     match rung {
         Rung::Hold => "hold",
         Rung::Context => "context",
+        Rung::Predict => "predict",
         Rung::Latent => "latent",
         Rung::Raw => "raw",
         Rung::Fixed => "fixed",

@@ -5,7 +5,7 @@ mod support;
 
 use support::Place;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &["demo"],
     &["train"],
     &["eval"],
@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["inspect"],
     &["bundles"],
     &["bundles", "export"],
+    &["bundles", "add"],
     &["serve"],
     &["device"],
     &["device", "add"],

@@ -53,6 +53,8 @@ fn readings_go_from_a_file_to_the_server_through_a_failure() {
     let late = with(&SEND[..5], &["--patience", "1s", "later.csv"]);
     place.run(&late).fails(4, &["4 windows could not be sent", "outbox", "next:"]);
     let (server, _) = serve(&place, &format!("127.0.0.1:{port}"));
+    let again = place.run(&["bundle", "add", "b.kinglet", "--data", "data", "--json"]).ok().json();
+    assert_eq!(again["new"], false, "it came with the device: {again}");
     let sent = place.run(&SEND).ok().json();
     assert_eq!((sent["samples"].as_u64(), sent["windows_acked"].as_u64()), (Some(0), Some(4)), "{sent}");
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kinglet_train::recording::{Bound, ColumnChoice, DateOrder, Duplicates, ReadOptions};
 
+use super::server::DeviceCommon;
 use super::values::{Source, Variants, duration_ms, period_ms};
 
 /// Learn a codec from a recording and write a bundle
@@ -175,11 +176,12 @@ impl EvalArgs {
     }
 }
 
-/// List or export the starter bundles for common sensors
+/// List or export the starter bundles for common sensors, give a server a bundle
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet bundles
   kinglet bundles export dht22 --out dht22.kinglet
+  kinglet bundles add room.kinglet             a running server takes its frames from then on
 
 Starter bundles are trained on a generated indoor climate as the named sensor would measure it. They are for
 the first day with a board; a bundle trained on your own readings is smaller on the air.")]
@@ -210,6 +212,14 @@ pub(crate) enum BundlesAction {
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+    },
+    /// Give a server a bundle, for a device that changes to it
+    Add {
+        /// The bundle
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+        #[command(flatten)]
+        common: DeviceCommon,
     },
     /// Train them all again and write them into a directory (for those who work on Kinglet)
     #[command(hide = true)]

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, SendArgs, SimulateArgs};
-pub(crate) use server::{DeviceAction, DeviceAddArgs, DeviceArgs, ServeArgs};
+pub(crate) use server::{DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, ServeArgs};
 pub(crate) use values::{Source, Variants};
 
 /// A window of sensor readings in a handful of sealed bytes, within a bound you set
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Encode(EncodeArgs),
     Decode(DecodeArgs),
     Inspect(InspectArgs),
+    #[command(visible_alias = "bundle")]
     Bundles(BundlesArgs),
     Serve(ServeArgs),
     Device(DeviceArgs),
@@ -73,7 +74,14 @@ impl Command {
             Self::Eval(a) => a.json,
             Self::Encode(a) => a.json,
             Self::Inspect(a) => a.json,
-            Self::Bundles(a) => a.json || matches!(a.action, Some(BundlesAction::List { json: true })),
+            Self::Bundles(a) => {
+                let json = match &a.action {
+                    Some(BundlesAction::List { json }) => *json,
+                    Some(BundlesAction::Add { common, .. }) => common.json,
+                    _ => false,
+                };
+                a.json || json
+            }
             Self::Serve(a) => a.json,
             Self::Device(a) => a.action.common().json,
             Self::Send(a) => a.json,

@@ -1,14 +1,16 @@
-//! `kinglet bundles`: starter bundles for common sensors.
+//! `kinglet bundles`: starter bundles for common sensors, and bundles for a server.
+
+use std::path::Path;
 
 use kinglet_codec::bundle::Bundle;
 use kinglet_train::climate::{ClimateOptions, Sensor};
 use kinglet_train::fit::FitOptions;
 use serde_json::json;
 
-use crate::args::{BundlesAction, BundlesArgs};
+use crate::args::{BundlesAction, BundlesArgs, DeviceCommon};
 use crate::failure::{Failure, Kind, Result};
 use crate::term::{Align, Out, Table, bytes};
-use crate::{files, hex, readings};
+use crate::{files, hex, host, readings};
 
 /// A sensor people begin with.
 struct Starter {
@@ -53,6 +55,7 @@ pub(crate) fn run(args: &BundlesArgs) -> Result {
             files::write(&path, &bundle.emit(), *force, files::Access::Usual)?;
             Ok(Out::new(false).line(format_args!("{} written", path.display()))?)
         }
+        Some(BundlesAction::Add { bundle, common }) => add(bundle, common),
         Some(BundlesAction::Remake { dir }) => remake(dir),
     }
 }
@@ -104,7 +107,22 @@ fn list(mut out: Out) -> Result {
     )?)
 }
 
-fn remake(dir: &std::path::Path) -> Result {
+/// Keeps a bundle on the server of a data directory; one that is there already is none the worse for it.
+fn add(path: &Path, common: &DeviceCommon) -> Result {
+    let mut out = Out::new(common.json);
+    let bundle = files::read_bundle(path)?;
+    let runtime = host::runtime()?;
+    let core = host::core(&runtime, host::config(&common.overrides())?)?;
+    let added = runtime.block_on(core.bundles.add(bundle.emit(), core.clock.now_ms()));
+    let (_, is_new) = added.map_err(|e| Failure::new(Kind::Failure, "the bundle was not taken").why(e))?;
+    runtime.block_on(core.store.close()).map_err(super::device::store_failed)?;
+    let fingerprint = hex::emit(&bundle.fingerprint());
+    out.result(&json!({ "name": bundle.name(), "fingerprint": fingerprint, "new": is_new }))?;
+    let known = if is_new { "is on the server now" } else { "was on the server already" };
+    Ok(out.line(format_args!("\"{}\" {known}, {fingerprint}", bundle.name()))?)
+}
+
+fn remake(dir: &Path) -> Result {
     for starter in &STARTERS {
         let climate = ClimateOptions { sensor: starter.sensor, rows: ROWS, ..ClimateOptions::default() };
         let options = FitOptions {

@@ -69,7 +69,7 @@ fn header(coder: &Coder<'_>) -> String {
     let mut line = String::from("time");
     for idx in 0..model.channels() {
         let channel = model.channel(idx);
-        let unit = if channel.unit.is_empty() { String::new() } else { format!(" [{}]", channel.unit) };
+        let unit = if channel.unit.is_empty() { String::new() } else { format!(" ({})", channel.unit) };
         // Names come out of a file: none may break the CSV or the terminal.
         let name = printable(&format!("{}{unit}", channel.name)).replace('"', "'");
         let quoted = name.contains([',', ';', '\n']) || name.starts_with(['=', '+', '-', '@']);

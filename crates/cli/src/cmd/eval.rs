@@ -50,9 +50,15 @@ pub(crate) fn show(out: &mut Out, evaluation: &Evaluation) -> Result {
     row("the device keeps", bytes(e.static_bytes as u64));
     row("RAM to encode", bytes(e.ram_bytes as u64));
     let r = &e.rungs;
-    for (name, share) in
-        [("hold", r.hold), ("context", r.context), ("latent", r.latent), ("raw", r.raw), ("fixed", r.fixed)]
-    {
+    let shares = [
+        ("hold", r.hold),
+        ("context", r.context),
+        ("predict", r.predict),
+        ("latent", r.latent),
+        ("raw", r.raw),
+        ("fixed", r.fixed),
+    ];
+    for (name, share) in shares {
         if share > 0.0 {
             row(&format!("windows on rung `{name}`"), format!("{:.1} %", 100.0 * share));
         }
