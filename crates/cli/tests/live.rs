@@ -78,6 +78,8 @@ fn readings_go_from_a_file_to_the_server_through_a_failure() {
 #[test]
 fn a_key_is_shown_once_and_kept_from_others() {
     let place = place();
+    place.run(&["device", "list", "--data", "data"]).fails(3, &["data", "--data"]);
+    assert!(!place.path("data").exists(), "asking makes nothing");
     let added = place.run(&["device", "add", "attic", "--data", "data", "--json"]).ok().json();
     let (key, uri) = (added["key"].as_str().unwrap(), added["uri"].as_str().unwrap());
     assert_eq!(key.len(), 64);
@@ -150,6 +152,7 @@ fn ports_in_use_and_open_doors_are_refused_with_a_way_out() {
     let config = place.run(&["config"]).ok().out;
     place.file("default.toml", &config);
     let (_server, _) = {
+        place.run(&["device", "add", "porch", "--data", "data"]).ok();
         let ran = place.run(&["device", "list", "--config", "default.toml", "--data", "data"]);
         assert_eq!(ran.code, 0, "the printed config is one: {ran:?}");
         serve(&place, "127.0.0.1:0")

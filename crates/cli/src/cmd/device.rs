@@ -20,7 +20,14 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
     let common = args.action.common();
     let mut out = Out::new(common.json);
     let runtime = host::runtime()?;
-    let core = host::core(&runtime, host::config(&common.overrides())?)?;
+    let config = host::config(&common.overrides())?;
+    if !matches!(args.action, DeviceAction::Add(_)) && !config.store_path().exists() {
+        // A path that was mistyped shall not become a new, empty server.
+        return Err(Failure::input(format_args!("there is no server's data in {}", config.data.display()))
+            .why("no server has run on it and no device was added")
+            .next("name the server's data directory with --data"));
+    }
+    let core = host::core(&runtime, config)?;
     match &args.action {
         DeviceAction::Add(args) => add(&mut out, &runtime, &core, args)?,
         DeviceAction::List(_) => list(&mut out, &runtime, &core)?,

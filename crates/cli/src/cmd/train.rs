@@ -48,6 +48,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result {
     ))?;
     out.line("")?;
     super::eval::show(&mut out, &report.evaluation)?;
+    if let Some(fixed) = &report.fixed {
+        let klt = fixed.rms_klt.map_or("not measured".into(), |rms| format!("{rms:.4} σ"));
+        out.line(format_args!(
+            "full windows in exactly {} bytes: rms error {:.4} σ, of the Karhunen–Loève transform at as many bytes {klt}",
+            fixed.bytes, fixed.rms
+        ))?;
+    }
     out.line("")?;
     out.line(format_args!(
         "{BOLD}{}{BOLD:#} written, {} in {seconds:.1} s",
