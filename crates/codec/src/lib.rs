@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(feature = "bundle"),
-    allow(unreachable_pub, dead_code, reason = "trainers see more than devices")
+    allow(unreachable_pub, unused_imports, dead_code, reason = "trainers see more than devices")
 )]
 
 #[cfg(any(feature = "bundle", feature = "seed"))]
