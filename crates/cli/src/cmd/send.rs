@@ -21,8 +21,10 @@ use crate::{files, host};
 
 /// From here on the outbox is emptied before more readings go in.
 const WINDOWS_HIGH: usize = 24;
-/// What fits the outbox whatever the bundle: readings that do not are not taken from the file.
+/// Most windows put aside at all.
 const WINDOWS_MAX: usize = 1000;
+/// Bytes a waiting window takes in the outbox beside its code, at most.
+const RECORDS_LEN: usize = 128;
 /// Refusals that trying again does not change.
 const FINAL: [&str; 5] =
     ["revoked", "unknown_device", "not_verified", "unknown_bundle", "generations_exhausted"];
@@ -43,12 +45,14 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     let path = args.outbox.clone().map_or_else(|| default_outbox(id.as_str()), Ok)?;
     let flash = FileFlash::open(&path)?;
     let model = bundle.model();
-    let mut room = Room::new(&model);
+    let mut memory = Room::new(&model);
     let config = Config { retry_min_ms: 500, retry_max_ms: 5_000, ..Config::default() };
     let identity = Identity { id, key: provisioning.key };
-    let session = Session::open(flash, identity, model, &mut room, config, Chance::System, Loss::new(0.0, 0));
+    let session =
+        Session::open(flash, identity, model, &mut memory, config, Chance::System, Loss::new(0.0, 0));
     let session = session.map_err(|e| not_opened(&path, e))?;
 
+    let room = (FileFlash::LEN / 2 / (model.code_len_max() + RECORDS_LEN)).clamp(1, WINDOWS_MAX);
     let runtime = host::runtime()?;
     let stop = host::interrupt(&runtime);
     let patience = Duration::from_millis(args.patience);
@@ -58,6 +62,7 @@ pub(crate) fn run(args: &SendArgs) -> Result {
         started: Instant::now(),
         heard: Instant::now(),
         patience,
+        room,
         refused: None,
         last_loss: None,
     };
@@ -119,6 +124,9 @@ struct Sender<'a> {
     /// When a sealed ack last named a window.
     heard: Instant,
     patience: Duration,
+    /// Windows the outbox holds for certain: half of it, since records do not cross its sectors. Readings beyond
+    /// them are not taken from the file, where they are safer than in an outbox that has to let go of the oldest.
+    room: usize,
     /// The server said no for good.
     refused: Option<Answer>,
     /// Why nothing came back, the last time.
@@ -139,7 +147,7 @@ impl Sender<'_> {
             if waiting >= WINDOWS_HIGH {
                 self.pump(WINDOWS_HIGH / 2, interrupted, |_| {})?;
             }
-            if self.session.node().stats().n_windows_waiting >= WINDOWS_MAX || interrupted() {
+            if self.session.node().stats().n_windows_waiting >= self.room || interrupted() {
                 return Ok(recording.len() - row);
             }
             let now = self.now();

@@ -19,6 +19,9 @@ pub(crate) struct FileFlash {
 }
 
 impl FileFlash {
+    /// Bytes of the region.
+    pub(crate) const LEN: usize = SECTOR_LEN as usize * N_SECTORS as usize;
+
     /// Opens the file, or makes it, all erased.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let failed = |e: io::Error| Failure::writing(format_args!("the outbox {}", path.display()), &e);
