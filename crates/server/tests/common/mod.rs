@@ -1,6 +1,6 @@
 //! A real server on a real socket with a fake clock, and devices that speak to it.
 // Each test file uses its own part of this, and none is a library.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::path::Path;
