@@ -3,7 +3,10 @@
 #![deny(unsafe_code)]
 
 pub mod climate;
+pub mod export;
 pub mod fit;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod klt;
 pub mod nn;
 pub mod recording;
