@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use kinglet_codec::Decimal;
 use kinglet_train::recording::Bound;
 
 use super::learn::ReadingArgs;
@@ -109,9 +110,10 @@ pub(crate) struct DemoArgs {
     data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
-    /// Bound per channel, as in `kinglet train`
-    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
-    pub(crate) bound: Vec<Bound>,
+    /// Bound per channel, as in `kinglet train`; if not given 0.25 °C and 1 % for the generated climate, and 5 per
+    /// cent of each channel's deviation for a recording
+    #[arg(long, value_name = "B,...", value_delimiter = ',')]
+    bound: Vec<Bound>,
     /// Virtual devices
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) devices: u32,
@@ -133,6 +135,16 @@ pub(crate) struct DemoArgs {
 }
 
 impl DemoArgs {
+    /// Loose enough that there is a bound to be seen: what is within a sensor's own step comes back exactly.
+    pub(crate) fn bounds(&self) -> Vec<Bound> {
+        let natural = |hundredths| Bound::Natural(Decimal::new(hundredths, 2));
+        match (&self.data, &self.bound[..]) {
+            (None, []) => vec![natural(25), natural(100)],
+            (Some(_), []) => vec![Bound::PercentOfDeviation(Decimal::new(5, 0))],
+            (_, given) => given.to_vec(),
+        }
+    }
+
     /// What is learned from, for messages.
     pub(crate) fn origin(&self) -> String {
         self.data.as_ref().map_or_else(|| "the generated climate".into(), |path| path.display().to_string())

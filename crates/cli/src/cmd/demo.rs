@@ -42,7 +42,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
     let began = Instant::now();
     let options = FitOptions {
         name: "demo".into(),
-        bounds: args.bound.clone(),
+        bounds: args.bounds(),
         seed: args.seed,
         effort: Effort::Fast,
         rows_max: ROWS_MAX,
