@@ -1,6 +1,6 @@
 //! The seed's workload, 25,000 Adam steps: CPU seconds, and errors over 0..50 °C for five seeds.
 //!
-//! `cargo bench -p kinglet-train --bench seed [-- ours|seed|int8]`; `benches/keras/seed.sh` runs Keras beside it.
+//! `cargo bench -p kinglet-train --bench seed [-- ours|seed|int8]`; `benches/keras/compare.sh` runs the same workload in Keras.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 #![allow(missing_docs, reason = "a program")]
 

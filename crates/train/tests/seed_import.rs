@@ -2,6 +2,7 @@
 //!
 //! `fixtures/seed` was made by its `make.py`; `answers.json` there holds what Keras, LiteRT and scikit-learn said.
 #![allow(clippy::print_stdout, reason = "a test says why it skips")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};

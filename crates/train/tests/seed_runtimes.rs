@@ -3,6 +3,7 @@
 //! Looks for a Python with the wheels `ai-edge-litert` and `tflite-micro` in `KINGLET_VENV_PYTHON`, else in
 //! `target/venv`; without one the test says so and ends.
 #![allow(clippy::print_stdout, reason = "a test says why it skips")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

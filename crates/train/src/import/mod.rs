@@ -157,7 +157,7 @@ pub fn import(
         SeedModel::new(SeedParts { name: name.into(), channels, n_samples: 1, encoder, decoder, report })?;
     let round_trip = if has_encoder && n == 1 { Some(round_trip(&model)?) } else { None };
     match round_trip {
-        Some(RoundTrip { mean, max, .. }) if !(mean < MISMATCH_PART * span(&model)) => {
+        Some(RoundTrip { mean, max, .. }) if mean.is_nan() || mean >= MISMATCH_PART * span(&model) => {
             Err(ImportError::Mismatch { mean, max })
         }
         _ => Ok(Imported { model, round_trip }),

@@ -41,9 +41,8 @@ const CLASSES: [Class; 13] = [
 #[derive(Debug)]
 pub(super) enum Node {
     None,
-    Bool(bool),
     Int(i64),
-    /// Floats and byte strings, which a scaler has but nobody asks for.
+    /// Truths, floats and byte strings, which a scaler has but nobody asks for.
     Other,
     Text(String),
     /// Tuples and lists.
@@ -100,8 +99,7 @@ impl Machine<'_> {
                     return Ok(self.pickle);
                 }
                 b'N' => self.push(Node::None)?,
-                0x88 => self.push(Node::Bool(true))?,
-                0x89 => self.push(Node::Bool(false))?,
+                0x88 | 0x89 => self.push(Node::Other)?,
                 b'K' => {
                     let v = self.u8()?;
                     self.push(Node::Int(i64::from(v)))?;
@@ -141,7 +139,7 @@ impl Machine<'_> {
                 b'}' => self.push(Node::Dict(Vec::new()))?,
                 b'(' => self.mark()?,
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Node::Items(items))?;
                 }
                 0x85..=0x87 => {
@@ -158,7 +156,7 @@ impl Machine<'_> {
                     self.append(vec![item])?;
                 }
                 b'e' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.append(items)?;
                 }
                 b's' => {
@@ -167,7 +165,7 @@ impl Machine<'_> {
                     self.set(vec![key, value])?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.set(items)?;
                 }
                 0x94 => {
@@ -309,7 +307,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<usize>, ImportError> {
+    fn since_mark(&mut self) -> Result<Vec<usize>, ImportError> {
         let at = self.marks.pop().filter(|at| *at <= self.stack.len()).ok_or_else(cut_off)?;
         Ok(self.stack.split_off(at))
     }

@@ -97,11 +97,11 @@ pub enum SeedTrainError {
 }
 
 /// Starts that are tried before the best goes on.
-const N_STARTS: usize = 4;
+const N_STARTS: usize = 8;
 /// The part of all steps one start may take.
 const START_PART: f64 = 0.03;
 /// The part of all steps that an int8 model trains with integers.
-const INT8_PART: f64 = 0.4;
+const INT8_PART: f64 = 0.55;
 
 /// Trains a model and judges it.
 ///
@@ -141,6 +141,9 @@ pub fn train(
     }
 }
 
+/// What a device shows its network of windows.
+type Seen = fn(&[f32]) -> Vec<f32>;
+
 /// One training, with the steps it has taken.
 pub(super) struct Run<'a> {
     options: &'a SeedOptions,
@@ -157,7 +160,7 @@ impl Run<'_> {
         Ok((network, fitted))
     }
 
-    /// A few short starts; the best of them goes on.
+    /// Short starts; the best of them goes on.
     fn ours(&mut self) -> Result<(Network, FitReport), SeedTrainError> {
         let part = if self.options.int8 { 1.0 - INT8_PART } else { 1.0 };
         let n_steps = (self.options.n_steps as f64 * part) as usize;
@@ -166,7 +169,8 @@ impl Run<'_> {
         for start in 0..N_STARTS {
             let seed = self.options.seed.wrapping_mul(N_STARTS as u64).wrapping_add(start as u64);
             let mut network = Network::new(self.options, seed, None)?;
-            let config = FitConfig { learning_rate: START_RATE, final_rate: 0.3, ..self.config(start_steps) };
+            let config =
+                FitConfig { learning_rate: START_RATE, final_rate: 0.02, ..self.config(start_steps) };
             let fitted = self.fit(&mut network, &config, None)?;
             let loss = fitted.validation_loss.get(fitted.best_epoch).copied().unwrap_or(f64::INFINITY);
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
@@ -187,7 +191,7 @@ impl Run<'_> {
     ) -> Result<(SeedModel, FitReport), SeedTrainError> {
         let mut integers = int8::Integers::new(self.options, network, &self.sets.train)?;
         let left = self.options.n_steps.saturating_sub(self.done).max(1);
-        let config = FitConfig { learning_rate: RATE * 0.3, final_rate: 0.01, ..self.config(left) };
+        let config = FitConfig { learning_rate: RATE, final_rate: 0.01, ..self.config(left) };
         let fitted = self.fit(&mut integers.network, &config, Some(int8::seen_by_device))?;
         let n_before = before.train_loss.len();
         let joined = FitReport {
@@ -218,7 +222,7 @@ impl Run<'_> {
         &mut self,
         network: &mut Network,
         config: &FitConfig,
-        seen: Option<fn(&[f32]) -> Vec<f32>>,
+        seen: Option<Seen>,
     ) -> Result<FitReport, SeedTrainError> {
         let inputs = seen.map(|seen| (seen(&self.sets.train), seen(&self.sets.validation)));
         let (train, validation) = match &inputs {
@@ -251,7 +255,7 @@ impl Run<'_> {
 /// Step size the starts begin with.
 const START_RATE: f32 = 4e-3;
 /// Step size the best start goes on with.
-const RATE: f32 = 3e-3;
+const RATE: f32 = 4e-3;
 
 fn curve(fitted: &FitReport) -> Vec<CurvePoint> {
     let losses = fitted.train_loss.iter().zip(&fitted.validation_loss).enumerate();
