@@ -245,3 +245,44 @@ fn the_seeds_own_files_come_over_where_they_are() {
     let trip = imported.unwrap().round_trip.unwrap();
     assert!(trip.mean < 1.0 && trip.max < 2.0, "{trip:?}");
 }
+
+/// Damage of every kind, thousands of times: the doors return, and refuse in words.
+#[cfg(feature = "fuzz")]
+#[test]
+fn the_fuzz_doors_survive_what_grows_out_of_real_files() {
+    use kinglet_train::import::fuzz;
+    use kinglet_train::nn::Rng;
+    let keras = fixture("dense_decoder.keras");
+    let (config, weights) = unpacked(&keras);
+    let mut rng = Rng::new(1);
+    let scaler = fixture("pair_scaler.joblib");
+    let tflite = fixture("pair_encoder.tflite");
+    for _ in 0..600 {
+        fuzz::fuzz_scaler(&damaged(&scaler, &mut rng));
+        fuzz::fuzz_tflite(&damaged(&tflite, &mut rng));
+        fuzz::fuzz_keras(&damaged(&keras, &mut rng));
+        fuzz::fuzz_keras(&packed(&damaged(&config, &mut rng), &weights));
+        fuzz::fuzz_keras(&packed(&config, &damaged(&weights, &mut rng)));
+    }
+}
+
+/// A few bytes changed, a piece cut out or doubled.
+#[cfg(feature = "fuzz")]
+fn damaged(bytes: &[u8], rng: &mut kinglet_train::nn::Rng) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for _ in 0..=rng.below(4) {
+        let (a, n) = (rng.below(out.len().max(1)), rng.below(9));
+        let b = (a + n).min(out.len());
+        match rng.below(6) {
+            0 => drop(out.drain(a..b)),
+            1 => {
+                let piece = out[a..b].to_vec();
+                out.splice(a..a, piece);
+            }
+            2 => out[a..b].fill(0xff),
+            3 => out[a..b].fill(0),
+            _ => out[a..b].iter_mut().for_each(|v| *v ^= 1 << rng.below(8)),
+        }
+    }
+    out
+}

@@ -148,3 +148,22 @@ fn pictures_are_whole_svg_documents() {
     report.picture.clear();
     assert!(!learning_curve_svg(&report).contains("NaN") && !reconstruction_svg(&report).contains("NaN"));
 }
+
+#[test]
+fn columns_of_a_recording_become_readings_and_what_is_left_out_is_counted() {
+    use crate::recording::{RecordedChannel, Recording, Values};
+    let column = |name: &str, values: [Option<&str>; 4]| {
+        let mut all = Values::default();
+        values.iter().for_each(|v| all.push(v.map(|v| v.parse().unwrap())));
+        RecordedChannel { name: name.into(), unit: "°C".into(), values: all }
+    };
+    let columns = vec![
+        column("other", [Some("1"); 4]),
+        column("temperature", [Some("20.5"), None, Some("50.1"), Some("-0")]),
+    ];
+    let recording = Recording::new(vec![0, 1000, 2000, 3000], columns, 1000).unwrap();
+    let (readings, dropped) = readings_from(&recording, &[SeedChannel::temperature()]).unwrap();
+    assert_eq!((readings, dropped), (vec![20.5, 0.0], Dropped { missing: 1, out_of_range: 1 }));
+    let missing = readings_from(&recording, &[SeedChannel::new("humidity", "%", 0.0, 100.0)]).unwrap_err();
+    assert!(missing.to_string().contains("other, temperature"), "{missing}");
+}
