@@ -14,7 +14,7 @@ use super::values::{Source, Variants, duration_ms, period_ms};
   kinglet train                                   learn from a generated indoor climate
   kinglet train room.csv --bound 0.25,1           two channels, within 0.25 and 1 of their units
   kinglet train room.csv --channels temp --bound lossless --out room.kinglet
-  kinglet train room.csv --max-delay 5m           no reading waits longer than 5 minutes
+  kinglet train room.csv --max-delay 1h           full windows, fewer bytes: a reading may wait an hour
   kinglet train room.csv --compare latent=1,2,4,8 variants side by side, nothing written
   kinglet train --device porch                    from what the device `porch` has sent so far")]
 pub(crate) struct TrainArgs {
@@ -30,9 +30,9 @@ pub(crate) struct TrainArgs {
     /// channels or one each
     #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
     pub(crate) bound: Vec<Bound>,
-    /// The longest a reading may wait for its window to fill (such as 5m)
-    #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
-    pub(crate) max_delay: Option<u64>,
+    /// The longest a reading may wait for its window to fill; a window is sent early to keep it
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration_ms)]
+    pub(crate) max_delay: u64,
     /// Seed of everything random: the same seed gives the same bundle
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

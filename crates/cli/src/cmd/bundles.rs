@@ -122,12 +122,16 @@ fn add(path: &Path, common: &DeviceCommon) -> Result {
     Ok(out.line(format_args!("\"{}\" {known}, {fingerprint}", bundle.name()))?)
 }
 
+/// The longest a reading waits in a starter bundle.
+const MAX_DELAY_MS: u32 = 5 * 60 * 1000;
+
 fn remake(dir: &Path) -> Result {
     for starter in &STARTERS {
         let climate = ClimateOptions { sensor: starter.sensor, rows: ROWS, ..ClimateOptions::default() };
         let options = FitOptions {
             name: starter.name.into(),
             bounds: starter.bounds.split(',').filter_map(|b| b.parse().ok()).collect(),
+            max_delay_ms: Some(MAX_DELAY_MS),
             ..FitOptions::default()
         };
         let trained = super::train::learn(&readings::climate_of(&climate)?, &options, starter.name)?;

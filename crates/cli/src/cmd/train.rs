@@ -48,6 +48,17 @@ pub(crate) fn run(args: &TrainArgs) -> Result {
     ))?;
     out.line("")?;
     super::eval::show(&mut out, &report.evaluation)?;
+    let (sent, full) = (&report.sent, bundle.model().samples());
+    if sent.samples < full {
+        let fill_ms = u64::from(bundle.model().period_ms()) * (full as u64 - 1);
+        out.line(format_args!(
+            "a reading waits at most {}: windows of {} samples go out, {:.1} bytes each; --max-delay {}m fills them",
+            crate::term::seconds(sent.max_delay_ms.into()),
+            sent.samples,
+            sent.payload_bytes_mean,
+            fill_ms.div_ceil(60_000),
+        ))?;
+    }
     if let Some(fixed) = &report.fixed {
         let klt = fixed.rms_klt.map_or("not measured".into(), |rms| format!("{rms:.4} σ"));
         out.line(format_args!(
@@ -84,7 +95,7 @@ fn options(args: &TrainArgs) -> FitOptions {
         name: name.unwrap_or_else(|| "bundle".into()),
         n_samples: args.window,
         bounds: args.bound.clone(),
-        max_delay_ms: args.max_delay.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        max_delay_ms: Some(u32::try_from(args.max_delay).unwrap_or(u32::MAX)),
         seed: args.seed,
         n_latents: args.latent.map(usize::from),
         fixed_bytes: args.bytes.map(usize::from),

@@ -73,12 +73,23 @@ pub fn evaluate(
     rows: Range<usize>,
     cut: Cut,
 ) -> Result<Evaluation, FitError> {
+    evaluate_as(model, recording, rows, cut, model.samples())
+}
+
+/// The same in windows of at most `n_samples`, as a device cuts them that may not wait for a full one.
+pub(crate) fn evaluate_as(
+    model: &Model<'_>,
+    recording: &Recording,
+    rows: Range<usize>,
+    cut: Cut,
+    n_samples: usize,
+) -> Result<Evaluation, FitError> {
     let n_channels = model.channels();
     if recording.channels().len() != n_channels {
         return Err(FitError::Channels { have: recording.channels().len(), need: n_channels });
     }
     let grids: Vec<Grid> = (0..n_channels).map(|idx| model.channel(idx).grid).collect();
-    let windows = Windows::cut(recording, &grids, rows, model.samples(), cut);
+    let windows = Windows::cut(recording, &grids, rows, n_samples, cut);
     let mut errors = vec![Errors::default(); n_channels];
     let given = windows.iter().map(|w| Window { steps: w.steps, off_grid: w.off_grid });
     let judged = judge_windows(model, given, |at, read| {

@@ -21,5 +21,5 @@ pub use judge::{Judgement, judge};
 pub use learn::{Effort, LearnError, Learned, Setup, learn};
 pub use rows::Rows;
 pub use train::{
-    ChannelReport, FitError, FitOptions, FitProgress, FixedSummary, TrainReport, Trained, train,
+    ChannelReport, FitError, FitOptions, FitProgress, FixedSummary, SentAs, TrainReport, Trained, train,
 };

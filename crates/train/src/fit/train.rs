@@ -7,7 +7,7 @@ use kinglet_codec::bundle::{Bundle, BundleError};
 use kinglet_codec::learn::Outline;
 use kinglet_codec::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX, is_step};
 
-use super::evaluate::{Evaluation, evaluate};
+use super::evaluate::{Evaluation, evaluate, evaluate_as};
 use super::latent::klt_rms;
 use super::learn::{Effort, LearnError, Setup, learn};
 use super::rows::Rows;
@@ -100,8 +100,23 @@ pub struct TrainReport {
     pub lattice_divisor: f64,
     /// On the rows judged by.
     pub evaluation: Evaluation,
+    /// What goes out when no sample may wait longer than allowed.
+    pub sent: SentAs,
     /// The autoencoder at a fixed size, if that was asked for.
     pub fixed: Option<FixedSummary>,
+}
+
+/// Windows as a device cuts them, full or not.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct SentAs {
+    /// Longest wait of a sample for its window.
+    pub max_delay_ms: u32,
+    /// Samples in a window cut for that; fewer than in a full one if those take longer.
+    pub samples: usize,
+    /// Mean bytes of its code, on the rows judged by.
+    pub payload_bytes_mean: f64,
+    /// Bits of code per reading.
+    pub bits_per_value: f64,
 }
 
 /// The autoencoder at a fixed size beside the transform every other is compared with. Errors are roots of mean
@@ -241,7 +256,16 @@ pub fn train(
             rms_klt: klt_rms(&rows, &test, samples, bytes),
         }
     });
+    let n_sent = setup.samples_sent();
+    let as_sent = evaluate_as(&model, recording, split.test.clone(), options.cut, n_sent)?;
+    let sent = SentAs {
+        max_delay_ms: setup.max_delay_ms,
+        samples: n_sent,
+        payload_bytes_mean: as_sent.payload_bytes_mean,
+        bits_per_value: as_sent.bits_per_value,
+    };
     let report = TrainReport {
+        sent,
         fixed,
         rows_train: split.train.len(),
         rows_test: split.test.len(),
