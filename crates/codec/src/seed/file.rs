@@ -186,7 +186,7 @@ fn check_half(half: &Half, n_in: usize, n_out: usize) -> Result<(), SeedError> {
                 let usable = |s: f32| s.is_normal() && s > 0.0;
                 let scales = [input.scale, *weight_scale, output.scale];
                 if !scales.into_iter().all(usable)
-                    || !Factor::of(input.scale, *weight_scale, output.scale).shrinks()
+                    || !Factor::of(&layer.shape, input.scale, *weight_scale, output.scale).shrinks()
                 {
                     return bad("a layer's scales do not fit integers");
                 }

@@ -4,6 +4,8 @@
 //! "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). LiteRT on a PC
 //! rounds once and may differ by one step.
 
+use super::layer::Shape;
+
 /// How int8 numbers stand for real ones: `real = scale · (q - zero)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
@@ -34,10 +36,14 @@ pub(super) struct Factor {
 }
 
 impl Factor {
-    /// `input · weight / output` of three scales.
-    pub(super) fn of(input: f32, weight: f32, output: f32) -> Self {
-        // The product of the two is taken in double, as the convolution and fully connected kernels do.
-        let real = f64::from(input) * f64::from(weight) / f64::from(output);
+    /// `input · weight / output` of three scales, as a layer's kernel takes it: the fully connected kernel multiplies
+    /// the first two in single precision, the convolution in double.
+    pub(super) fn of(shape: &Shape, input: f32, weight: f32, output: f32) -> Self {
+        let product = match shape {
+            Shape::Dense { .. } => f64::from(input * weight),
+            Shape::Conv1d { .. } => f64::from(input) * f64::from(weight),
+        };
+        let real = product / f64::from(output);
         if real == 0.0 || !real.is_finite() {
             return Self { mantissa: 0, shift: 0 };
         }
@@ -109,5 +115,17 @@ mod tests {
         }
         assert_eq!(a.dequantise(-1), 1.0);
         assert_eq!(a.quantise(f32::NAN), 0);
+    }
+
+    #[test]
+    fn a_dense_layers_product_is_single_and_a_convolutions_double() {
+        let (input, weight) = (1.0 / 255.0f32, 0.0123f32);
+        let dense = Factor::of(&Shape::Dense { n_in: 1, n_out: 1 }, input, weight, 0.25);
+        let conv = Shape::Conv1d { n_steps: 1, channels_in: 1, channels_out: 1, kernel: 1, stride: 1 };
+        let conv = Factor::of(&conv, input, weight, 0.25);
+        let real = |f: Factor| f64::from(f.mantissa) * libm::exp2(f64::from(f.shift - 31));
+        assert_eq!(real(dense), f64::from(input * weight) * 4.0);
+        let exact = f64::from(input) * f64::from(weight) * 4.0;
+        assert!(real(conv) != real(dense) && (real(conv) / exact - 1.0).abs() < 1e-9);
     }
 }

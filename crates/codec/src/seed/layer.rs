@@ -146,7 +146,7 @@ impl Layer {
     pub fn run_int8(&self, x: &[i8], input: Affine) -> Vec<i8> {
         let Numbers::Int8 { weights, bias, weight_scale, output } = &self.numbers else { return Vec::new() };
         let (row_len, hop) = (self.shape.row_len(), self.shape.hop());
-        let factor = Factor::of(input.scale, *weight_scale, output.scale);
+        let factor = Factor::of(&self.shape, input.scale, *weight_scale, output.scale);
         let (zero_in, zero_out) = (i32::from(input.zero), i32::from(output.zero));
         let lowest = if self.activation == Activation::Relu { zero_out } else { -128 };
         let mut y = Vec::with_capacity(self.shape.n_out());
