@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::counts::{self, Tally};
 use crate::run;
 
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// Workspaces beside the main one.
 const BESIDE: &[&str] = &["firmware/qemu", "fuzz"];
 

@@ -8,6 +8,7 @@ mod demo;
 mod device;
 pub(crate) mod docs;
 pub(crate) mod fuzz;
+mod runtimes;
 
 use std::time::Instant;
 
@@ -101,6 +102,17 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Wheel { package: "cryptography", module: "cryptography" },
         ],
         run: cose::stage,
+    },
+    Stage {
+        name: "runtimes",
+        about: "exported networks in LiteRT and TensorFlow Lite Micro, 10,000 inputs each",
+        needs: &[
+            Need::Python,
+            Need::Wheel { package: "numpy", module: "numpy" },
+            Need::Wheel { package: "ai-edge-litert", module: "ai_edge_litert" },
+            Need::Wheel { package: "tflite-micro", module: "tflite_micro" },
+        ],
+        run: runtimes::stage,
     },
     Stage {
         name: "cli",

@@ -22,7 +22,10 @@ pub(crate) fn of(door: &str) -> Vec<Vec<u8>> {
         Some("server" | "node") => "wire",
         name => name.unwrap_or(door),
     };
-    for dir in [root.join("fuzz/seeds").join(door), root.join("vectors").join(of_crate)] {
+    let fixtures = door.starts_with("train_import").then(|| root.join("crates/train/tests/fixtures"));
+    for dir in
+        [root.join("fuzz/seeds").join(door), root.join("vectors").join(of_crate)].into_iter().chain(fixtures)
+    {
         for path in files(&dir) {
             let bytes = std::fs::read(&path).unwrap_or_default();
             if let Ok(text) = std::str::from_utf8(&bytes) {

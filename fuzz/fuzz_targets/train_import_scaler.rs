@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kinglet_train::import::fuzz::fuzz_scaler(bytes));
