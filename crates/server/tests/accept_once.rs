@@ -1,4 +1,5 @@
 //! A frame is taken once and acked only when it is on disk, whatever the network and the attacker do.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod common;
 
