@@ -7,13 +7,16 @@ use crate::core::Core;
 use crate::readings::{Decoder, Readings};
 use crate::store::{DecodedMark, StoreError, WindowRow, day_of};
 
-/// Windows per round.
-const ROUND: u32 = 512;
+/// Most windows per round.
+const ROUND: u32 = 4096;
+/// Windows decoded, or told of, before other tasks get their turn.
+const TURN: usize = 64;
 /// How often it looks without being woken: another process may have stored something.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Least time between two rounds: under load many windows share one look and one write.
-const BREATH: Duration = Duration::from_millis(100);
+/// From the first arrival to the round that takes it: under load many windows share one look and the pages
+/// that one write changes.
+const BREATH: Duration = Duration::from_millis(200);
 
 /// A window that has just been stored.
 #[derive(Clone, Debug)]
@@ -57,20 +60,29 @@ impl Core {
         if rows.is_empty() {
             return Ok(0);
         }
-        let decoded = Decoder::new(&self.bundles).decode_all(&rows).await?;
-        let mark = |(row, decoded): (&WindowRow, &Result<Readings, _>)| DecodedMark {
-            row_id: row.row_id,
-            device: row.device,
-            day: day_of(row.t_arrival),
-            found: decoded.as_ref().map(Readings::extent).map_err(|flaw| *flaw),
-        };
-        self.store.mark_decoded(rows.iter().zip(&decoded).map(mark).collect()).await?;
-        for (row, decoded) in rows.iter().zip(decoded) {
-            match decoded {
-                Ok(readings) => self.tell(row, readings).await?,
-                Err(flaw) => {
-                    tracing::warn!(device = row.device, ?flaw, "a stored window does not decode; it is kept")
-                }
+        let watched = self.live.receiver_count() > 0;
+        let mut decoder = Decoder::new(&self.bundles);
+        let (mut marks, mut readings) = (Vec::with_capacity(rows.len()), Vec::new());
+        for turn in rows.chunks(TURN) {
+            for (row, decoded) in turn.iter().zip(decoder.decode_all(turn).await?) {
+                let day = day_of(row.t_arrival);
+                let found = decoded.as_ref().map(Readings::extent).map_err(|flaw| *flaw);
+                marks.push(DecodedMark { row_id: row.row_id, device: row.device, day, found });
+                // Kept only for somebody: decoded, a round is tens of megabytes.
+                readings.extend(decoded.ok().filter(|_| watched).map(|readings| (row, readings)));
+            }
+            tokio::task::yield_now().await;
+        }
+        let flawed: Vec<_> =
+            marks.iter().filter_map(|m| m.found.err().map(|flaw| (m.device, flaw))).collect();
+        self.store.mark_decoded(marks).await?;
+        for (device, flaw) in flawed {
+            tracing::warn!(device, ?flaw, "a stored window does not decode; it is kept");
+        }
+        for (i, (row, readings)) in readings.into_iter().enumerate() {
+            self.tell(row, readings).await?;
+            if i % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
             }
         }
         Ok(rows.len())

@@ -53,7 +53,8 @@ pub trait Store: Send + Sync + 'static {
     fn latest_windows(&self, short_ids: Vec<u32>) -> Answer<'_, Vec<WindowRow>>;
     /// Windows the background pass has not looked at, in the order they were stored.
     fn undecoded(&self, limit: u32) -> Answer<'_, Vec<WindowRow>>;
-    /// Records what the background pass found. Windows up to the last one named count as looked at.
+    /// Records what the background pass found. Windows up to the last one named count as looked at; of those that
+    /// did before, nothing is recorded again.
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()>;
 
     /// What was counted per device on the days `from..=to`; `None` means all devices.

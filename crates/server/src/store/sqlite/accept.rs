@@ -6,63 +6,60 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use kinglet_wire::ranges;
 
-use super::received::Received;
+use super::memo::Memo;
 use crate::store::{
     Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, day_of,
 };
 
 /// Takes frames in, in order; counts them per device and day.
-pub(super) fn accept(conn: &Connection, arrivals: &[Arrival]) -> Result<Vec<Outcome>, StoreError> {
-    let mut received = Received::default();
+pub(super) fn accept(
+    conn: &Connection,
+    memo: &mut Memo,
+    arrivals: &[Arrival],
+) -> Result<Vec<Outcome>, StoreError> {
     let mut counted: HashMap<(u32, i32), Counted> = HashMap::new();
     let mut verdicts = Vec::with_capacity(arrivals.len());
     for arrival in arrivals {
-        let verdict = accept_one(conn, &mut received, arrival)?;
+        let verdict = accept_one(conn, memo, arrival)?;
         count(&mut counted, arrival, verdict);
         verdicts.push(verdict);
     }
-    received.save(conn)?;
+    memo.received.save(conn)?;
     for ((device, day), counted) in counted {
         counted.add(conn, device, day)?;
     }
     let outcome = |(arrival, verdict): (&Arrival, Verdict)| {
         let acked = matches!(verdict, Verdict::Stored | Verdict::AlreadyStored);
-        let span = acked.then(|| received.span(arrival.device, arrival.sealed_as)).flatten();
+        let span = acked.then(|| memo.received.span(arrival.device, arrival.sealed_as)).flatten();
         Outcome { verdict, span }
     };
     Ok(arrivals.iter().zip(verdicts).map(outcome).collect())
 }
 
-fn accept_one(conn: &Connection, received: &mut Received, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
     let device = arrival.device;
-    let standing: Option<Option<i64>> = conn
-        .prepare_cached("SELECT t_revoked FROM device WHERE short_id = ?1")?
-        .query_row([device], |row| row.get(0))
-        .optional()?;
-    match standing {
-        None => return Ok(Verdict::UnknownDevice),
-        Some(Some(_)) => return Ok(Verdict::Revoked),
-        Some(None) => {}
+    if let Some(refused) = memo.standing(conn, device)? {
+        return Ok(refused);
     }
-    match received.check(conn, device, arrival.sealed_as)? {
+    match memo.received.check(conn, device, arrival.sealed_as)? {
         ranges::Received::New => {}
         ranges::Received::Closed => return Ok(Verdict::TooOld),
         ranges::Received::Already => {
             // No tag left: retention took the window, the counter still says it was stored.
-            let same = tag_of(conn, arrival)?.is_none_or(|tag| tag == arrival.tag);
+            let same = tag_of(conn, memo, arrival)?.is_none_or(|tag| tag == arrival.tag);
             return Ok(if same { Verdict::AlreadyStored } else { Verdict::CounterReuse });
         }
     }
     let verdict = match &arrival.content {
-        Content::Window { .. } => keep_window(conn, received, arrival)?,
+        Content::Window { .. } => keep_window(conn, memo, arrival)?,
         Content::Status { .. } => keep_status(conn, arrival)?,
     };
     if verdict == Verdict::CounterReuse {
         return Ok(verdict);
     }
-    received.insert(conn, device, arrival.sealed_as)?;
+    memo.received.insert(conn, device, arrival.sealed_as)?;
     if arrival.origin != arrival.sealed_as {
-        received.insert(conn, device, arrival.origin)?;
+        memo.received.insert(conn, device, arrival.origin)?;
     }
     if let Some(change) = &arrival.confirm {
         // Another frame of the batch may have confirmed the same generation: then there is nothing to do.
@@ -71,19 +68,19 @@ fn accept_one(conn: &Connection, received: &mut Received, arrival: &Arrival) -> 
     Ok(verdict)
 }
 
-fn keep_window(conn: &Connection, received: &mut Received, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
     let Content::Window { t_first, t_quality, uptime, bundle, code } = &arrival.content else {
         return Ok(Verdict::CounterReuse);
     };
     let (device, origin) = (arrival.device, arrival.origin);
     let resealed = origin != arrival.sealed_as;
     if resealed {
-        let same = same_content(conn, arrival, bundle, code)?;
+        let same = same_content(conn, memo, arrival, bundle, code)?;
         if same == Some(false) {
             return Ok(Verdict::CounterReuse);
         }
         remember_tag(conn, arrival)?;
-        let before = received.check(conn, device, origin)?;
+        let before = memo.received.check(conn, device, origin)?;
         if same == Some(true) || before == ranges::Received::Already {
             return Ok(Verdict::AlreadyStored);
         }
@@ -94,33 +91,30 @@ fn keep_window(conn: &Connection, received: &mut Received, arrival: &Arrival) ->
     };
     let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
     let crc = super::row_crc(device, origin, bundle, &arrival.tag, code);
-    let n_new = conn
-        .prepare_cached(
-            "INSERT INTO window (device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
-             frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
-             ON CONFLICT (device, generation, counter) DO NOTHING",
-        )?
-        .execute(params![
-            device,
-            origin.generation,
-            db_counter(origin.counter),
-            t_first,
-            arrival.t_arrival,
-            t_quality as u8,
-            uptime.map(|(boot, _)| boot),
-            uptime.map(|(_, uptime)| uptime),
-            arrival.frame_len,
-            crc,
-            bundle,
-            arrival.tag,
-            code
-        ])?;
-    if n_new == 1 {
-        return Ok(Verdict::Stored);
-    }
-    // Only reachable when the ranges and the rows disagree; the row is right.
-    let same = tag_of(conn, arrival)?.is_none_or(|tag| tag == arrival.tag);
-    Ok(if same { Verdict::AlreadyStored } else { Verdict::CounterReuse })
+    let id = memo.next_id(conn)?;
+    // Nothing asks here whether the number is there already: the ranges have said so, in this transaction.
+    conn.prepare_cached(
+        "INSERT INTO window (id, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
+         frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        id,
+        device,
+        origin.generation,
+        db_counter(origin.counter),
+        t_first,
+        arrival.t_arrival,
+        t_quality as u8,
+        uptime.map(|(boot, _)| boot),
+        uptime.map(|(_, uptime)| uptime),
+        arrival.frame_len,
+        crc,
+        bundle,
+        arrival.tag,
+        code
+    ])?;
+    memo.stored(device, origin, id);
+    Ok(Verdict::Stored)
 }
 
 fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreError> {
@@ -158,10 +152,22 @@ fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(),
         "INSERT INTO boot VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET t_boot = excluded.t_boot",
     )?
     .execute(params![device, sync.boot, sync.t_boot])?;
-    conn.prepare_cached(
-        "UPDATE window SET t_first = uptime + ?3, t_quality = ?4 WHERE device = ?1 AND boot = ?2 AND t_quality = 5",
-    )?
-    .execute(params![device, sync.boot, sync.t_boot, TimeQuality::Boot as u8])?;
+    let undated: Vec<(i64, i64, i64)> = conn
+        .prepare_cached(
+            "SELECT id, t_first, uptime FROM window WHERE device = ?1 AND boot = ?2 AND t_quality = 5",
+        )?
+        .query_map([device, sync.boot], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut date = conn.prepare_cached("UPDATE window SET t_first = ?2, t_quality = ?3 WHERE id = ?1")?;
+    // Windows of the tail are not in there yet; the background pass will find them with their new time.
+    let mut shift = conn.prepare_cached(
+        "UPDATE window_order SET t_first = ?4 WHERE device = ?1 AND t_first = ?2 AND id = ?3",
+    )?;
+    for (id, t_before, uptime) in undated {
+        let t_first = sync.t_boot.saturating_add(uptime);
+        date.execute(params![id, t_first, TimeQuality::Boot as u8])?;
+        shift.execute(params![device, t_before, id, t_first])?;
+    }
     Ok(())
 }
 
@@ -171,20 +177,19 @@ fn boot_time(conn: &Connection, device: u32, boot: u32) -> Result<Option<i64>, S
 }
 
 /// The tag stored under the number the frame was sealed as.
-fn tag_of(conn: &Connection, arrival: &Arrival) -> Result<Option<Vec<u8>>, StoreError> {
+fn tag_of(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Option<Vec<u8>>, StoreError> {
     let FrameId { generation, counter } = arrival.sealed_as;
-    let key = params![arrival.device, generation, db_counter(counter)];
     // A window sealed again has its row under its origin; the other table knows the number it came under.
-    for sql in [
-        "SELECT tag FROM other_frame WHERE device = ?1 AND generation = ?2 AND counter = ?3",
-        "SELECT tag FROM window WHERE device = ?1 AND generation = ?2 AND counter = ?3",
-    ] {
-        let tag = conn.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
-        if tag.is_some() {
-            return Ok(tag);
-        }
+    let tag = conn
+        .prepare_cached("SELECT tag FROM other_frame WHERE device = ?1 AND generation = ?2 AND counter = ?3")?
+        .query_row(params![arrival.device, generation, db_counter(counter)], |row| row.get(0))
+        .optional()?;
+    if tag.is_some() {
+        return Ok(tag);
     }
-    Ok(None)
+    let Some(id) = memo.window_id(conn, arrival.device, arrival.sealed_as)? else { return Ok(None) };
+    let mut statement = conn.prepare_cached("SELECT tag FROM window WHERE id = ?1")?;
+    Ok(statement.query_row([id], |row| row.get(0)).optional()?)
 }
 
 fn remember_tag(conn: &Connection, arrival: &Arrival) -> Result<(), StoreError> {
@@ -197,16 +202,14 @@ fn remember_tag(conn: &Connection, arrival: &Arrival) -> Result<(), StoreError> 
 /// Whether the window stored under the arrival's origin holds the same code; `None` if there is none.
 fn same_content(
     conn: &Connection,
+    memo: &mut Memo,
     arrival: &Arrival,
     bundle: &[u8],
     code: &[u8],
 ) -> Result<Option<bool>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT bundle = ?4 AND code = ?5 FROM window WHERE device = ?1 AND generation = ?2 AND counter = ?3",
-    )?;
-    let FrameId { generation, counter } = arrival.origin;
-    let key = params![arrival.device, generation, db_counter(counter), bundle, code];
-    Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+    let Some(id) = memo.window_id(conn, arrival.device, arrival.origin)? else { return Ok(None) };
+    let mut statement = conn.prepare_cached("SELECT bundle = ?2 AND code = ?3 FROM window WHERE id = ?1")?;
+    Ok(statement.query_row(params![id, bundle, code], |row| row.get(0)).optional()?)
 }
 
 /// Replaces a join state if nobody else did.

@@ -1,6 +1,7 @@
 //! The embedded store: SQLite in WAL mode, fully synchronous, one writer thread, readers beside it.
 
 mod accept;
+mod memo;
 mod received;
 mod registry;
 mod schema;
@@ -60,15 +61,15 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn accept(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Outcome>> {
-        self.writer.write(move |conn| accept::accept(conn, &arrivals))
+        self.writer.write(move |conn, memo| accept::accept(conn, memo, &arrivals))
     }
 
     fn count_rejects(&self, rejects: Vec<RejectCount>) -> Answer<'_, ()> {
-        self.writer.write(move |conn| stats::add_rejects(conn, &rejects))
+        self.writer.write(move |conn, _| stats::add_rejects(conn, &rejects))
     }
 
     fn add_device(&self, device: NewDevice) -> Answer<'_, DeviceRow> {
-        self.writer.write(move |conn| registry::add_device(conn, &device))
+        self.writer.write(move |conn, _| registry::add_device(conn, &device))
     }
 
     fn device(&self, id: &str) -> Answer<'_, Option<DeviceRow>> {
@@ -86,15 +87,18 @@ impl Store for SqliteStore {
 
     fn revoke_device(&self, id: &str, t_ms: i64) -> Answer<'_, bool> {
         let id = id.to_owned();
-        self.writer.write(move |conn| registry::revoke(conn, &id, t_ms))
+        self.writer.write(move |conn, memo| {
+            memo.forget_standing();
+            registry::revoke(conn, &id, t_ms)
+        })
     }
 
     fn set_join_state(&self, change: JoinChange) -> Answer<'_, bool> {
-        self.writer.write(move |conn| accept::swap_join_state(conn, &change))
+        self.writer.write(move |conn, _| accept::swap_join_state(conn, &change))
     }
 
     fn set_slot(&self, short_id: u32, slot: u8, fingerprint: Fingerprint) -> Answer<'_, ()> {
-        self.writer.write(move |conn| registry::set_slot(conn, short_id, slot, &fingerprint))
+        self.writer.write(move |conn, _| registry::set_slot(conn, short_id, slot, &fingerprint))
     }
 
     fn registry_epoch(&self) -> u64 {
@@ -102,7 +106,7 @@ impl Store for SqliteStore {
     }
 
     fn add_bundle(&self, bundle: BundleRow) -> Answer<'_, bool> {
-        self.writer.write(move |conn| registry::add_bundle(conn, &bundle))
+        self.writer.write(move |conn, _| registry::add_bundle(conn, &bundle))
     }
 
     fn bundle(&self, fingerprint: Fingerprint) -> Answer<'_, Option<BundleRow>> {
@@ -126,7 +130,7 @@ impl Store for SqliteStore {
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {
-        self.writer.write(move |conn| windows::mark_decoded(conn, &marks))
+        self.writer.write(move |conn, memo| windows::mark_decoded(conn, memo, &marks))
     }
 
     fn day_stats(&self, short_id: Option<u32>, from_day: i32, to_day: i32) -> Answer<'_, Vec<DayStats>> {

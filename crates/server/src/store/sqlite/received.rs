@@ -1,4 +1,4 @@
-//! The counters received, read once per transaction and written back once.
+//! The counters received, read once and written back once per request.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,11 +11,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::accept::db_counter;
 use crate::store::{FrameId, Span, StoreError};
 
-/// The ranges a transaction has looked at, by device and generation.
+/// Most sets of ranges that are remembered from one transaction to the next: two megabytes of them.
+const KEPT: usize = 512;
+
+/// The ranges that were looked at, by device and generation.
 #[derive(Default)]
 pub(super) struct Received {
     // Boxed: a full set of ranges is some kilobytes.
-    loaded: HashMap<(u32, u32), (Box<ReceivedRanges>, bool)>,
+    loaded: HashMap<(u32, u32), Box<ReceivedRanges>>,
+    changed: Vec<(u32, u32)>,
 }
 
 impl Received {
@@ -27,27 +31,31 @@ impl Received {
         id: FrameId,
     ) -> Result<ranges::Received, StoreError> {
         let Some(counter) = Counter::new(id.counter) else { return Ok(ranges::Received::Closed) };
-        Ok(self.load(conn, device, id.generation)?.0.check(counter))
+        Ok(self.load(conn, device, id.generation)?.check(counter))
     }
 
     /// Adds a number.
     pub(super) fn insert(&mut self, conn: &Connection, device: u32, id: FrameId) -> Result<(), StoreError> {
         let Some(counter) = Counter::new(id.counter) else { return Ok(()) };
-        let (ranges, changed) = self.load(conn, device, id.generation)?;
-        *changed |= ranges.insert(counter) == ranges::Received::New;
+        let key = (device, id.generation);
+        let is_new = self.load(conn, device, id.generation)?.insert(counter) == ranges::Received::New;
+        if is_new && !self.changed.contains(&key) {
+            self.changed.push(key);
+        }
         Ok(())
     }
 
     /// What is received around a number that was looked at.
     pub(super) fn span(&self, device: u32, id: FrameId) -> Option<Span> {
-        let (ranges, _) = self.loaded.get(&(device, id.generation))?;
+        let ranges = self.loaded.get(&(device, id.generation))?;
         let ack = ranges.ack_around(Counter::new(id.counter)?, Millis::default(), AckFlags::default())?;
         Some(Span { base: ack.base.get(), run: ack.run, bitmap: ack.bitmap })
     }
 
     /// Writes back what has changed.
-    pub(super) fn save(&self, conn: &Connection) -> Result<(), StoreError> {
-        for ((device, generation), (ranges, _)) in self.loaded.iter().filter(|(_, (_, changed))| *changed) {
+    pub(super) fn save(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        for (device, generation) in self.changed.drain(..) {
+            let Some(ranges) = self.loaded.get(&(device, generation)) else { continue };
             let mut bytes = vec![0; ranges.emit_len()];
             ranges.emit(&mut bytes).map_err(|e| StoreError::Database(e.to_string()))?;
             let highest = ranges.highest().map_or(0, |highest| db_counter(highest.get()));
@@ -60,15 +68,22 @@ impl Received {
         Ok(())
     }
 
+    /// Forgets ranges if they have become many; only between transactions.
+    pub(super) fn trim(&mut self) {
+        if self.loaded.len() > KEPT {
+            self.loaded = HashMap::new();
+        }
+    }
+
     fn load(
         &mut self,
         conn: &Connection,
         device: u32,
         generation: u32,
-    ) -> Result<&mut (Box<ReceivedRanges>, bool), StoreError> {
+    ) -> Result<&mut ReceivedRanges, StoreError> {
         Ok(match self.loaded.entry((device, generation)) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert((Box::new(read(conn, device, generation)?), false)),
+            Entry::Vacant(entry) => entry.insert(Box::new(read(conn, device, generation)?)),
         })
     }
 }

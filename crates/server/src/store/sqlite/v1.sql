@@ -29,10 +29,12 @@ CREATE TABLE bundle (
     t_added     INTEGER NOT NULL
 );
 
--- One row per window: the opened code and what it takes to decode it. AUTOINCREMENT, because the
--- background pass follows the table by id and an id must never come twice.
+-- One row per window: the opened code and what it takes to decode it. Only ever appended to while frames
+-- come in: rows of all devices share the last pages, and a commit writes few of them. Ids are handed out by
+-- the writer (above every id there is and `progress.decoded_to`): the background pass follows the table by
+-- id, and an id must never come twice.
 CREATE TABLE window (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         INTEGER PRIMARY KEY,
     device     INTEGER NOT NULL,
     generation INTEGER NOT NULL,
     counter    INTEGER NOT NULL,
@@ -43,15 +45,31 @@ CREATE TABLE window (
     uptime     INTEGER,
     frame_len  INTEGER NOT NULL,
     crc        INTEGER NOT NULL,
-    n_samples  INTEGER,
-    span_ms    INTEGER,
-    flaw       INTEGER NOT NULL DEFAULT 0,
     bundle     BLOB NOT NULL,
     tag        BLOB NOT NULL,
     code       BLOB NOT NULL
 );
-CREATE UNIQUE INDEX window_origin ON window (device, generation, counter);
-CREATE INDEX window_time ON window (device, t_first);
+
+-- The background pass writes the next two, many windows at a time: what device and time lead to, with what
+-- the pass found in the window, and what device and number lead to. Both hold the windows up to
+-- `progress.decoded_to` and none after it; whoever asks reads those after it (the tail) from `window`.
+CREATE TABLE window_order (
+    device    INTEGER NOT NULL,
+    t_first   INTEGER NOT NULL,
+    id        INTEGER NOT NULL,
+    n_samples INTEGER,
+    span_ms   INTEGER,
+    flaw      INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (device, t_first, id)
+) WITHOUT ROWID;
+
+CREATE TABLE window_number (
+    device     INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    counter    INTEGER NOT NULL,
+    id         INTEGER NOT NULL,
+    PRIMARY KEY (device, generation, counter)
+) WITHOUT ROWID;
 
 -- Frames accepted under a number that names no window: status frames, and windows sealed again.
 CREATE TABLE other_frame (

@@ -1,13 +1,27 @@
 //! Windows as they are read back, each checked against its checksum.
+//!
+//! The background pass files windows by device and time, many at once; those it has not come to (the tail) are
+//! read by id. One transaction sees both, so a window is always in exactly one of the two.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::store::{Coverage, DecodedMark, Flaw, FrameId, StoreError, TimeQuality, WindowRow};
+use super::memo::Memo;
+use crate::store::{Coverage, DecodedMark, Extent, Flaw, FrameId, StoreError, TimeQuality, WindowRow};
 
 const WINDOW: &str = "SELECT id, device, generation, counter, t_first, t_arrival, t_quality, bundle, code, frame_len, \
-     n_samples, flaw, crc, tag FROM window";
+     crc, tag FROM window";
+const TAIL: &str = "id > (SELECT decoded_to FROM progress)";
+
+/// Where a window stands in time, and what the background pass found in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    t_first: i64,
+    id: i64,
+    n_samples: Option<u32>,
+    flaw: i64,
+}
 
 pub(super) fn windows(
     conn: &Connection,
@@ -16,59 +30,99 @@ pub(super) fn windows(
     to_ms: i64,
     limit: u32,
 ) -> Result<Vec<WindowRow>, StoreError> {
+    let mut places = conn
+        .prepare_cached(&format!("SELECT t_first, id, NULL, 0 FROM window WHERE {TAIL} AND device = ?1"))?
+        .query_map([device], place)?
+        .collect::<Result<Vec<_>, _>>()?;
     // The window before `from` may reach into it.
-    let mut statement = conn.prepare_cached(&format!(
-        "{WINDOW} WHERE device = ?1 AND t_first < ?3 AND t_first >= COALESCE( \
-         (SELECT MAX(t_first) FROM window WHERE device = ?1 AND t_first <= ?2), ?2) \
-         ORDER BY t_first DESC, id DESC LIMIT ?4"
-    ))?;
-    let rows = statement.query_map(params![device, from_ms, to_ms, limit], window_row)?;
-    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-    rows.reverse();
-    Ok(rows)
+    let filed: Option<i64> = conn
+        .prepare_cached("SELECT MAX(t_first) FROM window_order WHERE device = ?1 AND t_first <= ?2")?
+        .query_row(params![device, from_ms], |row| row.get(0))?;
+    let before = places.iter().map(|place| place.t_first).filter(|t| *t <= from_ms).chain(filed).max();
+    let from_ms = before.unwrap_or(from_ms);
+    places.retain(|place| (from_ms..to_ms).contains(&place.t_first));
+    let mut statement = conn.prepare_cached(
+        "SELECT t_first, id, n_samples, flaw FROM window_order \
+         WHERE device = ?1 AND t_first >= ?2 AND t_first < ?3 ORDER BY t_first DESC, id DESC LIMIT ?4",
+    )?;
+    for filed in statement.query_map(params![device, from_ms, to_ms, limit], place)? {
+        places.push(filed?);
+    }
+    places.sort_unstable();
+    let n_older = places.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+    fetch(conn, &places[n_older..])
 }
 
 pub(super) fn latest(conn: &Connection, devices: &[u32]) -> Result<Vec<WindowRow>, StoreError> {
+    let mut newest = HashMap::<u32, Place>::new();
+    // One look at the tail, however many devices are asked for.
     let mut statement =
-        conn.prepare_cached(&format!("{WINDOW} WHERE device = ?1 ORDER BY t_first DESC, id DESC LIMIT 1"))?;
-    let mut rows = Vec::with_capacity(devices.len());
-    for device in devices {
-        rows.extend(statement.query_row([device], window_row).optional()?);
+        conn.prepare_cached(&format!("SELECT t_first, id, NULL, 0, device FROM window WHERE {TAIL}"))?;
+    for row in statement.query_map([], |row| Ok((row.get(4)?, place(row)?)))? {
+        let (device, place) = row?;
+        let entry = newest.entry(device).or_insert(place);
+        *entry = place.max(*entry);
     }
-    Ok(rows)
+    let mut statement = conn.prepare_cached(
+        "SELECT t_first, id, n_samples, flaw FROM window_order WHERE device = ?1 \
+         ORDER BY t_first DESC, id DESC LIMIT 1",
+    )?;
+    let mut places = Vec::with_capacity(devices.len());
+    for device in devices {
+        let filed = statement.query_row([device], place).optional()?;
+        places.extend(filed.max(newest.get(device).copied()));
+    }
+    fetch(conn, &places)
 }
 
 pub(super) fn undecoded(conn: &Connection, limit: u32) -> Result<Vec<WindowRow>, StoreError> {
-    let mut statement = conn.prepare_cached(&format!(
-        "{WINDOW} WHERE id > (SELECT decoded_to FROM progress) ORDER BY id LIMIT ?1"
-    ))?;
+    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE {TAIL} ORDER BY id LIMIT ?1"))?;
     let rows = statement.query_map([limit], window_row)?.collect::<Result<_, _>>()?;
     Ok(rows)
 }
 
-pub(super) fn mark_decoded(conn: &Connection, marks: &[DecodedMark]) -> Result<(), StoreError> {
-    let mut update =
-        conn.prepare_cached("UPDATE window SET n_samples = ?2, span_ms = ?3, flaw = ?4 WHERE id = ?1")?;
-    let mut count =
-        conn.prepare_cached("UPDATE day_stats SET readings = readings + ?3 WHERE device = ?1 AND day = ?2")?;
+/// Files the windows of the tail up to the last one marked by time and by number, with what was found.
+pub(super) fn mark_decoded(
+    conn: &Connection,
+    memo: &mut Memo,
+    marks: &[DecodedMark],
+) -> Result<(), StoreError> {
+    let Some(to) = marks.iter().map(|mark| mark.row_id).max() else { return Ok(()) };
+    // Of windows that were looked at before, by another process maybe, nothing is left to say.
+    let mut tail = conn
+        .prepare_cached(&format!(
+            "SELECT id, device, t_first, generation, counter FROM window WHERE {TAIL} AND id <= ?1"
+        ))?
+        .query_map([to], tail_row)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let marks: HashMap<i64, &DecodedMark> = marks.iter().map(|mark| (mark.row_id, mark)).collect();
     let mut n_readings = HashMap::<(u32, i32), i64>::new();
-    for mark in marks {
-        match mark.found {
-            Ok(extent) => {
-                update.execute(params![mark.row_id, extent.n_samples, extent.span_ms, 0])?;
-                *n_readings.entry((mark.device, mark.day)).or_default() += i64::from(extent.n_readings);
-            }
-            Err(flaw) => {
-                update.execute(params![mark.row_id, None::<u32>, None::<i64>, flaw as u8])?;
-            }
+    let mut file = conn.prepare_cached("INSERT INTO window_order VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    // In the order of the tables, so that each of their pages is visited once.
+    tail.sort_unstable_by_key(|row| (row.device, row.t_first, row.id));
+    for row in &tail {
+        let mark = marks.get(&row.id);
+        let found: Option<Extent> = mark.and_then(|mark| mark.found.ok());
+        let flaw = mark.and_then(|mark| mark.found.err()).map_or(0, |flaw| flaw as u8);
+        let (n_samples, span_ms) = (found.map(|f| f.n_samples), found.map(|f| f.span_ms));
+        file.execute(params![row.device, row.t_first, row.id, n_samples, span_ms, flaw])?;
+        if let (Some(mark), Some(found)) = (mark, found) {
+            *n_readings.entry((mark.device, mark.day)).or_default() += i64::from(found.n_readings);
         }
     }
+    tail.sort_unstable_by_key(|row| (row.device, row.generation, row.counter));
+    let mut number =
+        conn.prepare_cached("INSERT INTO window_number VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
+    for row in &tail {
+        number.execute(params![row.device, row.generation, row.counter, row.id])?;
+    }
+    let mut count =
+        conn.prepare_cached("UPDATE day_stats SET readings = readings + ?3 WHERE device = ?1 AND day = ?2")?;
     for ((device, day), n) in n_readings {
         count.execute(params![device, day, n])?;
     }
-    if let Some(to) = marks.iter().map(|mark| mark.row_id).max() {
-        conn.prepare_cached("UPDATE progress SET decoded_to = MAX(decoded_to, ?1)")?.execute([to])?;
-    }
+    conn.prepare_cached("UPDATE progress SET decoded_to = MAX(decoded_to, ?1)")?.execute([to])?;
+    memo.decoded(to);
     Ok(())
 }
 
@@ -82,11 +136,42 @@ pub(super) fn coverage(
         "SELECT COALESCE(SUM(n_samples), 0), COALESCE(SUM(span_ms), 0), COALESCE(SUM(MAX(t_first - t_end_before, 0)), 0) \
          FROM (SELECT n_samples, span_ms, t_first, \
          LAG(t_first + span_ms) OVER (ORDER BY t_first) AS t_end_before \
-         FROM window WHERE device = ?1 AND t_first >= ?2 AND t_first < ?3 AND n_samples IS NOT NULL)",
+         FROM window_order WHERE device = ?1 AND t_first >= ?2 AND t_first < ?3 AND n_samples IS NOT NULL)",
     )?;
     Ok(statement.query_row(params![device, from_ms, to_ms], |row| {
         Ok(Coverage { n_samples: row.get(0)?, covered_ms: row.get(1)?, missing_ms: row.get(2)? })
     })?)
+}
+
+struct TailRow {
+    id: i64,
+    device: u32,
+    t_first: i64,
+    generation: u32,
+    counter: i64,
+}
+
+fn tail_row(row: &Row<'_>) -> rusqlite::Result<TailRow> {
+    let (id, device, t_first) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    Ok(TailRow { id, device, t_first, generation: row.get(3)?, counter: row.get(4)? })
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place { t_first: row.get(0)?, id: row.get(1)?, n_samples: row.get(2)?, flaw: row.get(3)? })
+}
+
+/// The windows at these places, in their order.
+fn fetch(conn: &Connection, places: &[Place]) -> Result<Vec<WindowRow>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id = ?1"))?;
+    let mut rows = Vec::with_capacity(places.len());
+    for place in places {
+        if let Some(mut row) = statement.query_row([place.id], window_row).optional()? {
+            row.n_samples = place.n_samples;
+            row.flaw = row.flaw.or(Flaw::from_number(place.flaw));
+            rows.push(row);
+        }
+    }
+    Ok(rows)
 }
 
 fn window_row(row: &Row<'_>) -> rusqlite::Result<WindowRow> {
@@ -100,10 +185,10 @@ fn window_row(row: &Row<'_>) -> rusqlite::Result<WindowRow> {
         bundle: row.get(7)?,
         code: row.get(8)?,
         frame_len: row.get(9)?,
-        n_samples: row.get(10)?,
-        flaw: Flaw::from_number(row.get(11)?),
+        n_samples: None,
+        flaw: None,
     };
-    let (crc, tag): (u32, Vec<u8>) = (row.get(12)?, row.get(13)?);
+    let (crc, tag): (u32, Vec<u8>) = (row.get(10)?, row.get(11)?);
     if crc != super::row_crc(window.device, window.origin, &window.bundle, &tag, &window.code) {
         window.flaw = Some(Flaw::Damaged);
     }

@@ -1,8 +1,8 @@
 //! One thread that writes, many writes per commit.
 //!
 //! While one commit waits for the disk, requests queue up; the next transaction takes all of them (up to
-//! [`BATCH_MAX`]). Each write runs in its own savepoint, so one that fails takes nobody with it, and no
-//! answer leaves before the commit.
+//! [`BATCH_MAX`]). If one of them fails, all are rolled back and run again, each in its own savepoint, so that
+//! the one that fails takes nobody with it. No answer leaves before the commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::memo::Memo;
 use crate::store::{Answer, StoreError};
 
 /// Most writes in one transaction.
@@ -25,12 +26,13 @@ pub(super) struct Writer {
 
 /// A write and whoever waits for it.
 trait Job: Send {
-    fn run(&mut self, conn: &Connection) -> Result<(), StoreError>;
+    /// May be run again after a rollback.
+    fn run(&mut self, conn: &Connection, memo: &mut Memo) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Work<T, F> {
-    todo: Option<F>,
+    todo: F,
     done: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -38,12 +40,10 @@ struct Work<T, F> {
 impl<T, F> Job for Work<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: Fn(&Connection, &mut Memo) -> Result<T, StoreError> + Send,
 {
-    fn run(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        if let Some(todo) = self.todo.take() {
-            self.done = Some(todo(conn)?);
-        }
+    fn run(&mut self, conn: &Connection, memo: &mut Memo) -> Result<(), StoreError> {
+        self.done = Some((self.todo)(conn, memo)?);
         Ok(())
     }
 
@@ -64,14 +64,14 @@ impl Writer {
         Ok(Self { jobs, epoch })
     }
 
-    /// Runs `todo` in the next transaction; the answer comes after the commit.
+    /// Runs `todo` in the next transaction, a second time if another write of that transaction fails; the answer comes after the commit.
     pub(super) fn write<T, F>(&self, todo: F) -> Answer<'_, T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection, &mut Memo) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Work { todo: Some(todo), done: None, reply });
+        let job = Box::new(Work { todo, done: None, reply });
         Box::pin(async move {
             self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?
@@ -100,7 +100,7 @@ impl Writer {
 struct Close(Option<oneshot::Sender<()>>);
 
 impl Job for Close {
-    fn run(&mut self, _: &Connection) -> Result<(), StoreError> {
+    fn run(&mut self, _: &Connection, _: &mut Memo) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -109,18 +109,12 @@ impl Job for Close {
     }
 }
 
-fn serve(mut conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, epoch: &AtomicU64) {
+fn serve(conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, epoch: &AtomicU64) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut seen_version = data_version(&conn);
+    let mut memo = Memo::new(data_version(&conn).unwrap_or(0));
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        // Before the transaction: a registry read after this is newer than what others wrote before it.
-        let version = data_version(&conn);
-        if version != seen_version {
-            seen_version = version;
-            epoch.fetch_add(1, Ordering::AcqRel);
-        }
         let mut closing = false;
-        let outcomes = commit(&mut conn, &mut batch, &mut closing);
+        let outcomes = commit(&conn, &mut memo, &mut batch, &mut closing, epoch);
         if closing {
             // Later senders learn that the store is closed; those already queued are refused below.
             queue.close();
@@ -139,41 +133,107 @@ fn serve(mut conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, epoch: &
     let _ = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
 }
 
-fn data_version(conn: &Connection) -> i64 {
-    conn.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(0)
+fn data_version(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Runs a batch in one transaction; one outcome per job.
 fn commit(
-    conn: &mut Connection,
+    conn: &Connection,
+    memo: &mut Memo,
     batch: &mut [Box<dyn Job>],
     closing: &mut bool,
+    epoch: &AtomicU64,
 ) -> Vec<Result<(), StoreError>> {
-    let all = |error: StoreError| vec![Err(error); batch.len()];
-    let tx = match conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate) {
-        Ok(tx) => tx,
-        Err(e) => return all(e.into()),
+    let done = match together(conn, memo, batch, epoch) {
+        Ok(true) => Ok(vec![Ok(()); batch.len()]),
+        Ok(false) => one_by_one(conn, memo, batch, closing),
+        Err(error) => Err(error),
     };
+    if done.is_err() {
+        memo.clear();
+    }
+    memo.trim();
+    done.unwrap_or_else(|error| vec![Err(error); batch.len()])
+}
+
+/// All jobs; false if one has failed and nothing is done.
+fn together(
+    conn: &Connection,
+    memo: &mut Memo,
+    batch: &mut [Box<dyn Job>],
+    epoch: &AtomicU64,
+) -> Result<bool, StoreError> {
+    let tx = begin(conn)?;
+    // Inside the transaction: nobody else can write any more. The epoch moves before any answer leaves, so a
+    // registry read after it is newer than what others wrote before this batch.
+    if memo.is_stale(data_version(conn)?) {
+        memo.clear();
+        epoch.fetch_add(1, Ordering::AcqRel);
+    }
+    for job in batch.iter_mut() {
+        if job.run(conn, memo).is_err() {
+            return Ok(false);
+        }
+    }
+    tx.commit()?;
+    Ok(true)
+}
+
+/// Each job for itself, in one transaction all the same.
+fn one_by_one(
+    conn: &Connection,
+    memo: &mut Memo,
+    batch: &mut [Box<dyn Job>],
+    closing: &mut bool,
+) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    // What was rolled back, and what another process may have written since.
+    memo.clear();
+    let tx = begin(conn)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for job in batch.iter_mut() {
-        let outcome = in_savepoint(&tx, job.as_mut());
+        let outcome = in_savepoint(conn, memo, job.as_mut());
         *closing |= outcome == Err(StoreError::Closed);
-        if tx.is_autocommit() {
+        if conn.is_autocommit() {
             // The database rolled everything back by itself (disk full): nobody's write stands.
-            let error = outcome.err().unwrap_or(StoreError::Database("rolled back".into()));
-            return vec![Err(error); batch.len()];
+            return Err(outcome.err().unwrap_or(StoreError::Database("rolled back".into())));
         }
         outcomes.push(outcome);
     }
-    match tx.commit() {
-        Ok(()) => outcomes,
-        Err(e) => vec![Err(e.into()); batch.len()],
+    tx.commit()?;
+    Ok(outcomes)
+}
+
+/// A transaction whose statements are prepared once; rolled back when dropped before its commit.
+struct Transaction<'a>(&'a Connection);
+
+fn begin(conn: &Connection) -> Result<Transaction<'_>, StoreError> {
+    conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    Ok(Transaction(conn))
+}
+
+impl Transaction<'_> {
+    fn commit(self) -> Result<(), StoreError> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
     }
 }
 
-fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // Fails only where SQLite has rolled back by itself.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn in_savepoint(conn: &Connection, memo: &mut Memo, job: &mut dyn Job) -> Result<(), StoreError> {
     conn.prepare_cached("SAVEPOINT one")?.execute([])?;
-    let outcome = job.run(conn);
+    let outcome = job.run(conn, memo);
+    if outcome.is_err() {
+        memo.clear();
+    }
     if outcome.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK TO one")?.execute([])?;
     }
