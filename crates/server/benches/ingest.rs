@@ -140,8 +140,7 @@ fn send_all(addr: SocketAddr, lane: &[&[u8]], begun: Instant) -> usize {
     let mut stream = TcpStream::connect(addr).expect("a connection");
     stream.set_nodelay(true).expect("an option");
     let mut buf = vec![0; 4096];
-    let mut n = 0;
-    for request in lane {
+    for (n, request) in lane.iter().enumerate() {
         if begun.elapsed() > ROUND {
             return n;
         }
@@ -156,7 +155,6 @@ fn send_all(addr: SocketAddr, lane: &[&[u8]], begun: Instant) -> usize {
             }
         }
         assert!(buf.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buf[..len]));
-        n += 1;
     }
     panic!("more frames were needed than prepared");
 }

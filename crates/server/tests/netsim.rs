@@ -1,4 +1,5 @@
 //! Real nodes and a real server over a seeded lossy link, in virtual time.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The dashboard as HTML: complete, escaped, nothing from elsewhere, usable without a mouse.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What every database must do, told as one story. A second database adds one more `#[tokio::test]` per line.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
