@@ -62,14 +62,12 @@ pub struct BoundedAutoencoder {
 impl BoundedAutoencoder {
     /// The codes of `window` `[n]`.
     pub fn codes(&self, window: &[f32]) -> Vec<i32> {
-        let z = self.encoder.apply(window);
-        let each = z.iter().zip(&self.decoder.input_range);
-        each.map(|(z, &(lo, hi))| z.round_ties_even().clamp(lo as f32, hi as f32) as i32).collect()
+        self.encoder.codes_for(&self.decoder, window)
     }
 
     /// The window `[n]` that `codes` stand for, to be corrected by the residual.
     pub fn window(&self, codes: &[i32]) -> Vec<f32> {
-        self.decoder.apply(&codes.iter().map(|&c| c as f32).collect::<Vec<_>>())
+        self.decoder.apply_codes(codes)
     }
 
     /// Code bits, residual bits, quiet part over `windows`.

@@ -98,6 +98,20 @@ impl Half {
     }
 }
 
+impl Half {
+    /// The codes an encoder makes of `window` `[n_in]`: its outputs rounded, within the range `decoder` takes.
+    pub(super) fn codes_for(&self, decoder: &Self, window: &[f32]) -> Vec<i32> {
+        let z = self.apply(window);
+        let each = z.iter().zip(&decoder.input_range);
+        each.map(|(z, &(lo, hi))| z.round_ties_even().clamp(lo as f32, hi as f32) as i32).collect()
+    }
+
+    /// What a decoder makes of `codes` `[n_in]`.
+    pub(super) fn apply_codes(&self, codes: &[i32]) -> Vec<f32> {
+        self.apply(&codes.iter().map(|&c| c as f32).collect::<Vec<_>>())
+    }
+}
+
 impl Front {
     fn apply(&self, x: &[i32], input_exponent: i8) -> Vec<i32> {
         let mut sums = Vec::new();
