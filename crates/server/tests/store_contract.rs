@@ -1,13 +1,14 @@
 //! What every database must do, told as one story. A second database adds one more `#[tokio::test]` per line.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod arrivals;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use arrivals::{T0, window};
 use kinglet_server::store::*;
 use kinglet_wire::join::JoinState;
-
-const T0: i64 = 1_790_000_000_000;
 
 fn sqlite(dir: &Path) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(&dir.join("kinglet.db")).unwrap())
@@ -44,26 +45,6 @@ async fn add(store: &dyn Store, id: &str) -> DeviceRow {
     let new =
         NewDevice { id: id.into(), name: "Name".into(), wrapped_key: vec![1, 2], join_state, t_created: T0 };
     store.add_device(new).await.unwrap()
-}
-
-fn window(device: u32, counter: u64) -> Arrival {
-    let id = FrameId { generation: 1, counter };
-    Arrival {
-        device,
-        sealed_as: id,
-        origin: id,
-        tag: counter.to_be_bytes().to_vec(),
-        frame_len: 60,
-        t_arrival: T0,
-        content: Content::Window {
-            t_first: T0 + counter as i64 * 1000,
-            t_quality: TimeQuality::Clock,
-            uptime: None,
-            bundle: [7; 16],
-            code: vec![counter as u8; 5],
-        },
-        confirm: None,
-    }
 }
 
 async fn verdicts(store: &dyn Store, arrivals: Vec<Arrival>) -> Vec<Verdict> {

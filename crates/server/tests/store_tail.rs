@@ -1,12 +1,13 @@
 //! A window is in the store from its ack on, whether the background pass has filed it or not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod arrivals;
+
 use std::path::Path;
 
+use arrivals::{T0, window};
 use kinglet_server::store::*;
 use rusqlite::Connection;
-
-const T0: i64 = 1_790_000_000_000;
 
 fn open(dir: &Path) -> SqliteStore {
     SqliteStore::open(&dir.join("kinglet.db")).unwrap()
@@ -21,26 +22,6 @@ async fn add(store: &dyn Store, id: &str) -> u32 {
         t_created: T0,
     };
     store.add_device(new).await.unwrap().short_id
-}
-
-fn window(device: u32, counter: u64) -> Arrival {
-    let id = FrameId { generation: 1, counter };
-    Arrival {
-        device,
-        sealed_as: id,
-        origin: id,
-        tag: counter.to_be_bytes().to_vec(),
-        frame_len: 60,
-        t_arrival: T0,
-        content: Content::Window {
-            t_first: T0 + counter as i64 * 1000,
-            t_quality: TimeQuality::Clock,
-            uptime: None,
-            bundle: [7; 16],
-            code: vec![counter as u8; 5],
-        },
-        confirm: None,
-    }
 }
 
 /// Without a clock: 100 ms of uptime per counter.
