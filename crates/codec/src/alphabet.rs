@@ -45,6 +45,13 @@ pub fn symbol_of(value: i32, n_classes: usize) -> usize {
     }
 }
 
+/// Raw bits behind the symbol of `value`, those of an open class guessed.
+pub fn symbol_raw_bits(value: i32, n_classes: usize) -> u32 {
+    let (class, _, raw_bits) = class_of(value.unsigned_abs());
+    // Values of the open class share it out as far as an octave of its own would.
+    if class as usize >= n_classes { raw_bits.max(3) + 1 } else { raw_bits }
+}
+
 /// Cost of `value` in sixteenths of a bit.
 pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
     let n_classes = table.len() / 2;
@@ -62,10 +69,68 @@ pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
 /// Share of a table's total that falls on `value` alone.
 pub(crate) fn freq_of_value(table: Table<'_>, value: i32) -> u32 {
     let n_classes = table.len() / 2;
-    let (class, _, raw_bits) = class_of(value.unsigned_abs());
-    // Values of the open class share it out as far as an octave of its own would.
-    let raw_bits = if class as usize >= n_classes { raw_bits.max(3) + 1 } else { raw_bits };
-    table.interval_width(symbol_of(value, n_classes)) >> raw_bits.min(31)
+    table.interval_width(symbol_of(value, n_classes)) >> symbol_raw_bits(value, n_classes).min(31)
+}
+
+/// Share of a table's total that falls below `value`, each class spread evenly over its values; what lies beyond
+/// the first values of the open class has none.
+pub(crate) fn freq_below(table: Table<'_>, value: i32) -> u32 {
+    if value <= 0 {
+        freq_beyond(table, value.unsigned_abs(), 2)
+    } else {
+        table.total() - freq_beyond(table, value.unsigned_abs() - 1, 1)
+    }
+}
+
+/// Share of magnitudes above `magnitude` of one sign: symbols `sym_of_one`, two further, four further, ….
+fn freq_beyond(table: Table<'_>, magnitude: u32, sym_of_one: usize) -> u32 {
+    let n_classes = table.len() / 2;
+    let (class, first, raw_bits) = class_of(magnitude);
+    let sym_of = |class: usize| sym_of_one + 2 * (class - 1);
+    let class = class as usize;
+    if class > n_classes {
+        return 0;
+    }
+    let mut sum = 0;
+    if class > 0 {
+        let left = (1 << raw_bits) - 1 - (magnitude - first);
+        sum = ((u64::from(table.interval_width(sym_of(class))) * u64::from(left)) >> raw_bits) as u32;
+    }
+    for class in class + 1..=n_classes {
+        sum += table.interval_width(sym_of(class));
+    }
+    sum
+}
+
+/// First magnitude of `class`, for alphabets without a table.
+pub(crate) fn first_of(class: u32) -> u32 {
+    class_span(class).0
+}
+
+/// The class of a value, negative for negative values, with at most `n_classes` on each side.
+pub(crate) fn signed_class(value: i32, n_classes: i32) -> i32 {
+    let class = (class_of(value.unsigned_abs()).0 as i32).min(n_classes);
+    if value < 0 { -class } else { class }
+}
+
+/// Codes where in its class a value lies; `class` is one of `-n_classes..=n_classes`, the outermost open.
+pub(crate) fn code_inside(
+    coder: &mut impl Coder,
+    class: i32,
+    n_classes: i32,
+    value: i32,
+) -> Result<i32, Stop> {
+    let (first, raw_bits) = class_span(class.unsigned_abs());
+    let above = value.unsigned_abs().wrapping_sub(first) & MAGNITUDE_MAX;
+    let magnitude = if class.abs() == n_classes {
+        first + code_unbounded(coder, above)?
+    } else {
+        first + code_wide(coder, raw_bits, above)?
+    };
+    if magnitude > MAGNITUDE_MAX {
+        return Err(Stop);
+    }
+    Ok(if class < 0 { -(magnitude as i32) } else { magnitude as i32 })
 }
 
 /// Codes `value`, `|value| <= MAGNITUDE_MAX`, with a table of `2 · n_classes + 1` symbols.
@@ -75,19 +140,8 @@ pub(crate) fn code(coder: &mut impl Coder, site: Site, table: Table<'_>, value: 
     if sym == 0 {
         return Ok(0);
     }
-    let class = sym.div_ceil(2);
-    let (first, raw_bits) = class_span(class as u32);
-    let above = value.unsigned_abs().wrapping_sub(first) & MAGNITUDE_MAX;
-    let magnitude = if class == n_classes {
-        first + code_unbounded(coder, above)?
-    } else {
-        first + code_wide(coder, raw_bits, above)?
-    };
-    if magnitude > MAGNITUDE_MAX {
-        return Err(Stop);
-    }
-    let magnitude = magnitude as i32;
-    Ok(if sym % 2 == 1 { magnitude } else { -magnitude })
+    let class = sym.div_ceil(2) as i32;
+    code_inside(coder, if sym % 2 == 1 { class } else { -class }, n_classes as i32, value)
 }
 
 #[cfg(test)]
@@ -106,6 +160,27 @@ mod tests {
             }
         }
         assert_eq!((class_span(9), class_span(10), class_span(11)), ((9, 1), (11, 1), (13, 2)));
+    }
+
+    #[test]
+    fn shares_below_rise_to_the_total() {
+        let mut bytes = std::vec::Vec::new();
+        crate::freq::emit_table(
+            &(0..25).map(|s| 1.0 / f64::from(1 + s)).collect::<std::vec::Vec<_>>(),
+            &mut bytes,
+        );
+        let table = Table::checked(&bytes);
+        let mut before = 0;
+        for value in -60..=60 {
+            let below = freq_below(table, value);
+            assert!(below >= before && below <= table.total(), "{value}");
+            if value.abs() <= 8 {
+                let own = table.interval_width(symbol_of(value, 12));
+                assert_eq!(freq_below(table, value + 1) - below, own, "{value}");
+            }
+            before = below;
+        }
+        assert_eq!((freq_below(table, -60), freq_below(table, 60)), (0, table.total()));
     }
 
     #[test]

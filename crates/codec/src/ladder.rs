@@ -11,7 +11,7 @@ use crate::hold;
 use crate::latent;
 use crate::model::{HEAD_SYMBOLS, Model};
 use crate::predict;
-use crate::range::{Coder, Decoder, Encoder, Meter, Site, Stop};
+use crate::range::{Coder, Decoder, Encoder, Meter, Metered, Site, Stop};
 use crate::raw;
 use crate::search::{self, Search};
 use crate::shape::{self, ABSENT};
@@ -43,7 +43,7 @@ pub(crate) fn encode(
     }
     let mut best = (u32::MAX, Rung::Raw);
     // The context rung comes first: what it has found stays in `path`, the others are soon prepared again.
-    for rung in [Rung::Context, Rung::Hold, Rung::Predict, Rung::Latent, Rung::Raw] {
+    for rung in [Rung::Context, Rung::Hold, Rung::Latent, Rung::Raw] {
         if !prepare(model, window, rung, &mut areas) {
             continue;
         }
@@ -52,12 +52,31 @@ pub(crate) fn encode(
             best = (meter.cost(), rung);
         }
     }
+    // The networks are dear: they run once, writing what they measure, and no further than where they have lost.
+    if prepare(model, window, Rung::Predict, &mut areas) {
+        let mut metered = Metered::new(out, best.0);
+        let written = write(model, window, Rung::Predict, &mut areas, &mut metered);
+        let on_par_wins = matches!(best.1, Rung::Latent | Rung::Raw);
+        if written.is_ok() && (metered.cost() < best.0 || on_par_wins && metered.cost() == best.0) {
+            return finished(model, metered.finish(), Rung::Predict, out);
+        }
+    }
     let (_, rung) = best;
     if rung != Rung::Context {
         prepare(model, window, rung, &mut areas);
     }
     let mut encoder = Encoder::new(out);
     let written = write(model, window, rung, &mut areas, &mut encoder).and_then(|()| encoder.finish());
+    finished(model, written, rung, out)
+}
+
+/// A code on one of the ladder's rungs, told apart from codes of a fixed size.
+fn finished(
+    model: &Model<'_>,
+    written: Result<usize, Stop>,
+    rung: Rung,
+    out: &mut [u8],
+) -> Result<Encoded, EncodeError> {
     let mut code_len = written.map_err(|Stop| EncodeError::OutTooSmall)?;
     if model.fixed_code_len() == Some(code_len) {
         // A full window has this many bytes; no code ends in zero, so a zero tells them apart.
@@ -125,6 +144,8 @@ struct Areas<'w> {
     values: &'w mut [i32],
     /// The context rung's lattice path.
     path: &'w mut [i32],
+    /// Whether there is one.
+    has_path: bool,
     /// Back pointers of the search, or the autoencoder's guess.
     back: &'w mut [i32],
     scratch: &'w mut [i32],
@@ -138,6 +159,7 @@ impl<'w> Areas<'w> {
         Self {
             values: &mut values[..n_values],
             path: &mut path[..n_values],
+            has_path: false,
             back: &mut back[..n_values],
             scratch,
         }
@@ -150,14 +172,24 @@ fn prepare(model: &Model<'_>, window: Window<'_>, rung: Rung, areas: &mut Areas<
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
             let search = Search { model, context, steps: window.steps, reserve };
-            search.run(areas.path, areas.back, &mut areas.scratch[..search::workspace_len(model.channels())])
+            let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
+            areas.has_path = search.run(areas.path, areas.back, beam);
+            areas.has_path
         }
         (Rung::Latent, _, Some(latent)) if window.steps.len() == model.values() && !window.off_grid => {
             latent.net.encode(model.channels(), window.steps, areas.values, areas.scratch);
             areas.values.copy_from_slice(window.steps);
             true
         }
-        (Rung::Predict, ..) if model.predict.is_some() => nearest(model, window.steps, reserve, areas.values),
+        (Rung::Predict, ..) => match &model.predict {
+            // What the context rung has found stands in `path`: it comes first.
+            Some(predict) if predict.follows_path() => {
+                areas.values.copy_from_slice(areas.path);
+                areas.has_path
+            }
+            Some(_) => nearest(model, window.steps, reserve, areas.values),
+            None => false,
+        },
         (Rung::Hold, ..) => {
             areas.values.copy_from_slice(window.steps);
             hold::choose(model, areas.values, areas.scratch, reserve)
@@ -260,6 +292,23 @@ fn read(
     Ok(Decoded { n_samples, rung })
 }
 
+/// See [`crate::learn::encode_on`].
+#[cfg(feature = "bundle")]
+pub(crate) fn encode_on(
+    model: &Model<'_>,
+    window: Window<'_>,
+    rung: Rung,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Option<usize> {
+    check(model, window, workspace.len(), out.len()).ok()?;
+    let mut areas = Areas::split(model, workspace, window.steps.len());
+    let mut encoder = Encoder::new(out);
+    let written = prepare(model, window, rung, &mut areas)
+        && write(model, window, rung, &mut areas, &mut encoder).is_ok();
+    encoder.finish().ok().filter(|_| written)
+}
+
 /// Runs one rung's symbols of a window past `coder`, as learning does; false if the rung cannot say the window.
 #[cfg(feature = "bundle")]
 pub(crate) fn observe(
@@ -271,4 +320,11 @@ pub(crate) fn observe(
 ) -> bool {
     let mut areas = Areas::split(model, workspace, window.steps.len());
     prepare(model, window, rung, &mut areas) && write(model, window, rung, &mut areas, coder).is_ok()
+}
+
+/// The lattice values the context rung says for a window.
+#[cfg(feature = "bundle")]
+pub(crate) fn path<'w>(model: &Model<'_>, window: Window<'_>, workspace: &'w mut [i32]) -> Option<&'w [i32]> {
+    let mut areas = Areas::split(model, workspace, window.steps.len());
+    prepare(model, window, Rung::Context, &mut areas).then_some(areas.path)
 }

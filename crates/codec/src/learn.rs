@@ -8,26 +8,26 @@ mod untrained;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::context::History;
+use crate::context::{History, neighbour_of};
 use crate::model::{
-    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_HEAD,
-    SECTION_LATENT, SECTION_LATTICE, SECTION_PREDICT, VERSION,
+    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_GATED,
+    SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
 };
-use crate::predict::Features;
+use crate::predict::{Features, Measure};
 use crate::{Grid, Rung, Window, ladder};
 
 pub use untrained::Outline;
 
-pub use crate::alphabet::{CLASSES_MAX, symbol_of};
+pub use crate::alphabet::{CLASSES_MAX, symbol_of, symbol_raw_bits};
 pub use crate::context::{RAW_CONTEXTS, TABLES_MAX};
 pub use crate::first::Lattice;
 pub use crate::freq::{SYMBOLS_MAX, Table, emit_table, freq_of};
 pub use crate::latent::RESIDUAL_CONTEXTS;
 pub use crate::net::{HIDDEN_MAX, LATENTS_MAX};
 pub use crate::predict::{
-    FEATURES_MAX, OTHER_LAGS, OUTPUTS, OWN_LAGS, PREDICT_HIDDEN_MAX, Scaling, n_features, n_linear,
+    COMPONENTS, Lags, OTHER_LAGS_MAX, OUTPUTS, OWN_LAGS_MAX, PREDICT_HIDDEN_MAX, Scaling,
 };
-pub use crate::range::{Coder, Site, Stop};
+pub use crate::range::{Coder, Decoder, Encoder, Site, Stop};
 
 /// Shows `count` the symbols of one window on one rung; false if the rung cannot say the window.
 ///
@@ -42,21 +42,62 @@ pub fn observe(
     ladder::observe(model, window, rung, workspace, &mut Counter(count))
 }
 
-/// Sees one difference: its channel, the features, the inputs of the linear prediction, and the difference.
-pub type Visit<'a> = dyn FnMut(usize, &[i32], &[i32], i32) + 'a;
+/// The lattice values that the context rung says for a window, sample-major; `None` if it cannot say it.
+///
+/// `workspace`: at least [`Model::workspace_len`] words.
+pub fn path<'w>(model: &Model<'_>, window: Window<'_>, workspace: &'w mut [i32]) -> Option<&'w [i32]> {
+    ladder::path(model, window, workspace)
+}
 
-/// Shows `visit` what the network of the predict rung would see of the lattice values `rs`, sample-major.
-pub fn examples(n_channels: usize, scalings: &[Scaling], rs: &[i32], visit: &mut Visit<'_>) {
+/// One difference as the network of the predict rung would see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Example<'a> {
+    /// `[n_features]`, each within a byte.
+    pub features: &'a [i32],
+    /// Inputs of the linear prediction, lattice units.
+    pub linear: &'a [i32],
+    /// The context rung's raw context.
+    pub raw_context: usize,
+    /// The difference, lattice units.
+    pub d: i32,
+}
+
+/// Shows `visit` what channel `idx`'s network of the predict rung would see of the lattice values `rs`, sample-major.
+pub fn examples(
+    lags: Lags,
+    scalings: &[Scaling],
+    rs: &[i32],
+    idx: usize,
+    visit: &mut dyn FnMut(Example<'_>),
+) {
+    let n_channels = scalings.len();
+    let measures: Vec<Measure> = scalings.iter().map(|&s| Measure::multiplying(s)).collect();
     let mut histories = std::vec![History::default(); n_channels];
-    let mut features = Features::default();
+    let mut features = Features::new(n_channels, lags);
     for (at, &r) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)) {
-        let history = &mut histories[at % n_channels];
-        if !history.is_empty() {
-            features.look(&|idx| scalings[idx], n_channels, rs, at, history);
-            visit(at % n_channels, features.values(), features.linear(), r - history.r);
+        let channel = at % n_channels;
+        let history = histories[channel];
+        if channel == idx && !history.is_empty() {
+            features.look(&measures, rs, at, &history);
+            let beside = neighbour_of(channel, n_channels).map_or(0, |n| histories[n].moved());
+            let raw_context = history.raw_context(channel, beside);
+            let (linear, d) = (features.linear(), r - history.r);
+            visit(Example { features: features.values(), linear, raw_context, d });
         }
-        history.push(r);
+        histories[channel].push(r);
     }
+}
+
+/// Codes one window on `rung` whatever the others would make of it; `None` if that rung cannot say the window within
+/// the bound. Lengths as for [`crate::encode`]; [`crate::decode`] reads the code.
+pub fn encode_on(
+    model: &Model<'_>,
+    window: Window<'_>,
+    rung: Rung,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Option<usize> {
+    ladder::encode_on(model, window, rung, workspace, out)
 }
 
 struct Counter<'a>(&'a mut dyn FnMut(Site, usize));
@@ -68,6 +109,11 @@ impl Coder for Counter<'_> {
     }
 
     fn weighted(&mut self, site: Site, _: &[u32], sym: usize) -> Result<usize, Stop> {
+        (self.0)(site, sym);
+        Ok(sym)
+    }
+
+    fn between(&mut self, site: Site, _: usize, _: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
         (self.0)(site, sym);
         Ok(sym)
     }
@@ -144,13 +190,20 @@ pub struct NetPart {
     pub layers: [DensePart; 6],
 }
 
-/// One channel's network on the predict rung.
+/// The predict rung's trained part.
 #[derive(Clone, Debug)]
 pub struct PredictPart {
-    /// Q12, [`n_linear`] of them.
-    pub linear: Vec<i16>,
-    /// Share of the context tables in the mix, in 64ths.
-    pub table_weight: u8,
+    /// How far back the networks look.
+    pub lags: Lags,
+    /// What is usual for each channel, and its network; all of one shape.
+    pub channels: Vec<(Scaling, PredictNet)>,
+}
+
+/// One channel's network on the predict rung.
+#[derive(Clone, Debug)]
+pub struct PredictNet {
+    /// Q12, [`Lags::n_linear`] of them for each component.
+    pub linear: [Vec<i16>; COMPONENTS],
     /// Two hidden layers and the outputs, [`OUTPUTS`] of them.
     pub layers: [DensePart; 3],
 }
@@ -185,8 +238,8 @@ pub struct Parts {
     pub context: Option<ContextPart>,
     /// The latent rung.
     pub latent: Option<LatentPart>,
-    /// The predict rung: what is usual for each channel, and its network.
-    pub predict: Option<Vec<(Scaling, PredictPart)>>,
+    /// The predict rung.
+    pub predict: Option<PredictPart>,
     /// The fixed-size autoencoder and the bits of each latent.
     pub fixed: Option<(NetPart, Vec<u8>)>,
 }
@@ -221,14 +274,14 @@ impl Parts {
                 emit_tables(&latent.residuals, out);
             });
         }
-        if let Some(channels) = &self.predict {
-            section(&mut out, SECTION_PREDICT, |out| emit_predict(channels, out));
-        }
         if let Some((net, n_bits)) = &self.fixed {
             section(&mut out, SECTION_FIXED, |out| {
                 net.emit(out);
                 out.extend(n_bits);
             });
+        }
+        if let Some(predict) = &self.predict {
+            section(&mut out, SECTION_GATED, |out| emit_predict(predict, out));
         }
         let len = out.len() as u32;
         out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
@@ -269,18 +322,17 @@ impl Parts {
     }
 }
 
-fn emit_predict(channels: &[(Scaling, PredictPart)], out: &mut Vec<u8>) {
-    let n_hidden = |layer: usize| channels.first().map_or(0, |(_, part)| part.layers[layer].outs.len() as u8);
-    out.extend([n_hidden(0), n_hidden(1)]);
+fn emit_predict(PredictPart { lags, channels }: &PredictPart, out: &mut Vec<u8>) {
+    let n_hidden = |layer: usize| channels.first().map_or(0, |(_, net)| net.layers[layer].outs.len() as u8);
+    out.extend([lags.own, lags.other, n_hidden(0), n_hidden(1)]);
     for (Scaling { mean_move, mean, deviation }, _) in channels {
         out.extend(mean_move.to_le_bytes());
         out.extend(mean.to_le_bytes());
         out.extend(deviation.to_le_bytes());
     }
-    for (_, part) in channels {
-        part.linear.iter().for_each(|w| out.extend(w.to_le_bytes()));
-        out.push(part.table_weight);
-        part.layers.iter().for_each(|layer| layer.emit(out, true));
+    for (_, net) in channels {
+        net.linear.iter().flatten().for_each(|w| out.extend(w.to_le_bytes()));
+        net.layers.iter().for_each(|layer| layer.emit(out, true));
     }
 }
 

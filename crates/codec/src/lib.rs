@@ -20,6 +20,7 @@ mod alphabet;
 pub mod bundle;
 mod context;
 mod decimal;
+mod fill;
 mod first;
 mod fixed;
 mod freq;
@@ -42,6 +43,7 @@ pub mod seed;
 mod shape;
 
 pub use decimal::{Decimal, ParseDecimalError};
+pub use fill::{Filling, Front};
 pub use grid::{ABOVE, BELOW, BOUND_STEPS_MAX, Grid, MISSING, Quantised, STEP_MAX, is_step};
 pub use model::{Channel, Model, ModelError};
 

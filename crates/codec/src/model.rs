@@ -21,6 +21,7 @@ pub(crate) const SECTION_CONTEXT: u8 = 4;
 pub(crate) const SECTION_LATENT: u8 = 5;
 pub(crate) const SECTION_PREDICT: u8 = 6;
 pub(crate) const SECTION_FIXED: u8 = 7;
+pub(crate) const SECTION_GATED: u8 = 8;
 /// Symbols of the head table: hold, context, predict, latent, raw, special.
 pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
@@ -152,10 +153,16 @@ impl<'a> Model<'a> {
         if let Some(section) = reader.optional_section(SECTION_PREDICT, "predict")? {
             // It is mixed with the context rung's tables.
             this.context.ok_or("predict")?;
-            this.predict = Some(Predict::parse(section, n_channels).ok_or("predict")?);
+            this.predict = Some(Predict::parse_mixed(section, n_channels).ok_or("predict")?);
         }
         if let Some(section) = reader.optional_section(SECTION_FIXED, "fixed")? {
             this.fixed = Some(Fixed::parse(section, &this).ok_or("fixed")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_GATED, "gated predict")? {
+            // One kind of networks is enough, and they lean on the context rung's tables.
+            let alone = this.context.is_some() && this.predict.is_none();
+            let gated = Predict::parse_gated(section, n_channels).filter(|_| alone);
+            this.predict = Some(gated.ok_or("gated predict")?);
         }
         if reader.0.is_empty() { Ok(this) } else { Err("end") }
     }

@@ -35,9 +35,8 @@ const _: () = assert!(LATENTS_MAX as i64 * 128 * LATENT_MAX as i64 + BIAS_MAX as
 
 impl<'a> Dense<'a> {
     pub(crate) fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize, is_biased: bool) -> Option<Self> {
-        let weights = reader.bytes(n_in * n_out)?;
-        let outs = reader.bytes(out_len(is_biased) * n_out)?;
-        let mut check = Reader(outs);
+        let this = Self::checked(reader, n_in, n_out, is_biased)?;
+        let mut check = Reader(this.outs);
         for _ in 0..n_out {
             let bias = if is_biased { check.i32()? } else { 0 };
             let (_, shift) = (check.u16()?, check.u8()?);
@@ -45,6 +44,18 @@ impl<'a> Dense<'a> {
                 return None;
             }
         }
+        Some(this)
+    }
+
+    /// Reads a layer that [`Dense::parse`] has accepted before.
+    pub(crate) fn checked(
+        reader: &mut Reader<'a>,
+        n_in: usize,
+        n_out: usize,
+        is_biased: bool,
+    ) -> Option<Self> {
+        let weights = reader.bytes(n_in * n_out)?;
+        let outs = reader.bytes(out_len(is_biased) * n_out)?;
         Some(Self { n_in, weights, outs, is_biased })
     }
 
@@ -55,15 +66,26 @@ impl<'a> Dense<'a> {
         rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {
             let mut reader = Reader(out);
             let mut sum = if is_biased { reader.i32().unwrap_or(0) } else { 0 };
-            for (&weight, &x) in row.iter().zip(input) {
-                sum += i32::from(weight as i8) * x;
-            }
+            sum += dot(row, input);
             let mul = i64::from(reader.u16().unwrap_or(0));
             let shift = reader.u8().unwrap_or(1);
             let scaled = (i64::from(sum) * mul + (1 << (shift - 1))) >> shift;
             scaled.clamp(-(1 << 27), 1 << 27) as i32
         })
     }
+}
+
+/// The sum of products, four at a time: a small processor spends as much on the loop as on a product.
+#[inline]
+fn dot(weights: &[u8], input: &[i32]) -> i32 {
+    let (fours, rest) = weights.as_chunks::<4>();
+    let (inputs, inputs_rest) = input.as_chunks::<4>();
+    let product = |(&weight, &x): (&u8, &i32)| i32::from(weight as i8) * x;
+    let mut sum = 0;
+    for (&[a, b, c, d], &[x, y, z, w]) in fours.iter().zip(inputs) {
+        sum += product((&a, &x)) + product((&b, &y)) + product((&c, &z)) + product((&d, &w));
+    }
+    sum + rest.iter().zip(inputs_rest).map(product).sum::<i32>()
 }
 
 fn out_len(is_biased: bool) -> usize {

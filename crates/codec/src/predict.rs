@@ -5,6 +5,7 @@
 //! here). What it says is mixed with the context tables' view of the same value.
 
 mod features;
+mod gated;
 mod mixture;
 
 use crate::alphabet;
@@ -13,94 +14,146 @@ use crate::grid::is_step;
 use crate::model::{Model, Reader};
 use crate::net::Dense;
 use crate::range::{Coder, Site, Stop, code_unbounded};
+use gated::Gated;
 
-pub(crate) use features::Features;
-pub use features::{FEATURES_MAX, OTHER_LAGS, OWN_LAGS, Scaling, n_features, n_linear};
+pub(crate) use features::{Features, Measure};
+pub use features::{Lags, OTHER_LAGS_MAX, OWN_LAGS_MAX, Scaling};
+pub use mixture::COMPONENTS;
 pub(crate) use mixture::{Mixture, N_SYMBOLS, REACH};
 
-/// Outputs of the network: offset, log scale and logit of three components.
-pub const OUTPUTS: usize = 9;
+/// Outputs of a mixed network: offset, log scale and logit of three components.
+const OUTPUTS_MIXED: usize = 9;
+/// Outputs of a gated network: also the logit of the context table.
+pub const OUTPUTS: usize = 10;
 /// Most hidden units in a layer.
 pub const PREDICT_HIDDEN_MAX: usize = 32;
+/// How far back mixed networks look.
+const LAGS_MIXED: Lags = Lags { own: 8, other: 3 };
 
 /// The trained part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Predict<'a> {
+    shape: Shape,
     /// Of each channel: [`Scaling`].
     scalings: &'a [u8],
     /// Of each channel: its record, all of one length.
     records: &'a [u8],
     record_len: usize,
+}
+
+/// Of what size and kind the networks are.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    n_channels: usize,
+    lags: Lags,
     n_hidden: [usize; 2],
+    /// The table is one more component; else it is mixed in with a weight of its own.
+    gated: bool,
 }
 
 /// One channel's network.
 struct Record<'a> {
-    /// i16 Q12, one per linear input.
+    /// i16 Q12, one per linear input; as often as the network has linear predictions.
     linear: &'a [u8],
-    /// Share of the table in the mix, in 64ths.
+    /// Share of the table in the mix, in 64ths; 0 if the network says it.
     table_weight: u32,
     layers: [Dense<'a>; 3],
 }
 
 impl<'a> Predict<'a> {
-    pub(crate) fn parse(section: &'a [u8], n_channels: usize) -> Option<Self> {
+    /// Reads a section of mixed networks, the first kind there was.
+    pub(crate) fn parse_mixed(section: &'a [u8], n_channels: usize) -> Option<Self> {
+        Self::parse(Reader(section), n_channels, LAGS_MIXED, false)
+    }
+
+    /// Reads a section of gated networks.
+    pub(crate) fn parse_gated(section: &'a [u8], n_channels: usize) -> Option<Self> {
         let mut reader = Reader(section);
+        let lags = Lags { own: reader.u8()?, other: reader.u8()? };
+        lags.check()?;
+        Self::parse(reader, n_channels, lags, true)
+    }
+
+    fn parse(mut reader: Reader<'a>, n_channels: usize, lags: Lags, gated: bool) -> Option<Self> {
         let n_hidden = [usize::from(reader.u8()?), usize::from(reader.u8()?)];
         let scalings = reader.bytes(n_channels * Scaling::LEN)?;
         if !n_hidden.iter().all(|n| (1..=PREDICT_HIDDEN_MAX).contains(n)) {
             return None;
         }
+        let shape = Shape { n_channels, lags, n_hidden, gated };
         let records = reader.0;
         for idx in 0..n_channels {
             Scaling::read(&scalings[idx * Scaling::LEN..]).check()?;
-            let record = Record::parse(&mut reader, n_channels, n_hidden)?;
+            let record = Record::read(&mut reader, shape, Dense::parse)?;
             if record.table_weight > 64 {
                 return None;
             }
         }
-        let this = Self { scalings, records, record_len: records.len() / n_channels, n_hidden };
+        let this = Self { shape, scalings, records, record_len: records.len() / n_channels };
         reader.0.is_empty().then_some(this)
     }
 
-    fn record(&self, idx: usize, n_channels: usize) -> Option<Record<'a>> {
-        Record::parse(&mut Reader(&self.records[idx * self.record_len..]), n_channels, self.n_hidden)
+    fn record(&self, idx: usize) -> Option<Record<'a>> {
+        Record::read(&mut Reader(&self.records[idx * self.record_len..]), self.shape, Dense::checked)
     }
 
-    pub(crate) fn scaling(&self, idx: usize) -> Scaling {
-        Scaling::read(&self.scalings[idx * Scaling::LEN..])
+    fn measure(&self, idx: usize) -> Measure {
+        let scaling = Scaling::read(&self.scalings[idx * Scaling::LEN..]);
+        if self.shape.gated { Measure::multiplying(scaling) } else { Measure::dividing(scaling) }
+    }
+
+    /// True if it codes the path that the context rung chose; else it takes the nearest values.
+    pub(crate) fn follows_path(&self) -> bool {
+        self.shape.gated
     }
 }
 
 impl<'a> Record<'a> {
-    fn parse(reader: &mut Reader<'a>, n_channels: usize, n_hidden: [usize; 2]) -> Option<Self> {
+    /// `layer` reads a layer, checked or as one that was.
+    fn read(
+        reader: &mut Reader<'a>,
+        shape: Shape,
+        layer: impl Fn(&mut Reader<'a>, usize, usize, bool) -> Option<Dense<'a>>,
+    ) -> Option<Self> {
+        let Shape { n_channels, lags, n_hidden, gated } = shape;
+        let n_outputs = if gated { OUTPUTS } else { OUTPUTS_MIXED };
         Some(Self {
-            linear: reader.bytes(2 * n_linear(n_channels))?,
-            table_weight: u32::from(reader.u8()?),
+            linear: reader.bytes(2 * lags.n_linear(n_channels) * if gated { COMPONENTS } else { 1 })?,
+            table_weight: if gated { 0 } else { u32::from(reader.u8()?) },
             layers: [
-                Dense::parse(reader, n_features(n_channels), n_hidden[0], true)?,
-                Dense::parse(reader, n_hidden[0], n_hidden[1], true)?,
-                Dense::parse(reader, n_hidden[1], OUTPUTS, true)?,
+                layer(reader, lags.n_features(n_channels), n_hidden[0], true)?,
+                layer(reader, n_hidden[0], n_hidden[1], true)?,
+                layer(reader, n_hidden[1], n_outputs, true)?,
             ],
         })
     }
 
     /// The distribution of the next difference.
-    fn mixture(&self, features: &Features, scaling: Scaling) -> Mixture {
-        let mut linear = 0i64;
+    fn mixture(&self, features: &Features, mean_move: u32, gated: bool) -> Mixture {
+        let mut linear = [0i64; COMPONENTS];
         let mut weights = Reader(self.linear);
-        for &x in features.linear() {
-            linear += i64::from(weights.i16().unwrap_or(0)) * i64::from(x);
+        for sum in linear.iter_mut().take(if gated { COMPONENTS } else { 1 }) {
+            for &x in features.linear() {
+                *sum += i64::from(weights.i16().unwrap_or(0)) * i64::from(x);
+            }
+            *sum >>= 8;
+        }
+        if !gated {
+            linear = [linear[0]; COMPONENTS];
         }
         let mut hidden = [[0i32; PREDICT_HIDDEN_MAX]; 2];
         let [first, second] = &mut hidden;
         let n = fill(first, self.layers[0].run(features.values()));
         let m = fill(second, self.layers[1].run(&first[..n]));
-        let mut outputs = [0i32; OUTPUTS];
-        for (out, y) in outputs.iter_mut().zip(self.layers[2].run(&second[..m])) {
-            *out = y;
+        let mut outputs = [0i32; OUTPUTS_MIXED];
+        let mut rest = None;
+        for (at, y) in self.layers[2].run(&second[..m]).enumerate() {
+            match outputs.get_mut(at) {
+                Some(out) => *out = y,
+                None => rest = gated.then_some(y),
+            }
         }
-        Mixture::new(linear >> 8, scaling.mean_move, &outputs)
+        Mixture::new(linear, mean_move, &outputs, rest)
     }
 }
 
@@ -126,7 +179,12 @@ pub(crate) fn code(
 ) -> Result<(), Stop> {
     let n_channels = model.channels();
     histories[..n_channels * History::WORDS].fill(0);
-    let mut features = Features::default();
+    let gated = predict.shape.gated;
+    let mut features = Features::new(n_channels, predict.shape.lags);
+    let mut measures = [Measure::default(); crate::CHANNELS_MAX];
+    for (idx, measure) in measures.iter_mut().enumerate().take(n_channels) {
+        *measure = predict.measure(idx);
+    }
     for at in 0..rs.len() {
         if !is_step(rs[at]) {
             continue;
@@ -136,16 +194,21 @@ pub(crate) fn code(
         if history.is_empty() {
             rs[at] = context::code_first(model, coder, idx, histories, rs[at])?;
         } else {
-            features.look(&|idx| predict.scaling(idx), n_channels, rs, at, &history);
-            let record = predict.record(idx, n_channels).ok_or(Stop)?;
-            let mixture = record.mixture(&features, predict.scaling(idx));
+            features.look(&measures, rs, at, &history);
+            let record = predict.record(idx).ok_or(Stop)?;
+            let mixture = record.mixture(&features, measures[idx].mean_move, gated);
             let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
             let table = context.table(history.raw_context(idx, beside));
-            let mut freqs = [0u32; N_SYMBOLS];
-            mixture.freqs(&mut freqs);
-            mix(&mut freqs, table, mixture.centre(), record.table_weight);
-            let d = rs[at].wrapping_sub(history.r);
-            rs[at] = history.r + code_difference(coder, Site::Predicted(idx), &freqs, mixture.centre(), d)?;
+            let (site, d) = (Site::Predicted(idx), rs[at].wrapping_sub(history.r));
+            let d = if gated {
+                Gated::new(mixture, table).code(coder, site, d)?
+            } else {
+                let mut freqs = [0u32; N_SYMBOLS];
+                mixture.freqs(&mut freqs);
+                mix(&mut freqs, table, mixture.centre(), record.table_weight);
+                code_difference(coder, site, &freqs, mixture.centre(), d)?
+            };
+            rs[at] = history.r.wrapping_add(d);
         }
         model.lattice(idx).value(rs[at]).ok_or(Stop)?;
         history.push(rs[at]);

@@ -44,6 +44,15 @@ pub trait Coder {
     fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop>;
     /// Codes one of `freqs`, each at least 1 and together at most 2^16.
     fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop>;
+    /// Codes one of `n` symbols of which symbol `s` begins at `cum(s)` and ends at `cum(s + 1)`, always later;
+    /// `cum(0)` is 0, `cum(n)` the total, at most 2^16.
+    fn between(
+        &mut self,
+        site: Site,
+        n: usize,
+        cum: &dyn Fn(usize) -> u32,
+        sym: usize,
+    ) -> Result<usize, Stop>;
     /// Codes one of `total <= 2^16` equally likely values.
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop>;
     /// Codes `n_bits <= 16` equally likely bits.
@@ -53,7 +62,7 @@ pub trait Coder {
 }
 
 /// Writes a code into a slice.
-pub(crate) struct Encoder<'a> {
+pub struct Encoder<'a> {
     low: u32,
     range: u32,
     out: &'a mut [u8],
@@ -61,28 +70,9 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+    /// Starts a code at the front of `out`.
+    pub fn new(out: &'a mut [u8]) -> Self {
         Self { low: 0, range: u32::MAX, out, out_len: 0 }
-    }
-
-    /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
-    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
-        let unit = self.range / total;
-        let below = unit * cum;
-        let (low, carry) = self.low.overflowing_add(below);
-        self.low = low;
-        if carry {
-            self.carry();
-        }
-        self.range = if cum + freq == total { self.range - below } else { unit * freq };
-        while self.range < RENORM_BELOW {
-            let slot = self.out.get_mut(self.out_len).ok_or(Stop)?;
-            *slot = (self.low >> 24) as u8;
-            self.out_len += 1;
-            self.low <<= 8;
-            self.range <<= 8;
-        }
-        Ok(())
     }
 
     /// Adds one to the bytes already written. There always is one to add to: the value stays below 1.
@@ -96,7 +86,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Ends the code; returns its bytes.
-    pub(crate) fn finish(mut self) -> Result<usize, Stop> {
+    pub fn finish(mut self) -> Result<usize, Stop> {
         if self.low != 0 {
             let (_, carries) = self.low.overflowing_add(self.range - 1);
             if carries {
@@ -116,7 +106,34 @@ impl<'a> Encoder<'a> {
     }
 }
 
-impl Coder for Encoder<'_> {
+/// Something that writes by narrowing a range.
+trait Narrow {
+    /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop>;
+}
+
+impl Narrow for Encoder<'_> {
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        let unit = self.range / total;
+        let below = unit * cum;
+        let (low, carry) = self.low.overflowing_add(below);
+        self.low = low;
+        if carry {
+            self.carry();
+        }
+        self.range = if cum + freq == total { self.range - below } else { unit * freq };
+        while self.range < RENORM_BELOW {
+            let slot = self.out.get_mut(self.out_len).ok_or(Stop)?;
+            *slot = (self.low >> 24) as u8;
+            self.out_len += 1;
+            self.low <<= 8;
+            self.range <<= 8;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Narrow> Coder for W {
     fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
         let (cum, freq) = table.interval(sym);
         self.narrow(cum, freq, table.total())?;
@@ -128,6 +145,12 @@ impl Coder for Encoder<'_> {
         Ok(sym)
     }
 
+    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
+        let from = cum(sym);
+        self.narrow(from, cum(sym + 1) - from, cum(n))?;
+        Ok(sym)
+    }
+
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
         self.narrow(value, 1, total)?;
         Ok(value)
@@ -135,7 +158,7 @@ impl Coder for Encoder<'_> {
 }
 
 /// Reads a code from a slice.
-pub(crate) struct Decoder<'a> {
+pub struct Decoder<'a> {
     /// The code's value minus the low end of the range.
     offset: u32,
     range: u32,
@@ -144,7 +167,8 @@ pub(crate) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    pub(crate) fn new(code: &'a [u8]) -> Self {
+    /// Starts at the front of `code`.
+    pub fn new(code: &'a [u8]) -> Self {
         let mut this = Self { offset: 0, range: u32::MAX, code, n_read: 0 };
         for _ in 0..4 {
             this.offset = this.offset << 8 | this.next();
@@ -169,7 +193,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Checks that an encoder could have ended so: at most one byte past those the symbols needed, no zero at the end.
-    pub(crate) fn finish(self) -> Result<(), Stop> {
+    pub fn finish(self) -> Result<(), Stop> {
         // The encoder has written `n_read - 4` bytes when the decoder has read `n_read`, and ends with at most one.
         let needed_max = self.n_read - 3;
         if self.code.len() <= needed_max && self.code.last() != Some(&0) { Ok(()) } else { Err(Stop) }
@@ -196,6 +220,23 @@ impl Coder for Decoder<'_> {
         }
         self.take(cum, freqs[sym], total);
         Ok(sym)
+    }
+
+    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, _: usize) -> Result<usize, Stop> {
+        let total = cum(n);
+        let target = (self.offset / (self.range / total)).min(total - 1);
+        let (mut low, mut low_cum, mut high, mut high_cum) = (0, 0, n, total);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let middle_cum = cum(middle);
+            if target < middle_cum {
+                (high, high_cum) = (middle, middle_cum);
+            } else {
+                (low, low_cum) = (middle, middle_cum);
+            }
+        }
+        self.take(low_cum, high_cum - low_cum, total);
+        Ok(low)
     }
 
     fn uniform(&mut self, total: u32, _: u32) -> Result<u32, Stop> {
@@ -241,9 +282,50 @@ impl Coder for Meter {
         Ok(sym)
     }
 
+    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
+        self.narrow(cum(sym + 1) - cum(sym), cum(n));
+        Ok(sym)
+    }
+
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
         self.narrow(1, total);
         Ok(value)
+    }
+}
+
+/// Writes a code and measures it, until it is longer than it may be.
+pub(crate) struct Metered<'a> {
+    encoder: Encoder<'a>,
+    meter: Meter,
+    /// Stops at a code that costs more, in sixteenths of a bit.
+    cost_max: u32,
+}
+
+impl<'a> Metered<'a> {
+    pub(crate) fn new(out: &'a mut [u8], cost_max: u32) -> Self {
+        Self { encoder: Encoder::new(out), meter: Meter::new(), cost_max }
+    }
+
+    /// Sixteenths of a bit so far.
+    pub(crate) fn cost(&self) -> u32 {
+        self.meter.cost()
+    }
+
+    /// Ends the code; returns its bytes.
+    pub(crate) fn finish(self) -> Result<usize, Stop> {
+        self.encoder.finish()
+    }
+}
+
+impl Narrow for Metered<'_> {
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        self.meter.narrow(freq, total);
+        // Whole bytes alone, which is quicker to compare and never more than the cost.
+        if self.meter.n_bytes * 128 > self.cost_max {
+            Err(Stop)
+        } else {
+            self.encoder.narrow(cum, freq, total)
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum OpenError {
     SlotsTaken,
     /// A buffer is shorter than [`crate::BufferLens::of`] the model says.
     BuffersTooSmall,
+    /// [`crate::Config::fill_len`] leaves no room for a code: at least [`crate::FILL_LEN_MIN`].
+    FillTooSmall,
 }
 
 /// Why a call was not done, or not wholly. Nothing that was in flash is lost by any of these.
@@ -63,6 +65,9 @@ impl fmt::Display for OpenError {
             Self::Foreign => f.write_str("the outbox's flash holds something else: erase it to begin anew"),
             Self::SlotsTaken => f.write_str("windows of 16 older bundles wait: let them be acked first"),
             Self::BuffersTooSmall => f.write_str("a buffer is too small for this bundle"),
+            Self::FillTooSmall => {
+                write!(f, "frames to be filled have at least {} bytes", crate::FILL_LEN_MIN)
+            }
         }
     }
 }
@@ -80,7 +85,10 @@ impl fmt::Display for NodeError {
             Self::SampleTime => f.write_str("the sample's time is no unix time in milliseconds after 1970"),
             Self::BufferTooSmall { need } => write!(f, "the buffer is too small: {need} bytes are needed"),
             Self::CodeTooLong { len, len_max } => {
-                write!(f, "one sample's code takes {len} bytes, a frame {len_max}: raise code_len_max")
+                write!(
+                    f,
+                    "one sample's code takes {len} bytes, a frame {len_max}: raise fill_len or code_len_max"
+                )
             }
             Self::Encode(error) => write!(f, "the window was not encoded: {error:?}"),
             Self::Seal(error) => write!(f, "the frame was not sealed: {error}"),

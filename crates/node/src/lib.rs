@@ -50,6 +50,8 @@ pub const SECTORS_MIN: u32 = 4;
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Longest code a frame takes, whatever flash and link would allow.
 pub const CODE_LEN_MAX: usize = 7 * 1024;
+/// Least [`Config::fill_len`]: header, flags and time of a data frame, its tag, and something of a code.
+pub const FILL_LEN_MIN: usize = kinglet_wire::UP_HEADER_WIDE_LEN + 1 + 8 + kinglet_wire::TAG_LEN + 1;
 /// Most windows from the oldest in flight to the newest; the bits of a mark.
 pub(crate) const SPAN: u32 = 64;
 /// Windows that may be done with before a mark says so in flash; a power cut has them sent once more.

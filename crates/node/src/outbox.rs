@@ -277,6 +277,12 @@ impl Outbox {
         &self.state
     }
 
+    /// True if frames sealed from now on may carry their counter in full.
+    pub(crate) fn may_be_wide(&self) -> bool {
+        // Far more than can wait: windows that are sealed later get later counters.
+        self.next_counter >= (1 << 31) - (1 << 24)
+    }
+
     /// True once all 48 bits of counter are used up.
     pub(crate) fn is_exhausted(&self) -> bool {
         Counter::new(self.next_counter).is_none()

@@ -1,6 +1,7 @@
 //! Tests by promise: real nodes, real frames, a fake world.
 
 mod attacks;
+mod fill;
 mod link;
 mod power;
 mod rig;

@@ -112,6 +112,11 @@ impl Window {
         steps.copy_within(n * n_channels..self.n_samples * n_channels, 0);
         self.n_samples -= n;
         let ms = u64::from(model.period_ms()) * n as u64;
+        if let Base::Uptime(first) = self.first {
+            // Nobody has noted when the sample that is now the first came in; it was not before this.
+            self.since =
+                self.since.max((first + ms).saturating_sub(u64::from(model.period_ms()).div_ceil(2)));
+        }
         self.first = match self.first {
             Base::Uptime(first) => Base::Uptime(first + ms),
             Base::Unix(first) => Base::Unix(first.saturating_add_unsigned(ms)),

@@ -2,12 +2,15 @@
 // The kernels for each instruction set live in `nn::isa`, which says why they need more.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod climate;
 pub mod export;
 pub mod fit;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod klt;
+pub mod lora;
 pub mod nn;
 pub mod recording;
 pub mod seed;
+pub mod yardstick;

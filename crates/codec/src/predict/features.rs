@@ -5,24 +5,41 @@ use crate::freq::log2_q4;
 use crate::grid::is_step;
 use crate::model::Reader;
 
-/// How far back a channel's own values are looked at, beyond its last.
-pub const OWN_LAGS: usize = 8;
-/// How many movements of each other channel are looked at.
-pub const OTHER_LAGS: usize = 3;
+/// Most values of its own a channel looks back at, beyond its last.
+pub const OWN_LAGS_MAX: usize = 16;
+/// Most movements of each other channel that are looked at.
+pub const OTHER_LAGS_MAX: usize = 4;
 /// Features beside lags and levels: place in the window (3), activity (2), run (1).
 const EXTRAS: usize = 6;
-/// Most features.
-pub const FEATURES_MAX: usize = n_features(crate::CHANNELS_MAX);
-const LINEAR_MAX: usize = n_linear(crate::CHANNELS_MAX);
+const LONGEST: Lags = Lags { own: OWN_LAGS_MAX as u8, other: OTHER_LAGS_MAX as u8 };
+const FEATURES_MAX: usize = LONGEST.n_features(crate::CHANNELS_MAX);
+const LINEAR_MAX: usize = LONGEST.n_linear(crate::CHANNELS_MAX);
 
-/// Features of a model with so many channels.
-pub const fn n_features(n_channels: usize) -> usize {
-    n_linear(n_channels) + n_channels + EXTRAS
+/// How far back the network looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lags {
+    /// Values of the channel itself beyond its last, `1..=OWN_LAGS_MAX`.
+    pub own: u8,
+    /// Movements of each other channel, `1..=OTHER_LAGS_MAX`.
+    pub other: u8,
 }
 
-/// Inputs of the linear prediction: the first of the features, before they are compressed.
-pub const fn n_linear(n_channels: usize) -> usize {
-    OWN_LAGS + (n_channels - 1) * OTHER_LAGS
+impl Lags {
+    /// Features of a model with so many channels.
+    pub const fn n_features(self, n_channels: usize) -> usize {
+        self.n_linear(n_channels) + n_channels + EXTRAS
+    }
+
+    /// Inputs of the linear prediction: the first of the features, before they are compressed.
+    pub const fn n_linear(self, n_channels: usize) -> usize {
+        self.own as usize + (n_channels - 1) * self.other as usize
+    }
+
+    pub(crate) fn check(self) -> Option<()> {
+        let ok = (1..=OWN_LAGS_MAX).contains(&usize::from(self.own))
+            && (1..=OTHER_LAGS_MAX).contains(&usize::from(self.other));
+        ok.then_some(())
+    }
 }
 
 /// What is usual for a channel.
@@ -55,16 +72,57 @@ impl Scaling {
             && self.mean.unsigned_abs() <= 1 << 26;
         ok.then_some(())
     }
+}
+
+/// A [`Scaling`] made ready for many values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Measure {
+    pub(crate) mean_move: u32,
+    mean: i32,
+    deviation: u32,
+    /// `2^32 / mean_move` and `2^32 / deviation`, less than one off; `None` divides each value.
+    inverses: Option<[u32; 2]>,
+}
+
+impl Measure {
+    /// One that divides each value, as the mixed network does.
+    pub(crate) fn dividing(Scaling { mean_move, mean, deviation }: Scaling) -> Self {
+        Self { mean_move, mean, deviation, inverses: None }
+    }
+
+    /// One that multiplies each value by a quotient, as the gated network does: small processors divide slowly.
+    pub(crate) fn multiplying(scaling: Scaling) -> Self {
+        let inverse = |x: u32| u32::MAX / x.max(1);
+        Self {
+            inverses: Some([inverse(scaling.mean_move), inverse(scaling.deviation)]),
+            ..Self::dividing(scaling)
+        }
+    }
 
     /// A difference in units of the usual one, compressed.
     fn movement(&self, d: i32) -> i32 {
-        compress((i64::from(d) << 12) / i64::from(self.mean_move))
+        match self.inverses {
+            None => compress((i64::from(d) << 12) / i64::from(self.mean_move)),
+            Some([inverse, _]) => signed(d, (u64::from(d.unsigned_abs()) * u64::from(inverse)) >> 20),
+        }
     }
 
     /// A value's distance from the mean, compressed.
     fn level(&self, r: i32) -> i32 {
-        compress(((i64::from(r) - i64::from(self.mean)) << 4) / i64::from(self.deviation))
+        match self.inverses {
+            None => compress(((i64::from(r) - i64::from(self.mean)) << 4) / i64::from(self.deviation)),
+            Some([_, inverse]) => {
+                let distance = r.wrapping_sub(self.mean);
+                signed(distance, (u64::from(distance.unsigned_abs()) * u64::from(inverse)) >> 28)
+            }
+        }
     }
+}
+
+/// `magnitude` compressed, with the sign of `of`.
+fn signed(of: i32, magnitude: u64) -> i32 {
+    let small = compress(magnitude.min(1 << 30) as i64);
+    if of < 0 { -small } else { small }
 }
 
 /// A number in sixteenths, linear up to 1 and logarithmic beyond, limited to a byte.
@@ -80,47 +138,39 @@ pub(crate) struct Features {
     linear: [i32; LINEAR_MAX],
     values: [i32; FEATURES_MAX],
     n_channels: usize,
-}
-
-impl Default for Features {
-    fn default() -> Self {
-        Self { linear: [0; LINEAR_MAX], values: [0; FEATURES_MAX], n_channels: 1 }
-    }
+    lags: Lags,
 }
 
 impl Features {
+    pub(crate) fn new(n_channels: usize, lags: Lags) -> Self {
+        Self { linear: [0; LINEAR_MAX], values: [0; FEATURES_MAX], n_channels, lags }
+    }
+
     /// `[n_linear]`, lattice units.
     pub(crate) fn linear(&self) -> &[i32] {
-        &self.linear[..n_linear(self.n_channels)]
+        &self.linear[..self.lags.n_linear(self.n_channels)]
     }
 
     /// `[n_features]`, each within a byte.
     pub(crate) fn values(&self) -> &[i32] {
-        &self.values[..n_features(self.n_channels)]
+        &self.values[..self.lags.n_features(self.n_channels)]
     }
 
     /// Looks back from value `at`, whose channel has `history`.
-    pub(crate) fn look(
-        &mut self,
-        scaling_of: &impl Fn(usize) -> Scaling,
-        n_channels: usize,
-        rs: &[i32],
-        at: usize,
-        history: &History,
-    ) {
-        self.n_channels = n_channels;
+    pub(crate) fn look(&mut self, measures: &[Measure], rs: &[i32], at: usize, history: &History) {
+        let (n_channels, lags) = (self.n_channels, self.lags);
         let idx = at % n_channels;
         let mut next = 0;
-        let mut put = |this: &mut Self, d: i32, scaling: &Scaling| {
+        let mut put = |this: &mut Self, d: i32, measure: &Measure| {
             this.linear[next] = d;
-            this.values[next] = scaling.movement(d);
+            this.values[next] = measure.movement(d);
             next += 1;
         };
-        let own = scaling_of(idx);
+        let own = measures[idx];
         let mut past = Past::new(rs, at, n_channels);
         let (mut last, mut activity) = (history.r, [0u32; 2]);
         let _ = past.next();
-        for lag in 0..OWN_LAGS {
+        for lag in 0..lags.own {
             // Before the window there is nothing: a value that does not move.
             let r = past.next();
             put(self, r.map_or(0, |r| r.wrapping_sub(history.r)), &own);
@@ -131,40 +181,39 @@ impl Features {
         }
         for other in (0..n_channels).filter(|&other| other != idx) {
             // Earlier channels are known at this instant: their last value but one is where they came from.
-            let scaling = scaling_of(other);
+            let measure = measures[other];
             let sample_at = at - idx + other;
             let known_now = other < idx && is_step(rs[sample_at]);
             let mut past =
                 Past::new(rs, if known_now { sample_at + n_channels } else { sample_at }, n_channels);
             let (now, base) = if known_now { (past.next(), past.next()) } else { (None, past.next()) };
             let from_base = |r: Option<i32>| r.zip(base).map_or(0, |(r, base)| r.wrapping_sub(base));
-            let mut n_left = OTHER_LAGS;
+            let mut n_left = lags.other;
             if other < idx {
-                put(self, from_base(now), &scaling);
+                put(self, from_base(now), &measure);
                 n_left -= 1;
             }
             for _ in 0..n_left {
-                put(self, from_base(past.next()), &scaling);
+                put(self, from_base(past.next()), &measure);
             }
         }
-        let mut at_value = n_linear(n_channels);
+        let mut at_value = lags.n_linear(n_channels);
         let mut push = |this: &mut Self, x: i32| {
             this.values[at_value] = x;
             at_value += 1;
         };
-        for channel in 0..n_channels {
+        for (channel, measure) in measures.iter().enumerate().take(n_channels) {
             let latest =
                 Past::new(rs, at - idx + channel + if channel < idx { n_channels } else { 0 }, n_channels)
                     .next();
-            let scaling = scaling_of(channel);
-            push(self, latest.map_or(0, |r| scaling.level(r)));
+            push(self, latest.map_or(0, |r| measure.level(r)));
         }
         let n_before = at / n_channels;
         push(self, 2 * n_before.min(8) as i32);
         push(self, if n_before == 1 { 16 } else { 0 });
         push(self, (n_before / 2).min(127) as i32);
         push(self, own.movement((activity[0] / 4) as i32));
-        push(self, own.movement((activity[1] / OWN_LAGS as u32) as i32));
+        push(self, own.movement((activity[1] / u32::from(lags.own)) as i32));
         push(self, log2_q4(1 + u32::from(history.run())).min(127) as i32);
     }
 }

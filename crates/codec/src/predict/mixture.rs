@@ -1,5 +1,7 @@
 //! A mixture of three logistic distributions, in integers.
 
+/// Components.
+pub const COMPONENTS: usize = 3;
 /// Values on each side of the centre that have a symbol of their own.
 pub(crate) const REACH: i32 = 24;
 /// "Below", the values around the centre, "above".
@@ -19,28 +21,36 @@ pub(crate) struct Mixture {
     scales: [u32; 3],
     /// Of each: weight, adding up to about 1024.
     weights: [u32; 3],
+    /// What they leave of 1024, for something beside them.
+    rest: u32,
     centre: i32,
 }
 
 impl Mixture {
-    /// `linear`: the linear prediction, Q4. `mean_move`: the channel's usual difference, Q8. `outputs`: three offsets
+    /// `linear`: each component's linear prediction, Q4. `mean_move`: the channel's usual difference, Q8. `outputs`: three offsets
     /// in usual differences, three binary logarithms of scales in lattice units, three logits to base 2; all Q8.
-    pub(crate) fn new(linear: i64, mean_move: u32, outputs: &[i32; 9]) -> Self {
-        let (offsets, rest) = outputs.split_at(3);
-        let (log_scales, logits) = rest.split_at(3);
+    /// `rest`: the logit of what stands beside the components, if anything does.
+    pub(crate) fn new(
+        linear: [i64; COMPONENTS],
+        mean_move: u32,
+        outputs: &[i32; 9],
+        rest: Option<i32>,
+    ) -> Self {
+        let (offsets, others) = outputs.split_at(3);
+        let (log_scales, logits) = others.split_at(3);
         let limit = CENTRE_MAX << 4;
-        let linear = linear.clamp(-limit / 2, limit / 2);
-        let mean = |offset: &i32| {
-            linear + ((i64::from(*offset) * i64::from(mean_move)) >> 12).clamp(-limit / 2, limit / 2)
+        let mean = |linear: i64, offset: &i32| {
+            linear.clamp(-limit / 2, limit / 2)
+                + ((i64::from(*offset) * i64::from(mean_move)) >> 12).clamp(-limit / 2, limit / 2)
         };
-        let top = logits[0].max(logits[1]).max(logits[2]);
+        let top = logits[0].max(logits[1]).max(logits[2]).max(rest.unwrap_or(i32::MIN));
         let raw =
             |logit: &i32| crate::freq::freq_of(((i64::from(top) - i64::from(*logit)) >> 4).min(255) as u8);
-        let total: u32 = logits.iter().map(raw).sum();
-        let mut this = Self { means: [0; 3], scales: [0; 3], weights: [0; 3], centre: 0 };
+        let total: u32 = logits.iter().chain(&rest).map(raw).sum();
+        let mut this = Self { means: [0; 3], scales: [0; 3], weights: [0; 3], rest: 0, centre: 0 };
         let mut best = (i64::MIN, 0);
         for k in 0..3 {
-            this.means[k] = mean(&offsets[k]);
+            this.means[k] = mean(linear[k], &offsets[k]);
             this.scales[k] =
                 ((i64::from(log_scales[k]) * 4 + 128) >> 8).saturating_add(16).clamp(0, 63) as u32;
             this.weights[k] = raw(&logits[k]) * 1024 / total;
@@ -49,7 +59,13 @@ impl Mixture {
             best = best.max((peak, k));
         }
         this.centre = ((this.means[best.1] + 8) >> 4) as i32;
+        this.rest = 1024 - this.weights.iter().sum::<u32>();
         this
+    }
+
+    /// Weight of what stands beside the components, in 1024ths.
+    pub(crate) fn rest(&self) -> u32 {
+        self.rest
     }
 
     /// The value in the middle of those with symbols of their own.
@@ -73,11 +89,16 @@ impl Mixture {
 
     /// Probability of less than `x` (Q4), Q15; never falls as `x` grows.
     fn cumulative(&self, x: i64) -> u32 {
+        self.below(x) >> 10
+    }
+
+    /// The components' share of what lies below `x` (Q4), Q25; never falls as `x` grows.
+    pub(crate) fn below(&self, x: i64) -> u32 {
         let mut sum = 0;
         for k in 0..3 {
             sum += self.weights[k] * sigmoid(x - self.means[k], self.scales[k]);
         }
-        sum >> 10
+        sum
     }
 }
 
@@ -134,7 +155,7 @@ mod tests {
     #[test]
     fn frequencies_follow_the_distribution() {
         // One component at 3 with a scale of 2 lattice units.
-        let mixture = Mixture::new(3 << 4, 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000]);
+        let mixture = Mixture::new([3 << 4; 3], 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000], None);
         let mut freqs = [0; N_SYMBOLS];
         mixture.freqs(&mut freqs);
         assert_eq!(mixture.centre(), 3);
@@ -149,7 +170,7 @@ mod tests {
     #[test]
     fn extreme_outputs_stay_in_range() {
         for extreme in [i32::MIN >> 4, -1, 0, 1, i32::MAX >> 4] {
-            let mixture = Mixture::new(i64::from(extreme) << 20, 1 << 24, &[extreme; 9]);
+            let mixture = Mixture::new([i64::from(extreme) << 20; 3], 1 << 24, &[extreme; 9], None);
             let mut freqs = [0; N_SYMBOLS];
             mixture.freqs(&mut freqs);
             assert!(freqs.iter().sum::<u32>() <= 1 << 15);

@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use kinglet_codec::learn::{
-    ContextPart, DensePart, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts, PredictPart, RAW_CONTEXTS,
-    RESIDUAL_CONTEXTS, Scaling, n_features, n_linear,
+    ContextPart, DensePart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts, PredictNet,
+    PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
 };
 use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
 
@@ -53,20 +53,25 @@ pub fn with_context(mut parts: Parts, rng: &mut Rng) -> Parts {
 }
 
 /// Networks of random weights: their distributions are wild and must be coded all the same.
-pub fn with_predict(mut parts: Parts, rng: &mut Rng) -> Parts {
+pub fn with_predict(parts: Parts, rng: &mut Rng) -> Parts {
+    with_networks(parts, Lags { own: 11, other: 2 }, [6, 5], rng)
+}
+
+/// The same of any size.
+pub fn with_networks(mut parts: Parts, lags: Lags, n_hidden: [usize; 2], rng: &mut Rng) -> Parts {
     let n_channels = parts.channels.len();
     let dense = |n_in: usize, n_out: usize, shift: u8, rng: &mut Rng| DensePart {
         weights: (0..n_in * n_out).map(|_| rng.between(-127, 127) as i8).collect(),
         outs: (0..n_out).map(|_| (rng.between(-900, 900), rng.between(1, 65535) as u16, shift)).collect(),
     };
     let channel = |rng: &mut Rng| {
-        let part = PredictPart {
-            linear: (0..n_linear(n_channels)).map(|_| rng.between(-2000, 2000) as i16).collect(),
-            table_weight: rng.between(0, 64) as u8,
+        let net = PredictNet {
+            linear: [(); 3]
+                .map(|()| (0..lags.n_linear(n_channels)).map(|_| rng.between(-2000, 2000) as i16).collect()),
             layers: [
-                dense(n_features(n_channels), 6, 23, rng),
-                dense(6, 5, 21, rng),
-                dense(5, OUTPUTS, 20, rng),
+                dense(lags.n_features(n_channels), n_hidden[0], 23, rng),
+                dense(n_hidden[0], n_hidden[1], 21, rng),
+                dense(n_hidden[1], OUTPUTS, 20, rng),
             ],
         };
         (
@@ -75,10 +80,10 @@ pub fn with_predict(mut parts: Parts, rng: &mut Rng) -> Parts {
                 mean: 100,
                 deviation: rng.between(1, 400) as u32,
             },
-            part,
+            net,
         )
     };
-    parts.predict = Some((0..n_channels).map(|_| channel(rng)).collect());
+    parts.predict = Some(PredictPart { lags, channels: (0..n_channels).map(|_| channel(rng)).collect() });
     parts.head = [0.001, 0.001, 50.0, 0.001, 1.0, 1.0];
     parts
 }

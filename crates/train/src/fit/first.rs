@@ -4,13 +4,35 @@ use kinglet_codec::learn::{FirstPart, Lattice};
 
 use super::rows::Rows;
 
-/// Bins of the histogram.
+/// Bins of the histogram, and of one with a comb, which wants bins of one value each.
 const N_BINS: i32 = 64;
+const N_BINS_COMBED: i32 = 120;
+
+/// How a first value's histogram is made of what was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shaping {
+    /// Width of the smoothing kernel in deviations of the residual.
+    pub(crate) spread: f64,
+    /// Every so many lattice values one keeps its weight.
+    pub(crate) comb: i32,
+    /// What the others keep of theirs. Where a bound leaves several values to choose from, one of them is a tooth, and
+    /// a cheap one.
+    pub(crate) between: f64,
+}
+
+impl Shaping {
+    /// Without a comb.
+    pub(crate) fn smooth(spread: f64) -> Self {
+        Self { spread, comb: 1, between: 1.0 }
+    }
+}
 
 /// Learns mean, weights and histogram of channel `idx` on every sample of `rows`, since any can begin a window.
 ///
-/// `lattices`: those of all channels. `spread` is the width of the smoothing kernel in deviations of the residual.
-pub(crate) fn learn_first(rows: &Rows, idx: usize, lattices: &[Lattice], spread: f64) -> FirstPart {
+/// `lattices`: those of all channels.
+pub(crate) fn learn_first(rows: &Rows, idx: usize, lattices: &[Lattice], shaping: Shaping) -> FirstPart {
+    let Shaping { spread, comb, between } = shaping;
+    let n_bins_max = if comb > 1 { N_BINS_COMBED } else { N_BINS };
     let lattice = lattices[idx];
     let means: Vec<i32> = (0..=idx).map(|c| mean(rows, c)).collect();
     let coefs = coefs(rows, idx, &means);
@@ -33,7 +55,7 @@ pub(crate) fn learn_first(rows: &Rows, idx: usize, lattices: &[Lattice], spread:
     let margin = (f64::from(high - low) * (0.15 + spread)) as i32 + 2;
     let (low, high) = (low - margin, high + margin);
     let mut bin_shift = 0;
-    while (high - low) >> bin_shift >= N_BINS {
+    while (high - low) >> bin_shift >= n_bins_max {
         bin_shift += 1;
     }
     let n_bins = ((high - low) >> bin_shift) + 1;
@@ -49,7 +71,15 @@ pub(crate) fn learn_first(rows: &Rows, idx: usize, lattices: &[Lattice], spread:
     let n = residuals.len() as f64;
     let deviation = (residuals.iter().map(|&r| f64::from(r).powi(2)).sum::<f64>() / n.max(1.0)).sqrt();
     let width = (deviation * spread / f64::from(1 << bin_shift)).max(0.3);
-    let weights = [smooth(&counts, width, n), ends.iter().map(|e| e + 0.002 * n).collect()].concat();
+    let mut bins = smooth(&counts, width, n);
+    if comb > 1 && bin_shift == 0 {
+        let gaps = bins.iter_mut().zip(low..).filter(|(_, r)| r.rem_euclid(comb) != 0);
+        gaps.for_each(|(weight, _)| *weight *= between);
+        // The ends keep their share of the whole.
+        let scale = counts.iter().sum::<f64>().max(1.0) / bins.iter().sum::<f64>().max(1e-9);
+        bins.iter_mut().for_each(|weight| *weight *= scale);
+    }
+    let weights = [bins, ends.iter().map(|e| e + 0.002 * n).collect()].concat();
     FirstPart { mean: means[idx], coefs, bin_first: low, bin_shift, weights }
 }
 

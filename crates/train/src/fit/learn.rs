@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use kinglet_codec::Model;
-use kinglet_codec::learn::{Lattice, Outline, Parts, PredictPart, Scaling};
+use kinglet_codec::learn::{Lags, Lattice, Outline, Parts, PredictPart};
 
 use super::context::{count, tables};
-use super::first::learn_first;
+use super::curve::{LossSeen, Step};
+use super::first::{Shaping, learn_first};
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
-use super::predict::learn_predict;
+use super::predict::{LearnedPredict, Size, learn_predict};
 use super::rows::Rows;
 use super::train::FitProgress;
 
@@ -91,13 +92,18 @@ pub struct Learned {
 }
 
 /// Divisors of the lattice that are tried.
-const DIVISORS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
+const DIVISORS: [f64; 5] = [1.0, 1.5, 2.0, 3.0, 4.0];
 /// Widths of the kernel that smooths first values, in deviations, that are tried.
 const SPREADS: [f64; 3] = [0.03, 0.15, 0.5];
+/// What a comb leaves between its teeth: tried with every spread, and beside it with the best.
+const BETWEEN: f64 = 0.15;
+const BETWEEN_OTHERS: [f64; 3] = [1.0, 0.4, 0.03];
 /// Most rows the rungs' weights are counted on.
 const HEAD_ROWS_MAX: usize = 30_000;
 /// The latent rung has to save this share of the bytes to be carried.
 const LATENT_PAYS: f64 = 0.01;
+/// From one seed to the next that is tried; large, so that `--seed 2` tries others than `--seed 1`.
+const SEED_STEP: u64 = 1_000_003;
 /// Share of the rows that tables are counted on while choices are made; the rest decides.
 const FIT_SHARE: f64 = 0.8;
 
@@ -111,20 +117,21 @@ pub fn learn(
     if rows.len() < need {
         return Err(LearnError::TooFewRows { have: rows.len(), need });
     }
-    let (fit_rows, held_out) = rows.split(FIT_SHARE);
-    let mut work = Work::new(setup, progress);
+    let (fit_rows, held_out) = rows.split(FIT_SHARE, blocks(setup, rows));
+    let mut work = Work::new(setup, fit_rows.len(), progress);
     let choice = choose_lattice(setup, &fit_rows, &held_out, &mut work)?;
     work.begin("counting contexts")?;
-    let mut parts = learn_tables(setup, rows, choice.divisor, choice.spread, 5);
+    let mut parts = learn_tables(setup, rows, choice.divisor, choice.shaping, 5);
     if let Some(n_bytes) = setup.fixed_bytes {
         let told = &mut work.inside("training the autoencoder")?;
-        parts.fixed = Some(learn_fixed(setup, &fit_rows, &held_out, n_bytes, told)?);
+        parts.fixed = Some(learn_fixed(setup, rows, n_bytes, told)?);
     } else {
-        parts.predict = predict_if_it_pays(setup, &choice, &fit_rows, &held_out, &mut work)?;
+        parts.predict = predict_if_it_pays(setup, &choice, &parts, rows, &fit_rows, &held_out, &mut work)?;
         let mut best = bar(choice.bytes, held_out.windows(usize::from(setup.n_samples)).count());
-        for n_latents in latents_tried(setup) {
+        let tried = latents_tried(setup);
+        for (n_latents, setup) in tried.iter().flat_map(|&n| seeded(setup).map(move |setup| (n, setup))) {
             let told = &mut work.inside("training the autoencoder")?;
-            let Some(latent) = learn_latent(setup, &choice.parts, &fit_rows, &held_out, n_latents, told)?
+            let Some(latent) = learn_latent(&setup, &choice.parts, &fit_rows, &held_out, n_latents, told)?
             else {
                 continue;
             };
@@ -133,7 +140,8 @@ pub fn learn(
             with.head = head_weights(&judge(&Model::parse(&with.emit())?, &fit_rows), &with);
             let bytes = with.emit();
             let judged = judge(&Model::parse(&bytes)?, &held_out).bytes() as f64;
-            if bytes.len() <= setup.static_len_max && (judged < best || setup.n_latents.is_some()) {
+            let is_forced = setup.n_latents.is_some() && parts.latent.is_none();
+            if bytes.len() <= setup.static_len_max && (judged < best || is_forced) {
                 best = judged;
                 parts.latent = with.latent;
             }
@@ -145,34 +153,67 @@ pub fn learn(
     Ok(Learned { parts, divisor: choice.divisor })
 }
 
-/// The predict rung, if held-out rows say it pays.
+/// In how many blocks the rows are split: each decides by a few windows at least.
+fn blocks(setup: &Setup, rows: &Rows) -> usize {
+    let n_windows = rows.len() / usize::from(setup.n_samples).max(1);
+    (n_windows / 40).clamp(1, 5)
+}
+
+/// The predict rung, if held-out rows say it pays: then learned once more on all of `rows`, for `parts`.
 fn predict_if_it_pays(
     setup: &Setup,
     choice: &Choice,
+    parts: &Parts,
+    rows: &Rows,
     fit_rows: &Rows,
     held_out: &Rows,
     work: &mut Work<'_>,
-) -> Result<Option<Vec<(Scaling, PredictPart)>>, LearnError> {
-    // On a lattice finer than the bound the tables choose their path; the network takes the nearest value.
-    if choice.divisor != 1.0 {
-        return Ok(None);
+) -> Result<Option<PredictPart>, LearnError> {
+    let n_windows = held_out.windows(usize::from(setup.n_samples)).count();
+    let mut best: Option<(u64, Size, Setup, LearnedPredict)> = None;
+    let sizes = sizes_tried(setup, fit_rows.len());
+    for (size, setup) in sizes.into_iter().flat_map(|size| seeded(setup).map(move |setup| (size, setup))) {
+        let told = &mut work.inside("training the network")?;
+        let learned = learn_predict(&setup, &choice.parts, size, fit_rows, Some(held_out), &[], told)?;
+        let Some(learned) = learned else { continue };
+        let mut with = Parts { predict: Some(learned.part.clone()), ..choice.parts.clone() };
+        with.head = head_weights(&Judgement::equal(), &with);
+        let device = with.emit();
+        let bytes = judge(&Model::parse(&device)?, held_out).bytes();
+        let pays = (bytes as f64) < bar(choice.bytes, n_windows) && device.len() <= setup.static_len_max;
+        if pays && best.as_ref().is_none_or(|best| bytes < best.0) {
+            best = Some((bytes, size, setup, learned));
+        }
     }
     let told = &mut work.inside("training the network")?;
-    let Some(channels) = learn_predict(setup, &choice.parts, fit_rows, held_out, told)? else {
-        return Ok(None);
-    };
-    let mut with = Parts { predict: Some(channels), ..choice.parts.clone() };
-    let mut best = (u64::MAX, 0);
-    for weight in [0, 4, 8, 16, 24, 32, 48] {
-        with.predict.iter_mut().flatten().for_each(|(_, part)| part.table_weight = weight);
-        with.head = head_weights(&Judgement::equal(), &with);
-        let bytes = judge(&Model::parse(&with.emit())?, held_out).bytes();
-        best = best.min((bytes, weight));
+    let Some((_, size, setup, found)) = best else { return Ok(None) };
+    let again = learn_predict(&setup, parts, size, rows, None, &found.epochs, told)?;
+    Ok(again.map(|learned| learned.part))
+}
+
+/// The same setup with each seed that is tried: chance makes better and worse networks, and rows held back pick.
+fn seeded(setup: &Setup) -> impl Iterator<Item = Setup> + '_ {
+    (0..n_seeds(setup)).map(|i| Setup { seed: setup.seed.wrapping_add(i * SEED_STEP), ..setup.clone() })
+}
+
+fn n_seeds(setup: &Setup) -> u64 {
+    match setup.effort {
+        Effort::Fast => 1,
+        Effort::Normal => 2,
+        Effort::High => 4,
     }
-    with.predict.iter_mut().flatten().for_each(|(_, part)| part.table_weight = best.1);
-    let n_windows = held_out.windows(usize::from(setup.n_samples)).count();
-    let pays = (best.0 as f64) < bar(choice.bytes, n_windows) && with.emit().len() <= setup.static_len_max;
-    Ok(with.predict.filter(|_| pays))
+}
+
+/// Sizes of networks to try.
+fn sizes_tried(setup: &Setup, n_rows: usize) -> Vec<Size> {
+    let size = |own, other, n_hidden| Size { lags: Lags { own, other }, n_hidden };
+    match (setup.effort, n_rows < 5000 || setup.channels.len() > 4) {
+        (Effort::Fast, true) => vec![size(8, 3, 8)],
+        (Effort::Fast, false) => vec![size(8, 3, 16)],
+        (_, true) => vec![size(8, 3, 8), size(8, 2, 16)],
+        (Effort::Normal, false) => vec![size(8, 3, 16), size(16, 2, 24)],
+        (Effort::High, false) => vec![size(8, 3, 16), size(16, 2, 24), size(16, 3, 32)],
+    }
 }
 
 /// Bytes on the held-out rows below which another rung is worth its place: less by a share, and by more than chance
@@ -185,7 +226,7 @@ fn bar(bytes: u64, n_windows: usize) -> f64 {
 struct Choice {
     bytes: u64,
     divisor: f64,
-    spread: f64,
+    shaping: Shaping,
     parts: Parts,
 }
 
@@ -197,16 +238,35 @@ fn choose_lattice(
 ) -> Result<Choice, LearnError> {
     let mut best: Option<Choice> = None;
     for &divisor in divisors(setup) {
-        for spread in SPREADS {
+        let comb = if divisor.fract() == 0.0 { divisor as i32 } else { 1 };
+        let mut here: Option<Choice> = None;
+        let mut consider = |shaping: Shaping, work: &mut Work<'_>| -> Result<Shaping, LearnError> {
             work.begin("counting contexts")?;
-            let parts = learn_tables(setup, fit_rows, divisor, spread, 3);
+            let parts = learn_tables(setup, fit_rows, divisor, shaping, 3);
             let bytes = judge(&Model::parse(&parts.emit())?, held_out).bytes();
-            if best.as_ref().is_none_or(|best| bytes < best.bytes) {
-                best = Some(Choice { bytes, divisor, spread, parts });
+            if here.as_ref().is_none_or(|here| bytes < here.bytes) {
+                here = Some(Choice { bytes, divisor, shaping, parts });
             }
+            Ok(here.as_ref().map_or(shaping, |here| here.shaping))
+        };
+        let mut shaping = Shaping::smooth(SPREADS[0]);
+        for spread in SPREADS {
+            let between = if comb > 1 { BETWEEN } else { 1.0 };
+            shaping = consider(Shaping { spread, comb, between }, work)?;
+        }
+        for between in BETWEEN_OTHERS.into_iter().filter(|_| comb > 1) {
+            consider(Shaping { between, ..shaping }, work)?;
+        }
+        if let Some(here) = here.filter(|here| best.as_ref().is_none_or(|best| here.bytes < best.bytes)) {
+            best = Some(here);
         }
     }
     best.ok_or(LearnError::TooFewRows { have: 0, need: 1 })
+}
+
+/// Shapings that are tried with a divisor.
+fn n_shapings(divisor: f64) -> usize {
+    SPREADS.len() + if divisor.fract() == 0.0 && divisor > 1.0 { BETWEEN_OTHERS.len() } else { 0 }
 }
 
 fn divisors(setup: &Setup) -> &'static [f64] {
@@ -236,41 +296,49 @@ struct Work<'a> {
 const TRAINING_UNITS: u32 = 20;
 
 impl<'a> Work<'a> {
-    fn new(setup: &Setup, progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>) -> Self {
-        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { latents_tried(setup).len() + 1 };
-        let n_counts = divisors(setup).len() * SPREADS.len() + 2;
+    fn new(
+        setup: &Setup,
+        n_rows: usize,
+        progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>,
+    ) -> Self {
+        let n_tried = latents_tried(setup).len() + sizes_tried(setup, n_rows).len();
+        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 1 };
+        let n_counts = divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() + 2;
         Self { progress, done: 0, total: n_counts as u32 + TRAINING_UNITS * n_trainings as u32 }
     }
 
-    fn tell(&mut self, stage: &'static str, done: u32) -> ControlFlow<()> {
-        (self.progress)(FitProgress { stage, done, total: self.total })
+    fn tell(&mut self, stage: &'static str, done: u32, loss: Option<LossSeen>) -> ControlFlow<()> {
+        (self.progress)(FitProgress { stage, done, total: self.total, training: self.done, loss })
     }
 
     /// Begins a unit.
     fn begin(&mut self, stage: &'static str) -> Result<(), LearnError> {
-        let answer = self.tell(stage, self.done);
+        let answer = self.tell(stage, self.done, None);
         self.done += 1;
         if answer.is_break() { Err(LearnError::Cancelled) } else { Ok(()) }
     }
 
     /// Begins a training, to be told its own share.
-    fn inside(&mut self, stage: &'static str) -> Result<impl FnMut(f64) -> ControlFlow<()>, LearnError> {
+    fn inside(&mut self, stage: &'static str) -> Result<impl FnMut(Step) -> ControlFlow<()>, LearnError> {
         self.begin(stage)?;
         let before = self.done - 1;
         self.done += TRAINING_UNITS - 1;
-        Ok(move |share: f64| self.tell(stage, before + (share * f64::from(TRAINING_UNITS - 1)) as u32))
+        Ok(move |step: Step| {
+            let done = before + (step.share * f64::from(TRAINING_UNITS - 1)) as u32;
+            self.tell(stage, done, Some(step.loss()))
+        })
     }
 }
 
 /// Tables on the lattice of one divisor.
-fn learn_tables(setup: &Setup, rows: &Rows, divisor: f64, spread: f64, n_rounds: usize) -> Parts {
+fn learn_tables(setup: &Setup, rows: &Rows, divisor: f64, shaping: Shaping, n_rounds: usize) -> Parts {
     let mut parts = Parts::untrained(setup.n_samples, setup.period_ms, &setup.channels);
     parts.max_delay_ms = setup.max_delay_ms;
     let lattices: Vec<Lattice> =
         setup.channels.iter().map(|c| lattice(c.grid.bound_steps, divisor)).collect();
     for (idx, channel) in parts.channels.iter_mut().enumerate() {
         channel.lattice = lattices[idx];
-        channel.first = learn_first(rows, idx, &lattices, spread);
+        channel.first = learn_first(rows, idx, &lattices, shaping);
     }
     let n_samples = usize::from(setup.n_samples);
     let n_rounds = if divisor == 1.0 { 1 } else { n_rounds };

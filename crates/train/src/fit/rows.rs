@@ -32,10 +32,31 @@ impl Rows {
         Self { n_channels: self.n_channels, steps, breaks }
     }
 
-    /// The first `share` of the samples, and the rest.
-    pub fn split(&self, share: f64) -> (Self, Self) {
-        let at = ((self.len() as f64 * share).round() as usize).min(self.len());
-        (self.slice(0..at), self.slice(at..self.len()))
+    /// Samples to learn from and samples to decide by, `share` of them the former: `n_blocks` times one after the
+    /// other, so that what is decided by is of all times, the last among them.
+    pub fn split(&self, share: f64, n_blocks: usize) -> (Self, Self) {
+        let n_blocks = n_blocks.max(1);
+        let mut parts = [Self { n_channels: self.n_channels, ..Self::default() }, Self::default()];
+        parts[1].n_channels = self.n_channels;
+        for block in 0..n_blocks {
+            let (start, end) = (self.len() * block / n_blocks, self.len() * (block + 1) / n_blocks);
+            let at = (start + ((end - start) as f64 * share).round() as usize).min(end);
+            for (part, range) in parts.iter_mut().zip([start..at, at..end]) {
+                part.append(self.slice(range));
+            }
+        }
+        let [first, second] = parts;
+        (first, second)
+    }
+
+    /// Adds a piece of its own.
+    fn append(&mut self, piece: Self) {
+        let at = self.len();
+        if at > 0 && !piece.is_empty() {
+            self.breaks.push(at);
+        }
+        self.breaks.extend(piece.breaks.iter().map(|b| b + at));
+        self.steps.extend(piece.steps);
     }
 
     /// Pieces without a break inside, as ranges of samples.

@@ -7,7 +7,9 @@ use kinglet_codec::bundle::{Bundle, BundleError};
 use kinglet_codec::learn::Outline;
 use kinglet_codec::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX, is_step};
 
+use super::curve::{Curve, Curves, LossSeen};
 use super::evaluate::{Evaluation, evaluate, evaluate_as};
+use super::fill::{FrameOptions, FrameSummary, frames};
 use super::latent::klt_rms;
 use super::learn::{Effort, LearnError, Setup, learn};
 use super::rows::Rows;
@@ -42,6 +44,8 @@ pub struct FitOptions {
     pub cut: Cut,
     /// Most bytes a device may have to keep.
     pub static_len_max: usize,
+    /// The frames windows travel in.
+    pub frame: FrameOptions,
 }
 
 impl Default for FitOptions {
@@ -59,7 +63,16 @@ impl Default for FitOptions {
             fixed_bytes: None,
             cut: Cut::AtGaps,
             static_len_max: 20 << 10,
+            // Header 10, flags 1, time 4, tag 16: `spec/wire.md`.
+            frame: FrameOptions { overhead: 31, fill_len: None },
         }
+    }
+}
+
+impl FitOptions {
+    /// Which of a recording's rows teach, and which judge.
+    pub fn split(&self, n_rows: usize) -> Split {
+        Split::by_time(n_rows.min(self.rows_max), self.train_percent)
     }
 }
 
@@ -72,6 +85,10 @@ pub struct FitProgress {
     pub done: u32,
     /// Units of work in all.
     pub total: u32,
+    /// Tells trainings apart.
+    pub training: u32,
+    /// Losses, while a network is trained.
+    pub loss: Option<LossSeen>,
 }
 
 /// A bundle and how it did.
@@ -81,6 +98,8 @@ pub struct Trained {
     pub bundle: Bundle,
     /// The same as inside the bundle.
     pub report: TrainReport,
+    /// How losses fell while networks were trained.
+    pub curves: Vec<Curve>,
 }
 
 /// What a bundle was learned from, and what it did on rows it had not seen.
@@ -102,6 +121,8 @@ pub struct TrainReport {
     pub evaluation: Evaluation,
     /// What goes out when no sample may wait longer than allowed.
     pub sent: SentAs,
+    /// What frames carry: as asked for, then filled to what LoRaWAN takes at its six data rates.
+    pub frames: Vec<FrameSummary>,
     /// The autoencoder at a fixed size, if that was asked for.
     pub fixed: Option<FixedSummary>,
 }
@@ -193,10 +214,25 @@ pub enum FitError {
         /// Channels of the bundle.
         need: usize,
     },
+    /// Samples of the recording would not fit the frames asked for.
+    #[error(
+        "frames of {fill_len} bytes have {room} for the code, and {refused} of the samples judged by need more each"
+    )]
+    FillTooShort {
+        /// Bytes of the frames asked for.
+        fill_len: usize,
+        /// Of them for the code.
+        room: usize,
+        /// Samples that do not fit.
+        refused: usize,
+    },
     /// The caller has had enough.
     #[error("stopped before it was done; nothing was written")]
     Cancelled,
 }
+
+/// Payloads LoRaWAN allows in EU868: at SF10 to SF12, SF9, SF8 and SF7.
+const LORAWAN_FILLS: [usize; 3] = [51, 115, 222];
 
 /// Learns a bundle from `recording`: the first part of its rows teaches, the rest judges.
 pub fn train(
@@ -210,7 +246,7 @@ pub fn train(
     {
         return Err(FitError::WindowTooLarge { samples, channels: n_channels });
     }
-    let split = Split::by_time(recording.len().min(options.rows_max), options.train_percent);
+    let split = options.split(recording.len());
     let chosen = choose_grids(recording, options, split.train.clone())?;
     let grids: Vec<Grid> = chosen.iter().map(|c| c.grid).collect();
     let rows = rows_of(recording, &grids, split.train.clone(), options.cut);
@@ -229,7 +265,17 @@ pub fn train(
         fixed_bytes: options.fixed_bytes,
         static_len_max: options.static_len_max,
     };
-    let learned = learn(&setup, &rows, progress)?;
+    let mut curves = Curves::default();
+    let mut learned = learn(&setup, &rows, &mut |told| {
+        curves.add(&told);
+        progress(told)
+    })?;
+    if options.frame.fill_len.is_some() {
+        let device = learned.parts.emit();
+        let model = kinglet_codec::Model::parse(&device).map_err(LearnError::from)?;
+        let seen = frames(&model, recording, split.train.clone(), options.frame);
+        learned.parts.head = head_of_short_windows(learned.parts.head, 1.0 - seen.cuts.window);
+    }
     let device = learned.parts.emit();
     let model = kinglet_codec::Model::parse(&device).map_err(LearnError::from)?;
     let evaluation = evaluate(&model, recording, split.test.clone(), options.cut)?;
@@ -264,8 +310,22 @@ pub fn train(
         payload_bytes_mean: as_sent.payload_bytes_mean,
         bits_per_value: as_sent.bits_per_value,
     };
+    let mut frame_kinds = vec![options.frame];
+    if options.fixed_bytes.is_none() {
+        let filled = LORAWAN_FILLS.map(|len| FrameOptions { fill_len: Some(len), ..options.frame });
+        frame_kinds.extend(filled.into_iter().filter(|kind| *kind != options.frame));
+    }
+    let frames: Vec<FrameSummary> =
+        frame_kinds.into_iter().map(|kind| frames(&model, recording, split.test.clone(), kind)).collect();
+    if let Some(FrameSummary { fill_len: Some(fill_len), overhead, samples_refused: refused @ 1.., .. }) =
+        frames.first()
+    {
+        let (fill_len, room) = (*fill_len, fill_len.saturating_sub(*overhead));
+        return Err(FitError::FillTooShort { fill_len, room, refused: *refused });
+    }
     let report = TrainReport {
         sent,
+        frames,
         fixed,
         rows_train: split.train.len(),
         rows_test: split.test.len(),
@@ -277,14 +337,22 @@ pub fn train(
     };
     let json = serde_json::to_value(&report).map_err(BundleError::from)?;
     let bundle = Bundle::new(&options.name, device, json)?;
-    Ok(Trained { bundle, report })
+    Ok(Trained { bundle, report, curves: curves.finish() })
+}
+
+/// Weights of the rungs where a share of the windows is short. Such a window says a symbol for that before its rung's,
+/// of the same table: of s + 1 symbols a window s are this one.
+fn head_of_short_windows(head: [f64; 6], share: f64) -> [f64; 6] {
+    let rungs: f64 = head[..5].iter().sum();
+    let [a, b, c, d, e, _] = head;
+    [a, b, c, d, e, share.clamp(0.02, 1.0) * rungs]
 }
 
 fn bound(options: &FitOptions, idx: usize) -> Bound {
     options.bounds.get(idx).or(options.bounds.first()).copied().unwrap_or(Bound::Lossless)
 }
 
-fn choose_grids(
+pub(crate) fn choose_grids(
     recording: &Recording,
     options: &FitOptions,
     rows: Range<usize>,
@@ -302,7 +370,7 @@ fn choose_grids(
 }
 
 /// The samples of `rows` on their grids, one piece for each run of windows without a gap.
-fn rows_of(recording: &Recording, grids: &[Grid], rows: Range<usize>, cut: Cut) -> Rows {
+pub(crate) fn rows_of(recording: &Recording, grids: &[Grid], rows: Range<usize>, cut: Cut) -> Rows {
     // A window as long as the recording: what ends it is a gap.
     let whole = Windows::cut(recording, grids, rows.clone(), usize::MAX, Cut::AtGaps);
     let gaps: HashSet<usize> = recording.gaps().map(|gap| gap.row).collect();

@@ -46,16 +46,36 @@ pub(super) struct Layer {
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Input,
-    Dense { src: usize, layer: Layer },
-    Conv { src: usize, layer: Layer, conv: Conv1d },
-    Add { a: usize, b: usize },
-    Quantise { src: usize, scale: f32, range: Vec<(f32, f32)>, noise: bool, on: bool },
+    Dense {
+        src: usize,
+        layer: Layer,
+    },
+    Conv {
+        src: usize,
+        layer: Layer,
+        conv: Conv1d,
+    },
+    Add {
+        a: usize,
+        b: usize,
+    },
+    /// Features of the input from `from` on.
+    Slice {
+        from: usize,
+    },
+    Quantise {
+        src: usize,
+        scale: f32,
+        range: Vec<(f32, f32)>,
+        noise: bool,
+        on: bool,
+    },
 }
 
 impl Op {
     fn sources(&self) -> [Option<usize>; 2] {
         match *self {
-            Op::Input => [None, None],
+            Op::Input | Op::Slice { .. } => [None, None],
             Op::Dense { src, .. } | Op::Conv { src, .. } | Op::Quantise { src, .. } => [Some(src), None],
             Op::Add { a, b } => [Some(a), Some(b)],
         }
@@ -129,6 +149,12 @@ impl NetBuilder {
     pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
         assert_eq!(self.width(a), self.width(b), "only paths of one width can be added");
         self.push(Op::Add { a: a.0, b: b.0 }, self.width(a))
+    }
+
+    /// The input's features `range` alone, `[range.len()]`.
+    pub fn slice(&mut self, range: Range<usize>) -> NodeId {
+        assert!(range.start < range.end && range.end <= self.nodes[0].width, "a slice lies in the input");
+        self.push(Op::Slice { from: range.start }, range.len())
     }
 
     /// Integers as activations: `clamp(round(x · 2^exponent), lo, hi) / 2^exponent`, its gradient straight through.

@@ -96,6 +96,10 @@ impl Pass {
                             self.isa.run(DenseForward(Affine { w, stride, x, y, start }, layer.act));
                         }
                     }
+                    Op::Slice { from } => {
+                        let width = net.nodes[0].width;
+                        y.copy_from_slice(&before[0][p * width + from..][..node.width]);
+                    }
                     Op::Add { a, b } => self.isa.run(Sum { a: panel(*a), b: panel(*b), y }),
                     Op::Quantise { src, on: false, .. } => y.copy_from_slice(panel(*src)),
                     Op::Quantise { src, scale, range, noise: noisy, .. } => {
@@ -208,7 +212,7 @@ impl Pass {
         let panel = |src: usize| p * net.nodes[src].width..(p + 1) * net.nodes[src].width;
         let begin = |j: usize| if node.first[j] { Start::Zero } else { Start::Keep };
         match &node.op {
-            Op::Input => {}
+            Op::Input | Op::Slice { .. } => {}
             Op::Dense { src, layer } => {
                 self.isa.run(ActivateGrad { act: layer.act, y, dy });
                 if *src > 0 {
