@@ -1,14 +1,15 @@
 //! `POST /v1/frames`, one frame per request, against a bare axum echo of the same body in the same run; and
 //! what a server with 1,000 devices weighs.
 //!
-//! The load comes from a process of its own: 32 connections, one request at a time on each.
+//! The load comes from a process of its own, the same for both: 256 devices, each with a connection of its own and
+//! one request at a time on it.
 #![allow(clippy::print_stdout, reason = "a bench speaks to people")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,12 +18,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use common::{Rig, T0};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const N_CONNECTIONS: usize = 32;
+const N_CONNECTIONS: usize = 256;
 const N_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
 /// More than any round can send.
-const FRAMES_PER_CONNECTION: usize = 9000;
+const FRAMES_PER_CONNECTION: usize = 1500;
 const CODE: [u8; 100] = [0x5a; 100];
 
 fn main() {
@@ -50,9 +52,17 @@ fn compare() {
             let echo_addr = echo.local_addr().expect("an address");
             let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
             let serving = tokio::spawn(async { axum::serve(echo, app).await });
+            let begun = cpu_s();
             let echoed = measure(echo_addr, &requests).await;
+            let between = cpu_s();
             let stored = measure(rig.addr, &requests).await;
-            println!("round {round}: echo {echoed:>7.0} /s, frames stored and acked {stored:>7.0} /s");
+            let ended = cpu_s();
+            let us = |cpu: f64, rate: f64| 1e6 * cpu / (rate * ROUND.as_secs_f64());
+            println!(
+                "round {round}: echo {echoed:>7.0} /s ({:.0} us CPU each), frames stored and acked {stored:>7.0} /s ({:.0} us)",
+                us(between - begun, echoed),
+                us(ended - between, stored)
+            );
             (bare, ours) = (bare + echoed, ours + stored);
             serving.abort();
             rig.stop().await;
@@ -69,6 +79,14 @@ fn compare() {
     let weighed =
         Command::new(std::env::current_exe().expect("this file")).arg("weigh").output().expect("it runs");
     print!("{}", String::from_utf8_lossy(&weighed.stdout));
+}
+
+/// CPU seconds this process has used; 0 where there is no `/proc`.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// What no acked frame can be quicker than: one write and one sync on the same disk.
@@ -125,29 +143,35 @@ fn load(addr: SocketAddr, path: &Path) {
         requests.push(request);
         rest = behind;
     }
+    let lanes: Vec<Vec<Vec<u8>>> = requests
+        .chunks(requests.len() / N_CONNECTIONS)
+        .map(|lane| lane.iter().map(|request| request.to_vec()).collect())
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let begun = Instant::now();
-    let n: usize = std::thread::scope(|scope| {
-        let lanes: Vec<_> = requests
-            .chunks(requests.len() / N_CONNECTIONS)
-            .map(|lane| scope.spawn(move || send_all(addr, lane, begun)))
-            .collect();
-        lanes.into_iter().map(|lane| lane.join().expect("a lane")).sum()
+    let n: usize = runtime.block_on(async {
+        let lanes: Vec<_> = lanes.into_iter().map(|lane| tokio::spawn(send_all(addr, lane, begun))).collect();
+        let mut n = 0;
+        for lane in lanes {
+            n += lane.await.expect("a lane");
+        }
+        n
     });
     println!("{}", n as f64 / begun.elapsed().as_secs_f64());
 }
 
-fn send_all(addr: SocketAddr, lane: &[&[u8]], begun: Instant) -> usize {
-    let mut stream = TcpStream::connect(addr).expect("a connection");
+async fn send_all(addr: SocketAddr, lane: Vec<Vec<u8>>, begun: Instant) -> usize {
+    let mut stream = tokio::net::TcpStream::connect(addr).await.expect("a connection");
     stream.set_nodelay(true).expect("an option");
     let mut buf = vec![0; 4096];
     for (n, request) in lane.iter().enumerate() {
         if begun.elapsed() > ROUND {
             return n;
         }
-        stream.write_all(request).expect("the server reads");
+        stream.write_all(request).await.expect("the server reads");
         let mut len = 0;
         loop {
-            let got = stream.read(&mut buf[len..]).expect("the server answers");
+            let got = stream.read(&mut buf[len..]).await.expect("the server answers");
             assert!(got > 0, "the server has hung up");
             len += got;
             if is_whole(&buf[..len]) {

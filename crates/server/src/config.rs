@@ -5,6 +5,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use kinglet_wire::keys::DeviceId;
+
+use crate::seed::{SeedConfig, SeedOverrides};
+
 /// Everything that can be set. Each field is one key of the file and one `KINGLET_…` variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,6 +33,8 @@ pub struct Config {
     pub request_timeout_ms: u64,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout_ms: u64,
+    /// The seed's own mode.
+    pub seed: SeedConfig,
 }
 
 /// What was set by flags; `None` was not.
@@ -42,6 +48,8 @@ pub struct Overrides {
     pub http: Option<SocketAddr>,
     /// `--allow-remote-without-login`.
     pub allow_remote_without_login: Option<bool>,
+    /// The seed's own mode.
+    pub seed: SeedOverrides,
 }
 
 /// Why the configuration cannot be used.
@@ -169,6 +177,39 @@ const KEYS: &[Key] = &[
         help: "How long requests under way may take to end when the server stops.",
         set: |c, v| number(v, 10, 3_600_000).map(|v| c.drain_timeout_ms = v as u64),
     },
+    Key {
+        name: "seed_bundle",
+        expected: "a file",
+        help: "Answer POST /decode with this seed-mode bundle: obfuscation, for a trusted network. Empty: do not.",
+        set: |c, v| {
+            c.seed.bundle = (!v.is_empty()).then(|| PathBuf::from(v));
+            Some(())
+        },
+    },
+    Key {
+        name: "seed_listen",
+        expected: "an address such as 0.0.0.0:5000",
+        help: "Where POST /decode is served, if it is: boards are on other machines.",
+        set: |c, v| v.parse().ok().map(|v| c.seed.listen = v),
+    },
+    Key {
+        name: "seed_device",
+        expected: "a name of letters, digits, `-`, `_` and `.`",
+        help: "Name such readings are kept under, unless the board asks for /decode?device=NAME.",
+        set: |c, v| DeviceId::new(v).map(|_| c.seed.device = v.into()),
+    },
+    Key {
+        name: "seed_plaintext_reply",
+        expected: "true or false",
+        help: "Answer with the reading, as the seed's sketch expects; false keeps it out of the answer.",
+        set: |c, v| v.parse().ok().map(|v| c.seed.plaintext_reply = v),
+    },
+    Key {
+        name: "seed_period_ms",
+        expected: "milliseconds from 1 to 86400000",
+        help: "Time from sample to sample, for seed-mode bundles whose windows have several.",
+        set: |c, v| number(v, 1, 86_400_000).map(|v| c.seed.period_ms = v as u64),
+    },
 ];
 
 impl Config {
@@ -185,6 +226,7 @@ impl Config {
             header_timeout_ms: 30_000,
             request_timeout_ms: 30_000,
             drain_timeout_ms: 10_000,
+            seed: SeedConfig::default(),
         }
     }
 
@@ -210,6 +252,7 @@ impl Config {
         config.http = flags.http.unwrap_or(config.http);
         config.allow_remote_without_login =
             flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
+        config.seed.apply(&flags.seed);
         config.check()?;
         Ok(config)
     }
@@ -254,6 +297,11 @@ impl Config {
             "connections" => self.connections.to_string(),
             "header_timeout_ms" => self.header_timeout_ms.to_string(),
             "request_timeout_ms" => self.request_timeout_ms.to_string(),
+            "seed_bundle" => "\"\"".into(),
+            "seed_listen" => format!("\"{}\"", self.seed.listen),
+            "seed_device" => format!("{:?}", self.seed.device),
+            "seed_plaintext_reply" => self.seed.plaintext_reply.to_string(),
+            "seed_period_ms" => self.seed.period_ms.to_string(),
             _ => self.drain_timeout_ms.to_string(),
         }
     }

@@ -15,6 +15,19 @@ pub fn frames_body(bytes: &[u8]) {
     }
 }
 
+/// The body of `POST /decode`: what is taken has as many finite numbers as the latent, and is repeated as it came.
+pub fn decode_body(bytes: &[u8]) {
+    match crate::seed::body::parse(bytes, 2) {
+        Ok(body) => {
+            assert!(body.latent_f32().len() == 2 && body.latent_f32().iter().all(|z| z.is_finite()));
+            assert!(body.age_ms >= 0);
+            let again = format!("{{\"latent_vector\":[{},{}]}}", body.latent[0], body.latent[1]);
+            assert!(crate::seed::body::parse(again.as_bytes(), 2).is_ok_and(|b| b.latent == body.latent));
+        }
+        Err(refused) => assert!((20..300).contains(&refused.to_string().len())),
+    }
+}
+
 /// The body of `POST /v1/join`.
 pub fn join_body(bytes: &[u8]) {
     let _ = RequestFrame::parse(bytes);

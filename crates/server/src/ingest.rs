@@ -98,11 +98,20 @@ impl Refusal {
     }
 }
 
-/// A frame that opened, ready for the store.
+/// A frame that opened, and what the store is asked to keep of it.
 struct Opened {
     arrival: Arrival,
+    sender: Sender,
+}
+
+/// What is needed of a frame after its commit.
+struct Sender {
     device: Arc<Device>,
     generation_low: u8,
+    sealed_as: FrameId,
+    t_arrival: i64,
+    /// The device's keys are to be read anew.
+    changes_device: bool,
     sealed: Box<[u8]>,
 }
 
@@ -147,18 +156,21 @@ impl Core {
     pub async fn ingest(&self, frames: &[&[u8]]) -> Result<Answer, IngestError> {
         let t_arrival = self.clock.now_ms();
         let mut answer = Answer::default();
-        let mut opened = Vec::with_capacity(frames.len());
+        let (mut arrivals, mut senders) =
+            (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
         for frame in frames {
             match self.open(frame, t_arrival).await {
-                Ok(one) => opened.push(one),
+                Ok(Opened { arrival, sender }) => {
+                    arrivals.push(arrival);
+                    senders.push(sender);
+                }
                 Err(Stop::Away(away)) => self.turn_away(&mut answer, away, t_arrival),
                 Err(Stop::Failed(error)) => return Err(error),
             }
         }
-        let arrivals: Vec<Arrival> = opened.iter().map(|one| one.arrival.clone()).collect();
         let outcomes = if arrivals.is_empty() { Vec::new() } else { self.store.accept(arrivals).await? };
-        self.acknowledge(&mut answer, &opened, &outcomes);
-        self.after_commit(opened, &outcomes);
+        self.acknowledge(&mut answer, &senders, &outcomes);
+        self.after_commit(senders, &outcomes);
         Ok(answer)
     }
 
@@ -235,8 +247,15 @@ impl Core {
             content,
             confirm,
         };
-        let generation_low = header.generation_low();
-        Ok(Opened { arrival, device: Arc::clone(device), generation_low, sealed: bytes.into() })
+        let sender = Sender {
+            device: Arc::clone(device),
+            generation_low: header.generation_low(),
+            sealed_as,
+            t_arrival,
+            changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
+            sealed: bytes.into(),
+        };
+        Ok(Opened { arrival, sender })
     }
 
     async fn find_device(&self, header: &Header<'_>) -> Result<Arc<Device>, Stop> {
@@ -245,12 +264,13 @@ impl Core {
     }
 
     /// Seals as few acks as name everything that is on disk.
-    fn acknowledge(&self, answer: &mut Answer, opened: &[Opened], outcomes: &[Outcome]) {
+    fn acknowledge(&self, answer: &mut Answer, senders: &[Sender], outcomes: &[Outcome]) {
         let server_time = Millis::saturating(self.clock.now_ms());
         let mut acks: Vec<(u32, u32, Ack)> = Vec::new();
-        for (one, outcome) in opened.iter().zip(outcomes) {
+        for (one, outcome) in senders.iter().zip(outcomes) {
             let Some(generation) = one.device.generation(one.generation_low) else { continue };
-            let FrameId { generation: g, counter } = one.arrival.sealed_as;
+            let FrameId { generation: g, counter } = one.sealed_as;
+            let short_id = one.device.short_id;
             let refused = refusal_of(outcome.verdict);
             let wanted = match refused {
                 None => AckFlags::default(),
@@ -262,9 +282,7 @@ impl Core {
             };
             answer.refused.extend(refused);
             answer.n_stored += usize::from(refused.is_none());
-            let mine = |(device, generation, _): &&(u32, u32, Ack)| {
-                (*device, *generation) == (one.arrival.device, g)
-            };
+            let mine = |(device, generation, _): &&(u32, u32, Ack)| (*device, *generation) == (short_id, g);
             let named = Counter::new(counter).is_some_and(|c| {
                 acks.iter().filter(mine).any(|(_, _, ack)| ack.covers(c) && ack.flags == wanted)
             });
@@ -280,15 +298,15 @@ impl Core {
             match generation.seal_ack(&one.device, &ack) {
                 Some(sealed) => answer.downlinks.push(sealed),
                 // The downlink counter is at its end; the next load of the keys begins a new run.
-                None => self.registry.forget(one.arrival.device),
+                None => self.registry.forget(short_id),
             }
-            acks.push((one.arrival.device, g, ack));
+            acks.push((short_id, g, ack));
         }
     }
 
-    fn after_commit(&self, opened: Vec<Opened>, outcomes: &[Outcome]) {
-        for (one, outcome) in opened.into_iter().zip(outcomes) {
-            let device = one.arrival.device;
+    fn after_commit(&self, senders: Vec<Sender>, outcomes: &[Outcome]) {
+        for (one, outcome) in senders.into_iter().zip(outcomes) {
+            let device = one.device.short_id;
             match outcome.verdict {
                 Verdict::Stored => {}
                 Verdict::AlreadyStored => continue,
@@ -298,18 +316,18 @@ impl Core {
                 }
                 Verdict::UnknownDevice | Verdict::Revoked | Verdict::TooOld => {
                     self.registry.forget(device);
-                    self.rejects.add(device, refusal_of(outcome.verdict), one.arrival.t_arrival);
+                    self.rejects.add(device, refusal_of(outcome.verdict), one.t_arrival);
                     continue;
                 }
             }
             if let Some(generation) = one.device.generation(one.generation_low) {
-                generation.saw(one.arrival.sealed_as.counter);
+                generation.saw(one.sealed_as.counter);
             }
-            if one.arrival.confirm.is_some() || matches!(one.arrival.content, Content::Status { .. }) {
+            if one.changes_device {
                 // Keys of ended generations go, slots and times may have changed.
                 self.registry.forget(device);
             }
-            self.overheard.remember(device, one.sealed, one.arrival.t_arrival);
+            self.overheard.remember(device, one.sealed, one.t_arrival);
         }
         self.arrived.notify_one();
     }

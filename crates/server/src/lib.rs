@@ -14,6 +14,7 @@ pub mod join;
 pub mod live;
 pub mod readings;
 pub mod registry;
+pub mod seed;
 pub mod store;
 pub mod vault;
 
@@ -25,11 +26,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kinglet_codec::seed::SeedModel;
 use tokio::net::TcpListener;
 
 pub use crate::config::{Config, ConfigError, Overrides};
 pub use crate::core::{Clock, Core};
 pub use crate::http::router;
+use crate::seed::SeedMode;
+pub use crate::seed::{SeedConfig, SeedOverrides};
 use crate::store::{Store, StoreError};
 use crate::vault::VaultError;
 
@@ -38,6 +42,17 @@ use crate::vault::VaultError;
 pub struct Listeners {
     /// Takes HTTP.
     pub http: TcpListener,
+    /// Takes `POST /decode`, if the seed's own mode is on.
+    pub seed: Option<SeedListener>,
+}
+
+/// The port of the seed's own mode, and the bundle that answers there.
+#[derive(Debug)]
+pub struct SeedListener {
+    /// Takes `POST /decode`.
+    pub listener: TcpListener,
+    /// Decodes.
+    pub model: SeedModel,
 }
 
 /// Why a server did not start or did not end well.
@@ -54,6 +69,14 @@ pub enum RunError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The bundle of the seed's own mode cannot be used.
+    #[error("cannot use {path} for POST /decode: {why}")]
+    SeedBundle {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -69,13 +92,24 @@ impl Listeners {
     /// Binds what the configuration names.
     pub async fn bind(config: &Config) -> Result<Self, RunError> {
         config.check()?;
-        let http = TcpListener::bind(config.http).await;
-        Ok(Self { http: http.map_err(|why| RunError::Bind { addr: config.http, why })? })
+        let bind = async |addr| TcpListener::bind(addr).await.map_err(|why| RunError::Bind { addr, why });
+        let model = config.seed.bundle.as_deref().map(seed::load).transpose()?;
+        let http = bind(config.http).await?;
+        let seed = match model {
+            Some(model) => Some(SeedListener { listener: bind(config.seed.listen).await?, model }),
+            None => None,
+        };
+        Ok(Self { http, seed })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
         self.http.local_addr()
+    }
+
+    /// Where `POST /decode` is served, if it is.
+    pub fn seed_addr(&self) -> Option<SocketAddr> {
+        self.seed.as_ref()?.listener.local_addr().ok()
     }
 }
 
@@ -110,13 +144,27 @@ pub async fn run_core(
 ) -> Result<(), RunError> {
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let serving = http::serve(listeners.http, router(Arc::clone(&core)), Arc::clone(&core));
+    let decoding = decode(listeners.seed, Arc::clone(&core));
     let stop = async {
         shutdown.await;
         core.stopping.send_replace(true);
     };
-    tokio::join!(serving, stop);
+    let (.., decoded) = tokio::join!(serving, stop, decoding);
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
     core.store.close().await?;
-    Ok(())
+    decoded
+}
+
+/// Serves `POST /decode` until the server stops, then stores what was answered last.
+async fn decode(seed: Option<SeedListener>, core: Arc<Core>) -> Result<(), RunError> {
+    let Some(SeedListener { listener, model }) = seed else { return Ok(()) };
+    let mode = Arc::new(SeedMode::open(Arc::clone(&core), model).await?);
+    if let Ok(addr) = listener.local_addr() {
+        mode.announce(addr);
+    }
+    let follower = tokio::spawn(Arc::clone(&mode).follow());
+    http::serve(listener, http::decode::router(Arc::clone(&mode)), core).await;
+    let _ = follower.await;
+    Ok(mode.flush().await?)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::readings::{Decoder, Readings};
-use crate::store::{DecodedMark, StoreError, WindowRow, day_of};
+use crate::store::{DecodedMark, StoreError, WindowRow};
 
 /// Most windows per round.
 const ROUND: u32 = 4096;
@@ -65,9 +65,8 @@ impl Core {
         let (mut marks, mut readings) = (Vec::with_capacity(rows.len()), Vec::new());
         for turn in rows.chunks(TURN) {
             for (row, decoded) in turn.iter().zip(decoder.decode_all(turn).await?) {
-                let day = day_of(row.t_arrival);
                 let found = decoded.as_ref().map(Readings::extent).map_err(|flaw| *flaw);
-                marks.push(DecodedMark { row_id: row.row_id, device: row.device, day, found });
+                marks.push(DecodedMark { row_id: row.row_id, device: row.device, found });
                 // Kept only for somebody: decoded, a round is tens of megabytes.
                 readings.extend(decoded.ok().filter(|_| watched).map(|readings| (row, readings)));
             }

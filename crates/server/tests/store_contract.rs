@@ -36,6 +36,7 @@ contract!(
     windows_come_back_by_time,
     the_background_pass_sees_each_window_once,
     counts_add_up,
+    seed_samples_come_back_by_time,
     a_closed_store_says_so,
 );
 
@@ -215,8 +216,7 @@ async fn the_background_pass_sees_each_window_once(store: Arc<dyn Store>, _: imp
     assert_eq!(rows.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [0, 1, 2]);
     let extent = Extent { n_samples: 1, n_readings: 2, span_ms: 1000 };
     let found = [Ok(extent), Err(Flaw::Malformed), Ok(extent)];
-    let mark =
-        |(row, found): (&WindowRow, _)| DecodedMark { row_id: row.row_id, device, day: day_of(T0), found };
+    let mark = |(row, found): (&WindowRow, _)| DecodedMark { row_id: row.row_id, device, found };
     store.mark_decoded(rows.iter().zip(found).map(mark).collect()).await.unwrap();
     let rest = store.undecoded(9).await.unwrap();
     assert_eq!(rest.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [9]);
@@ -246,6 +246,46 @@ async fn counts_add_up(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
     assert_eq!(store.rejects(day, day).await.unwrap(), [reject(5)]);
 }
 
+async fn seed_samples_come_back_by_time(store: Arc<dyn Store>, again: impl Fn() -> Arc<dyn Store>) {
+    let run = |bundle: u8, times: &[i64], values: &[f32]| SeedRun {
+        device: "porch".into(),
+        bundle: [bundle; 16],
+        channels: vec![("temperature".into(), "°C".into()), ("humidity".into(), "%".into())],
+        times: times.to_vec(),
+        values: values.to_vec(),
+    };
+    let (a, b) = (run(1, &[T0 + 20, T0], &[1.0, 2.0, 3.0, 4.0]), run(2, &[T0 + 9_000_000], &[5.0, 6.0]));
+    store.add_seed_samples(vec![a, b.clone()]).await.unwrap();
+    store.add_seed_samples(vec![run(1, &[T0 + 10], &[7.0, 8.0])]).await.unwrap();
+    store.close().await.unwrap();
+    let store = again();
+    let ordered = run(1, &[T0, T0 + 10, T0 + 20], &[3.0, 4.0, 7.0, 8.0, 1.0, 2.0]);
+    assert_eq!(store.seed_samples("porch", 0, i64::MAX, 9).await.unwrap(), [ordered, b.clone()]);
+    let newest = run(1, &[T0 + 10, T0 + 20], &[7.0, 8.0, 1.0, 2.0]);
+    assert_eq!(store.seed_samples("porch", 0, T0 + 21, 2).await.unwrap(), [newest]);
+    assert_eq!(store.seed_samples("porch", T0 + 21, i64::MAX, 9).await.unwrap(), [b]);
+    assert_eq!(store.seed_samples("attic", 0, i64::MAX, 9).await.unwrap(), []);
+    let known = store.seed_series().await.unwrap();
+    let seen: Vec<_> = known.iter().map(|s| (s.bundle[0], s.n_samples, s.t_last - T0)).collect();
+    assert_eq!(seen, [(2, 1, 9_000_000), (1, 3, 20)]);
+    // They are no devices and no windows.
+    assert_eq!((store.devices(0, 9).await.unwrap().len(), store.undecoded(9).await.unwrap().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_gets_the_tables_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kinglet.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../src/store/sqlite/v1.sql")).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let store = sqlite(dir.path());
+    let device = add(&*store, "a").await.short_id;
+    assert_eq!(verdicts(&*store, vec![window(device, 0)]).await, [Verdict::Stored]);
+    assert_eq!(store.seed_series().await.unwrap(), []);
+}
+
 async fn a_closed_store_says_so(store: Arc<dyn Store>, _: impl Fn() -> Arc<dyn Store>) {
     let device = add(&*store, "a").await.short_id;
     store.close().await.unwrap();
@@ -271,7 +311,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 1;
+    let known = 3;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

@@ -45,12 +45,7 @@ async fn accept(store: &dyn Store, arrivals: Vec<Arrival>) -> Vec<Verdict> {
 async fn pass(store: &dyn Store, n: u32) -> Vec<i64> {
     let rows = store.undecoded(n).await.unwrap();
     let extent = Extent { n_samples: 1, n_readings: 2, span_ms: 1000 };
-    let mark = |row: &WindowRow| DecodedMark {
-        row_id: row.row_id,
-        device: row.device,
-        day: day_of(T0),
-        found: Ok(extent),
-    };
+    let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device: row.device, found: Ok(extent) };
     store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
     rows.iter().map(|row| row.row_id).collect()
 }
@@ -94,7 +89,7 @@ async fn what_is_marked_twice_counts_once_and_what_is_skipped_is_not_lost() {
     accept(&store, (0..3).map(|n| window(a, n)).collect()).await;
     let rows = store.undecoded(9).await.unwrap();
     let found = Ok(Extent { n_samples: 1, n_readings: 2, span_ms: 1000 });
-    let last = DecodedMark { row_id: rows[2].row_id, device: a, day: day_of(T0), found };
+    let last = DecodedMark { row_id: rows[2].row_id, device: a, found };
     for _ in 0..2 {
         store.mark_decoded(vec![last]).await.unwrap();
         assert!(store.undecoded(9).await.unwrap().is_empty());
@@ -167,7 +162,8 @@ async fn a_write_that_fails_leaves_nothing_behind_in_memory() {
     let (a, b) = (add(&store, "a").await, add(&store, "b").await);
     accept(&store, vec![window(a, 0), window(b, 0), window(a, 0)]).await;
     let conn = Connection::open(dir.path().join("kinglet.db")).unwrap();
-    conn.execute("UPDATE received SET ranges = x'ff' WHERE device = ?1", [b]).unwrap();
+    let damage = "INSERT INTO received SELECT device, generation, 0, x'ff' FROM window WHERE device = ?1";
+    assert_eq!(conn.execute(damage, [b]).unwrap(), 1);
     // The damaged device takes the window of the same request with it, and no other request.
     let both = tokio::join!(
         store.accept(vec![window(a, 1), window(b, 1)]),
@@ -253,4 +249,54 @@ async fn killed_before_the_pass_loses_nothing() {
     assert_eq!(ids.len(), 7);
     assert_eq!(store.totals(None).await.unwrap().readings, 14);
     assert_eq!(counters(&store, a, 0, i64::MAX, 99).await, (0..7).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn counts_and_highest_numbers_are_the_same_before_and_after_the_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let (a, b) = (add(&store, "a").await, add(&store, "b").await);
+    for n in 0..3 {
+        accept(&store, vec![window(a, n), window(b, 2 * n), window(a, n)]).await;
+    }
+    for filed in 0..=6 {
+        let totals = store.totals(None).await.unwrap();
+        let n = (totals.frames, totals.bytes, totals.windows, totals.duplicates);
+        assert_eq!(n, (9, 540, 6, 3), "{filed}");
+        let days = store.day_stats(Some(b), day_of(T0), day_of(T0)).await.unwrap();
+        assert_eq!((days.len(), days[0].totals.windows, days[0].t_last), (1, 3, T0), "{filed}");
+        for (id, highest) in [("a", 2), ("b", 4)] {
+            let row = store.device(id).await.unwrap().unwrap();
+            assert_eq!(row.highest.iter().map(|id| id.counter).collect::<Vec<_>>(), [highest], "{filed}");
+            assert_eq!(row.t_last_seen, Some(T0), "{filed}");
+        }
+        assert_eq!(store.devices(0, 9).await.unwrap()[1].highest[0].counter, 4, "{filed}");
+        pass(&store, 1).await;
+        store.close().await.unwrap();
+        store = open(dir.path());
+    }
+}
+
+#[tokio::test]
+async fn a_file_from_before_the_deferred_counts_counts_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let a = add(&store, "a").await;
+    accept(&store, vec![window(a, 0), window(a, 1)]).await;
+    store.close().await.unwrap();
+    // As the second schema left it: its windows counted at once, before any pass.
+    let conn = Connection::open(dir.path().join("kinglet.db")).unwrap();
+    conn.execute_batch("DROP VIEW day_count; PRAGMA user_version = 2;").unwrap();
+    conn.execute(
+        "INSERT INTO day_stats VALUES (?1, ?2, 7, 2, 120, 2, 0, 0)",
+        [i64::from(a), day_of(T0).into()],
+    )
+    .unwrap();
+    drop(conn);
+    let store = open(dir.path());
+    for _ in 0..2 {
+        let totals = store.totals(Some(a)).await.unwrap();
+        assert_eq!((totals.frames, totals.bytes, totals.windows), (2, 120, 2));
+        pass(&store, 9).await;
+    }
 }

@@ -22,6 +22,7 @@ doors! {
     node_downlink => kinglet_node::fuzz::fuzz_downlink,
     node_flash_image => kinglet_node::fuzz::fuzz_flash_image,
     server_config_text => kinglet_server::fuzz::config_text,
+    server_decode_body => kinglet_server::fuzz::decode_body,
     server_frames_body => kinglet_server::fuzz::frames_body,
     server_join_body => kinglet_server::fuzz::join_body,
     train_import_keras => kinglet_train::import::fuzz::fuzz_keras,

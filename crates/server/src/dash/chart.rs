@@ -61,28 +61,43 @@ impl Series {
         to_ms: i64,
         n_columns: i64,
     ) -> Self {
-        let column_ms = (to_ms.saturating_sub(from_ms) / n_columns).max(1);
-        let mut points: Vec<Point> = Vec::new();
-        let (mut n_readings, mut period_ms) = (0, 0);
+        let mut period_ms = 0;
+        let mut numbers = Vec::new();
         for window in windows {
             let Some(idx) = window.channels.iter().position(|c| c.name == channel.name) else { continue };
             period_ms = period_ms.max(window.period_ms);
-            for (t_ms, values) in window.samples().filter(|(t, _)| (from_ms..to_ms).contains(t)) {
-                let Some(Value::Number(number)) = values.get(idx) else { continue };
-                let value = to_f64(*number);
-                n_readings += 1;
-                match points.last_mut() {
-                    Some(p) if (t_ms - from_ms) / column_ms == (p.t_ms - from_ms) / column_ms => {
-                        (p.low, p.high) = (p.low.min(value), p.high.max(value));
-                        (p.sum, p.n) = (p.sum + value, p.n + 1.0);
-                    }
-                    _ => points.push(Point { t_ms, low: value, high: value, sum: value, n: 1.0 }),
+            numbers.extend(window.samples().filter_map(|(t_ms, values)| match values.get(idx) {
+                Some(Value::Number(number)) => Some((t_ms, to_f64(*number))),
+                _ => None,
+            }));
+        }
+        Self::of(numbers.into_iter(), (from_ms, to_ms), n_columns, period_ms, to_f64(channel.bound))
+    }
+
+    /// Numbers with their times; those outside `from..to` are left out. `period_ms`: the usual time between two.
+    pub(super) fn of(
+        numbers: impl Iterator<Item = (i64, f64)>,
+        (from_ms, to_ms): (i64, i64),
+        n_columns: i64,
+        period_ms: i64,
+        bound: f64,
+    ) -> Self {
+        let column_ms = (to_ms.saturating_sub(from_ms) / n_columns).max(1);
+        let mut points: Vec<Point> = Vec::new();
+        let mut n_readings = 0;
+        for (t_ms, value) in numbers.filter(|(t, _)| (from_ms..to_ms).contains(t)) {
+            n_readings += 1;
+            match points.last_mut() {
+                Some(p) if (t_ms - from_ms) / column_ms == (p.t_ms - from_ms) / column_ms => {
+                    (p.low, p.high) = (p.low.min(value), p.high.max(value));
+                    (p.sum, p.n) = (p.sum + value, p.n + 1.0);
                 }
+                _ => points.push(Point { t_ms, low: value, high: value, sum: value, n: 1.0 }),
             }
         }
         points.sort_by_key(|p| p.t_ms);
         let gap_ms = (period_ms * 5 / 2).max(column_ms * 3);
-        Self { points, from_ms, to_ms, bound: to_f64(channel.bound), gap_ms, n_readings }
+        Self { points, from_ms, to_ms, bound, gap_ms, n_readings }
     }
 
     /// Lowest and highest value.

@@ -17,7 +17,7 @@ use crate::http::query::{Query, iso};
 use crate::readings::{ChannelInfo, Decoder, Readings};
 use crate::store::{Coverage, DeviceRow, Flaw, Totals, WindowRow, day_of};
 
-const HOUR: i64 = 3_600_000;
+pub(super) const HOUR: i64 = 3_600_000;
 /// What can be chosen: name in the address, words, length.
 const RANGES: [(&str, &str, i64); 6] = [
     ("10m", "10 min", HOUR / 6),
@@ -72,9 +72,10 @@ pub(super) async fn fragment(
     Ok(Html(content(&core, &row, range).await?.into_string()))
 }
 
-type Range = (&'static str, &'static str, i64);
+/// Name in the address, words, length.
+pub(super) type Range = (&'static str, &'static str, i64);
 
-fn range_of(query: HashMap<String, String>) -> Result<Range, Problem> {
+pub(super) fn range_of(query: HashMap<String, String>) -> Result<Range, Problem> {
     let query = Query::new(query, &["range"])?;
     let wanted = query.get("range").unwrap_or(DEFAULT_RANGE);
     let found = RANGES.into_iter().find(|range| range.0 == wanted);
@@ -104,7 +105,7 @@ async fn content(core: &Core, row: &DeviceRow, range: Range) -> Result<Markup, P
     let newest = newest.first().zip(newest_read.into_iter().next());
     Ok(html! {
         (facts(row, today, coverage, n_flawed, now))
-        (ranges(row, range))
+        (ranges(&format!("/devices/{}", row.id), range))
         (charts(&windows, to - range.2, to, now))
         (overheard(core.overheard.last(row.short_id), newest, now))
         p { "All readings of this range: "
@@ -131,12 +132,13 @@ fn facts(row: &DeviceRow, today: Totals, coverage: Coverage, n_flawed: usize, no
     }
 }
 
-fn ranges(row: &DeviceRow, chosen: Range) -> Markup {
+/// Links to the page at `path` for each range.
+pub(super) fn ranges(path: &str, chosen: Range) -> Markup {
     html! {
         nav aria-label="Time range" {
             ul.ranges {
                 @for (name, words, _) in RANGES {
-                    li { a href={ "/devices/" (row.id) "?range=" (name) } aria-current=[(name == chosen.0).then_some("true")] { (words) } }
+                    li { a href={ (path) "?range=" (name) } aria-current=[(name == chosen.0).then_some("true")] { (words) } }
                 }
             }
         }

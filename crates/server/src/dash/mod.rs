@@ -3,6 +3,7 @@
 mod chart;
 mod device;
 mod overview;
+mod seed;
 mod text;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(crate) fn routes() -> Router<Arc<Core>> {
         .route("/live/devices", get(overview::fragment))
         .route("/devices/{id}", get(device::page))
         .route("/live/devices/{id}", get(device::fragment))
+        .route("/seed/{name}", get(seed::page))
+        .route("/live/seed/{name}", get(seed::fragment))
         .route("/assets/kinglet.css", get(|| asset("text/css; charset=utf-8", CSS)))
         .route("/assets/kinglet.js", get(|| asset("text/javascript; charset=utf-8", JS)))
         .route("/assets/kinglet.svg", get(|| asset("image/svg+xml", BIRD)))
@@ -68,7 +71,7 @@ fn layout(title: &str, now_ms: i64, intro: &Markup, live: &Live) -> Html<String>
                     (intro)
                     div #live data-from=(live.from) data-events=(live.events) { (live.content) }
                 }
-                footer { "Times are UTC. Every reading lies within its bound of what the sensor measured." }
+                footer { "Times are UTC. Every reading that came sealed lies within its bound of what the sensor measured." }
             }
         }
     };

@@ -47,7 +47,12 @@ async fn content(core: &Core) -> Result<Markup, Problem> {
     let stats = core.store.day_stats(None, today, today).await?;
     let rejects = core.store.rejects(today, today).await?;
     let cards = cards(core, rows, &stats).await?;
-    Ok(render(&cards, &stats, &rejects, now))
+    let unsealed = super::seed::section(core, now).await?;
+    Ok(html! {
+        @if !(cards.is_empty() && unsealed.is_some()) { (render(&cards, &stats, &rejects, now)) }
+        @else if !rejects.is_empty() { (refusals(&rejects)) }
+        @if let Some(unsealed) = unsealed { (unsealed) }
+    })
 }
 
 async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<Vec<Card>, Problem> {

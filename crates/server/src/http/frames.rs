@@ -1,12 +1,13 @@
 //! `POST /v1/frames` and `POST /v1/join`: what devices say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Bytes, HttpBody};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::problem::Problem;
 use crate::core::Core;
@@ -18,30 +19,55 @@ const MANY: &str = "application/vnd.kinglet.frames";
 const REFUSED: HeaderName = HeaderName::from_static("kinglet-refused");
 
 /// One frame as the body, or many, each after its length in two bytes, most significant first.
-pub(super) async fn take(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let many = is_many(&headers)?;
-    let body = body.map_err(refused_body)?;
-    let answer = if many {
-        let frames = split_frames(&body, core.config.frames_per_request)
-            .map_err(|why| Problem::bad_request("malformed_list", why.to_string()))?;
-        core.ingest(&frames).await?
-    } else {
-        core.ingest(&[&body]).await?
+pub(super) async fn take(State(core): State<Arc<Core>>, request: Request) -> Result<Response, Problem> {
+    let many = is_many(request.headers())?;
+    let taken = async {
+        let body = read_body(request, core.config.body_bytes).await?;
+        let answer = if many {
+            let frames = split_frames(&body, core.config.frames_per_request)
+                .map_err(|why| Problem::bad_request("malformed_list", why.to_string()))?;
+            core.ingest(&frames).await?
+        } else {
+            core.ingest(&[&body]).await?
+        };
+        Ok(response(many, &answer))
     };
-    Ok(response(many, &answer))
+    in_time(&core, taken).await
 }
 
 /// A join request; the answer is an accept.
-pub(super) async fn join(
-    State(core): State<Arc<Core>>,
-    body: Result<Bytes, BytesRejection>,
+pub(super) async fn join(State(core): State<Arc<Core>>, request: Request) -> Result<Response, Problem> {
+    let joined = async {
+        let accept = core.join(&read_body(request, super::SMALL_BODY).await?).await?;
+        Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(ONE))], accept).into_response())
+    };
+    in_time(&core, joined).await
+}
+
+/// From the header to the answer, slow bodies included.
+async fn in_time(
+    core: &Core,
+    answer: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
-    let accept = core.join(&body.map_err(refused_body)?).await?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(ONE))], accept).into_response())
+    let limit = Duration::from_millis(core.config.request_timeout_ms);
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(super::guard::too_slow()))
+}
+
+async fn read_body(request: Request, len_max: usize) -> Result<Bytes, Problem> {
+    // What is announced too large is not read at all.
+    let announced = request.body().size_hint().lower();
+    let too_large = || {
+        let detail = "the body is larger than this server takes: send fewer frames at a time";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    };
+    if announced > len_max as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(request.into_body(), len_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Problem::bad_request("body_unreadable", "the body ended early or is not valid HTTP")),
+    }
 }
 
 /// Why a body is no list of frames.
@@ -85,15 +111,6 @@ fn is_many(headers: &HeaderMap) -> Result<bool, Problem> {
     } else {
         let detail = format!("send one frame as {ONE}, or many as {MANY}");
         Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", detail))
-    }
-}
-
-fn refused_body(rejection: BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let detail = "the body is larger than this server takes: send fewer frames at a time";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-    } else {
-        Problem::bad_request("body_unreadable", "the body ended early or is not valid HTTP")
     }
 }
 

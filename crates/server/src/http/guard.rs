@@ -24,15 +24,12 @@ const SAFE_HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// A time limit from the header to the answer (slow bodies included), and safe headers on everything.
+/// A time limit from the header to the answer (slow bodies included), and safe headers.
 pub(super) async fn every_request(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
     let limit = Duration::from_millis(core.config.request_timeout_ms);
     let mut response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            let detail = "the request took too long; nothing of it was acked, repeat it";
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into_response()
-        }
+        Err(_) => too_slow().into_response(),
     };
     let headers = response.headers_mut();
     for (name, value) in SAFE_HEADERS {
@@ -42,6 +39,12 @@ pub(super) async fn every_request(State(core): State<Arc<Core>>, request: Reques
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// The answer to a request that has used up its time.
+pub(super) fn too_slow() -> Problem {
+    let detail = "the request took too long; nothing of it was acked, repeat it";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
 }
 
 /// Answers only under names that are this server's: a page of another site cannot point its own name here

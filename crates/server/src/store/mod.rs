@@ -3,11 +3,13 @@
 //! A [`Store`] is a database behind one trait; `tests/store_contract.rs` is the same story told to each.
 //! Every answer to a write leaves after the commit, never before.
 
+mod seed;
 mod sqlite;
 
 use std::future::Future;
 use std::pin::Pin;
 
+pub use seed::{SEED_NAMES_MAX, SEED_SAMPLES_MAX, SeedRun, SeedSeries};
 pub use sqlite::SqliteStore;
 
 /// What a store gives back, later.
@@ -65,6 +67,13 @@ pub trait Store: Send + Sync + 'static {
     fn rejects(&self, from_day: i32, to_day: i32) -> Answer<'_, Vec<RejectCount>>;
     /// Samples of a device with times in `from..to` and the time between windows nothing arrived for.
     fn coverage(&self, short_id: u32, from_ms: i64, to_ms: i64) -> Answer<'_, Coverage>;
+
+    /// Appends samples of the seed's own mode; of a series with more than [`SEED_SAMPLES_MAX`] the oldest go.
+    fn add_seed_samples(&self, runs: Vec<SeedRun>) -> Answer<'_, ()>;
+    /// All series of the seed's own mode, by name, the latest heard first.
+    fn seed_series(&self) -> Answer<'_, Vec<SeedSeries>>;
+    /// Samples of a name with times in `from..to`, one run per bundle, by time; at most `limit` of each, the newest.
+    fn seed_samples(&self, device: &str, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<SeedRun>>;
 
     /// Commits what is under way and stops taking writes.
     fn close(&self) -> Answer<'_, ()>;
@@ -350,8 +359,6 @@ pub struct DecodedMark {
     pub row_id: i64,
     /// Its device.
     pub device: u32,
-    /// The day it arrived on, for the statistics.
-    pub day: i32,
     /// Samples in it, or what is wrong.
     pub found: Result<Extent, Flaw>,
 }

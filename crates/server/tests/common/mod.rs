@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use kinglet_codec::bundle::Bundle;
 use kinglet_codec::learn::{Outline, Parts};
+use kinglet_codec::seed::{Activation, Half, Layer, Numbers, SeedChannel, SeedModel, SeedParts, Shape};
 use kinglet_codec::{Decimal, Grid, Window, encode};
 use kinglet_server::store::{SqliteStore, Store};
 use kinglet_server::{Clock, Config, Core, Listeners, run_core};
@@ -50,6 +51,8 @@ pub struct Rig {
     pub core: Arc<Core>,
     pub clock: Arc<FakeClock>,
     pub addr: SocketAddr,
+    /// Where `POST /decode` is answered, if it is.
+    pub seed_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<()>>,
 }
@@ -67,7 +70,7 @@ impl Rig {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path()).unwrap());
         let clock = Arc::new(FakeClock(AtomicI64::new(T0)));
         let listeners = Listeners::bind(&config).await.unwrap();
-        let addr = listeners.http_addr().unwrap();
+        let (addr, seed_addr) = (listeners.http_addr().unwrap(), listeners.seed_addr());
         let core = Arc::new(Core::new(config, store, clock.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&core);
@@ -77,7 +80,19 @@ impl Rig {
             };
             run_core(serving, listeners, stopped).await.unwrap();
         });
-        Self { core, clock, addr, stop: Some(stop), served: Some(served) }
+        Self { core, clock, addr, seed_addr, stop: Some(stop), served: Some(served) }
+    }
+
+    /// Answers `POST /decode` with this model, on a free port.
+    pub async fn decoding(dir: &Path, parts: SeedParts, change: impl FnOnce(&mut Config)) -> Self {
+        let path = dir.join("seed.kinglet");
+        std::fs::write(&path, SeedModel::new(parts).unwrap().emit()).unwrap();
+        Self::start_with(dir, |config| {
+            config.seed.bundle = Some(path);
+            config.seed.listen = "127.0.0.1:0".parse().unwrap();
+            change(config);
+        })
+        .await
     }
 
     pub async fn stop(mut self) {
@@ -277,6 +292,28 @@ pub fn code(bundle: &Bundle, sample: impl Fn(usize) -> [i32; 2]) -> Vec<u8> {
     let encoded = encode(&model, window, &mut vec![0; model.workspace_len()], &mut out).unwrap();
     out.truncate(encoded.code_len);
     out
+}
+
+/// A seed-mode model of 0..50 °C that comes back as it went: latent `(t / 25, 0.5 - t / 50)`.
+pub fn seed_parts() -> SeedParts {
+    let half = |n_in, n_out, weights: &[f32], bias: &[f32]| {
+        let numbers = Numbers::Float { weights: weights.to_vec(), bias: bias.to_vec() };
+        let layer = Layer { shape: Shape::Dense { n_in, n_out }, activation: Activation::Linear, numbers };
+        Half { layers: vec![layer], input: None }
+    };
+    SeedParts {
+        name: "porch".into(),
+        channels: vec![SeedChannel::temperature()],
+        n_samples: 1,
+        encoder: Some(half(1, 2, &[2.0, -1.0], &[0.0, 0.5])),
+        decoder: half(2, 1, &[0.5, 0.0], &[0.0]),
+        report: serde_json::Value::Null,
+    }
+}
+
+/// The latent of [`seed_parts`].
+pub fn seed_latent(celsius: f64) -> [f64; 2] {
+    [celsius / 25.0, 0.5 - celsius / 50.0]
 }
 
 pub fn decimal(text: &str) -> Decimal {

@@ -7,16 +7,20 @@ use rusqlite::{Connection, OptionalExtension, params};
 use kinglet_wire::ranges;
 
 use super::memo::Memo;
+use super::received::Witness;
 use crate::store::{
     Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, day_of,
 };
 
-/// Takes frames in, in order; counts them per device and day.
+/// Takes frames in, in order; counts per device and day those that leave no row of a window behind. The others
+/// are counted, and their numbers put into the ranges, when the background pass files them: until then their
+/// rows themselves say so.
 pub(super) fn accept(
     conn: &Connection,
     memo: &mut Memo,
     arrivals: &[Arrival],
 ) -> Result<Vec<Outcome>, StoreError> {
+    memo.received.keep_few(conn)?;
     let mut counted: HashMap<(u32, i32), Counted> = HashMap::new();
     let mut verdicts = Vec::with_capacity(arrivals.len());
     for arrival in arrivals {
@@ -24,7 +28,7 @@ pub(super) fn accept(
         count(&mut counted, arrival, verdict);
         verdicts.push(verdict);
     }
-    memo.received.save(conn)?;
+    memo.received.save_unwitnessed(conn)?;
     for ((device, day), counted) in counted {
         counted.add(conn, device, day)?;
     }
@@ -57,9 +61,11 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
     if verdict == Verdict::CounterReuse {
         return Ok(verdict);
     }
-    memo.received.insert(conn, device, arrival.sealed_as)?;
+    let by_row = matches!(arrival.content, Content::Window { .. }) && arrival.origin == arrival.sealed_as;
+    let witness = if by_row { Witness::Row } else { Witness::None };
+    memo.received.insert(conn, device, arrival.sealed_as, witness)?;
     if arrival.origin != arrival.sealed_as {
-        memo.received.insert(conn, device, arrival.origin)?;
+        memo.received.insert(conn, device, arrival.origin, witness)?;
     }
     if let Some(change) = &arrival.confirm {
         // Another frame of the batch may have confirmed the same generation: then there is nothing to do.
@@ -233,13 +239,13 @@ struct Counted {
     t_last: i64,
     frames: i64,
     bytes: i64,
-    windows: i64,
     duplicates: i64,
     reused: i64,
 }
 
 fn count(counted: &mut HashMap<(u32, i32), Counted>, arrival: &Arrival, verdict: Verdict) {
-    if matches!(verdict, Verdict::UnknownDevice | Verdict::Revoked | Verdict::TooOld) {
+    let in_its_row = verdict == Verdict::Stored && matches!(arrival.content, Content::Window { .. });
+    if in_its_row || matches!(verdict, Verdict::UnknownDevice | Verdict::Revoked | Verdict::TooOld) {
         return;
     }
     let entry = counted.entry((arrival.device, day_of(arrival.t_arrival))).or_default();
@@ -250,23 +256,18 @@ fn count(counted: &mut HashMap<(u32, i32), Counted>, arrival: &Arrival, verdict:
     entry.t_last = entry.t_last.max(arrival.t_arrival);
     entry.frames += 1;
     entry.bytes += i64::from(arrival.frame_len);
-    match (verdict, &arrival.content) {
-        (Verdict::Stored, Content::Window { .. }) => entry.windows += 1,
-        (Verdict::AlreadyStored, _) => entry.duplicates += 1,
-        _ => {}
-    }
+    entry.duplicates += i64::from(verdict == Verdict::AlreadyStored);
 }
 
 impl Counted {
     fn add(self, conn: &Connection, device: u32, day: i32) -> Result<(), StoreError> {
         if self.frames > 0 {
             conn.prepare_cached(
-                "INSERT INTO day_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (device, day) DO UPDATE \
+                "INSERT INTO day_stats VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6) ON CONFLICT (device, day) DO UPDATE \
                  SET t_last = MAX(t_last, excluded.t_last), frames = frames + excluded.frames, \
-                 bytes = bytes + excluded.bytes, windows = windows + excluded.windows, \
-                 duplicates = duplicates + excluded.duplicates",
+                 bytes = bytes + excluded.bytes, duplicates = duplicates + excluded.duplicates",
             )?
-            .execute(params![device, day, self.t_last, self.frames, self.bytes, self.windows, self.duplicates])?;
+            .execute(params![device, day, self.t_last, self.frames, self.bytes, self.duplicates])?;
         }
         if self.reused > 0 {
             super::stats::add_reject(conn, device, day, "counter_reuse", self.reused)?;

@@ -48,7 +48,6 @@ impl Memo {
 
     /// Stays within bounds; only between transactions.
     pub(super) fn trim(&mut self) {
-        self.received.trim();
         if self.standing.len() > STANDING_KEPT {
             self.standing.clear();
         }

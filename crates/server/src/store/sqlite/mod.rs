@@ -5,6 +5,7 @@ mod memo;
 mod received;
 mod registry;
 mod schema;
+mod seed;
 mod stats;
 mod windows;
 mod writer;
@@ -17,7 +18,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId, JoinChange,
-    NewDevice, Outcome, RejectCount, Store, StoreError, Totals, WindowRow,
+    NewDevice, Outcome, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, Totals,
+    WindowRow,
 };
 use writer::Writer;
 
@@ -147,6 +149,19 @@ impl Store for SqliteStore {
 
     fn coverage(&self, short_id: u32, from_ms: i64, to_ms: i64) -> Answer<'_, Coverage> {
         self.read(move |conn| windows::coverage(conn, short_id, from_ms, to_ms))
+    }
+
+    fn add_seed_samples(&self, runs: Vec<SeedRun>) -> Answer<'_, ()> {
+        self.writer.write(move |conn, _| seed::add(conn, &runs, SEED_SAMPLES_MAX))
+    }
+
+    fn seed_series(&self) -> Answer<'_, Vec<SeedSeries>> {
+        self.read(seed::series)
+    }
+
+    fn seed_samples(&self, device: &str, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<SeedRun>> {
+        let device = device.to_owned();
+        self.read(move |conn| seed::samples(conn, &device, from_ms, to_ms, limit))
     }
 
     fn close(&self) -> Answer<'_, ()> {

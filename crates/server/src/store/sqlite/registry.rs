@@ -1,7 +1,10 @@
 //! Devices, slots and bundles.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::windows::TAIL;
 use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, NewDevice, StoreError};
 
 const DEVICE: &str = "SELECT short_id, id, name, wrapped_key, join_state, join_version, t_created, t_revoked, \
@@ -32,7 +35,8 @@ pub(super) fn devices(conn: &Connection, after: u32, limit: u32) -> Result<Vec<D
     let mut statement =
         conn.prepare_cached(&format!("{DEVICE} WHERE short_id > ?1 ORDER BY short_id LIMIT ?2"))?;
     let rows = statement.query_map([after, limit], device_row)?.collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(|row| with_parts(conn, row)).collect()
+    let news = News::read(conn, None)?;
+    rows.into_iter().map(|row| with_parts(conn, row, &news)).collect()
 }
 
 pub(super) fn revoke(conn: &Connection, id: &str, t_ms: i64) -> Result<bool, StoreError> {
@@ -81,7 +85,9 @@ fn one_device(
     key: &dyn rusqlite::ToSql,
 ) -> Result<Option<DeviceRow>, StoreError> {
     let row = conn.prepare_cached(sql)?.query_row([key], device_row).optional()?;
-    row.map(|row| with_parts(conn, row)).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let news = News::read(conn, Some(row.short_id))?;
+    with_parts(conn, row, &news).map(Some)
 }
 
 fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
@@ -102,7 +108,38 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
     })
 }
 
-fn with_parts(conn: &Connection, mut row: DeviceRow) -> Result<DeviceRow, StoreError> {
+/// What the windows say that the background pass has not filed yet.
+struct News(HashMap<u32, Vec<(FrameId, i64)>>);
+
+impl News {
+    /// The highest number of each generation and the last arrival, of one device or of all.
+    fn read(conn: &Connection, device: Option<u32>) -> Result<Self, StoreError> {
+        let mut statement = conn.prepare_cached(&format!(
+            "SELECT device, generation, MAX(counter), MAX(t_arrival) FROM window \
+             WHERE {TAIL} AND (?1 IS NULL OR device = ?1) GROUP BY device, generation"
+        ))?;
+        let mut news = HashMap::<u32, Vec<_>>::new();
+        let mut rows = statement.query([device])?;
+        while let Some(row) = rows.next()? {
+            let id = FrameId { generation: row.get(1)?, counter: row.get(2)? };
+            news.entry(row.get(0)?).or_default().push((id, row.get(3)?));
+        }
+        Ok(Self(news))
+    }
+
+    fn add_to(&self, row: &mut DeviceRow) {
+        for (id, t_arrival) in self.0.get(&row.short_id).into_iter().flatten() {
+            row.t_last_seen = row.t_last_seen.max(Some(*t_arrival));
+            match row.highest.iter_mut().find(|known| known.generation == id.generation) {
+                Some(known) => known.counter = known.counter.max(id.counter),
+                None => row.highest.push(*id),
+            }
+        }
+        row.highest.sort_unstable_by_key(|id| id.generation);
+    }
+}
+
+fn with_parts(conn: &Connection, mut row: DeviceRow, news: &News) -> Result<DeviceRow, StoreError> {
     row.slots = conn
         .prepare_cached("SELECT slot, fingerprint FROM slot WHERE device = ?1 ORDER BY slot")?
         .query_map([row.short_id], |r| Ok((r.get(0)?, r.get(1)?)))?
@@ -111,6 +148,7 @@ fn with_parts(conn: &Connection, mut row: DeviceRow) -> Result<DeviceRow, StoreE
         .prepare_cached("SELECT generation, highest FROM received WHERE device = ?1 ORDER BY generation")?
         .query_map([row.short_id], |r| Ok(FrameId { generation: r.get(0)?, counter: r.get(1)? }))?
         .collect::<Result<_, _>>()?;
+    news.add_to(&mut row);
     Ok(row)
 }
 

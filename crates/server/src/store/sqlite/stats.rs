@@ -33,8 +33,9 @@ pub(super) fn day_stats(
     to: i32,
 ) -> Result<Vec<DayStats>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT frames, bytes, windows, readings, duplicates, device, day, t_last FROM day_stats \
-         WHERE (?1 IS NULL OR device = ?1) AND day BETWEEN ?2 AND ?3 ORDER BY device, day",
+        "SELECT SUM(frames), SUM(bytes), SUM(windows), SUM(readings), SUM(duplicates), device, day, MAX(t_last) \
+         FROM day_count WHERE (?1 IS NULL OR device = ?1) AND day BETWEEN ?2 AND ?3 \
+         GROUP BY device, day ORDER BY device, day",
     )?;
     let rows = statement.query_map(params![device, from, to], |row| {
         Ok(DayStats { device: row.get(5)?, day: row.get(6)?, t_last: row.get(7)?, totals: totals_row(row)? })
@@ -45,7 +46,7 @@ pub(super) fn day_stats(
 pub(super) fn totals(conn: &Connection, device: Option<u32>) -> Result<Totals, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT COALESCE(SUM(frames), 0), COALESCE(SUM(bytes), 0), COALESCE(SUM(windows), 0), \
-         COALESCE(SUM(readings), 0), COALESCE(SUM(duplicates), 0) FROM day_stats WHERE ?1 IS NULL OR device = ?1",
+         COALESCE(SUM(readings), 0), COALESCE(SUM(duplicates), 0) FROM day_count WHERE ?1 IS NULL OR device = ?1",
     )?;
     Ok(statement.query_row([device], totals_row)?)
 }
