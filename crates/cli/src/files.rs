@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use kinglet_codec::bundle::{BUNDLE_LEN_MAX, Bundle};
+use kinglet_codec::seed::{self, SeedModel};
 
 use crate::failure::{Failure, Result};
 
@@ -26,7 +27,18 @@ pub(crate) fn read_bundle(path: &Path) -> Result<Bundle> {
     })
 }
 
-fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>> {
+/// Reads a seed-mode bundle; anything else is refused by name.
+pub(crate) fn read_seed_bundle(path: &Path) -> Result<SeedModel> {
+    let bytes = read_up_to(path, seed::FILE_LEN_MAX as u64)?;
+    SeedModel::parse(&bytes).map_err(|e| {
+        Failure::input(format_args!("{} is not a seed-mode bundle", path.display()))
+            .why(e)
+            .next("name a file written by `kinglet train --preset seed` or `kinglet import`")
+    })
+}
+
+/// Reads a file of at most `len_max` bytes.
+pub(crate) fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|e| Failure::reading(path, &e))?;
     let mut bytes = Vec::new();
     file.take(len_max + 1).read_to_end(&mut bytes).map_err(|e| Failure::reading(path, &e))?;

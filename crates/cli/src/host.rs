@@ -67,6 +67,8 @@ fn clock() -> Arc<dyn Clock> {
 pub(crate) struct Server {
     pub(crate) core: Arc<Core>,
     pub(crate) addr: SocketAddr,
+    /// Where `POST /decode` is answered, if it is.
+    pub(crate) seed_addr: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), RunError>>,
 }
@@ -77,13 +79,14 @@ impl Server {
         // The port first: if it is taken, nothing is made.
         let listeners = runtime.block_on(Listeners::bind(&config)).map_err(refused)?;
         let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
+        let seed_addr = listeners.seed_addr();
         let core = core(runtime, config)?;
         let (stop, stopped) = oneshot::channel();
         let serving = runtime.spawn(kinglet_server::run_core(Arc::clone(&core), listeners, async move {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, stop, serving })
+        Ok(Self { core, addr, seed_addr, stop, serving })
     }
 
     /// Where it is reached from this machine.
@@ -115,37 +118,53 @@ fn refused(error: RunError) -> Failure {
         RunError::Bind { .. } => {
             (Kind::Network, "see what listens there with `ss -ltnp`, or choose another --http")
         }
+        RunError::SeedBundle { .. } => {
+            (Kind::Input, "name a file made by `kinglet train --preset seed` or `kinglet import`")
+        }
         RunError::Config(_) => (Kind::Usage, "see `kinglet serve --help`"),
         _ => (Kind::Failure, "what was acknowledged is on disk; start it again once that is mended"),
     };
     Failure::new(kind, "the server cannot run").why(error).next(next)
 }
 
-/// A flag that Ctrl-C and SIGTERM raise.
+/// A flag that Ctrl-C and SIGTERM raise, from the moment this returns.
 pub(crate) fn interrupt(runtime: &Runtime) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&flag);
+    // Made here and not in the task: a signal that comes before the task first runs must find its handler.
+    let signals = {
+        let _inside = runtime.enter();
+        signals()
+    };
     runtime.spawn(async move {
-        interrupted().await;
+        signals.await;
         raised.store(true, Ordering::Relaxed);
     });
     flag
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
+/// What waits for Ctrl-C or SIGTERM; it listens before it is first polled.
+#[cfg(unix)]
+fn signals() -> impl Future<Output = ()> + Send {
+    use tokio::signal::unix::{SignalKind, signal};
+    let heard = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        match heard {
+            [Ok(mut interrupt), Ok(mut terminate)] => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
             }
-            return;
+            // Without signals only a kill ends it.
+            _ => std::future::pending().await,
         }
     }
-    // Without signals only a kill ends it.
+}
+
+/// What waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn signals() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

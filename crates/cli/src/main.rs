@@ -15,6 +15,7 @@ mod hex;
 mod host;
 mod provisioning;
 mod readings;
+mod report;
 mod term;
 
 use std::process::ExitCode;

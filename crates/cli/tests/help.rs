@@ -5,16 +5,20 @@ mod support;
 
 use support::Place;
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 23] = [
     &["demo"],
     &["train"],
     &["eval"],
+    &["audit"],
+    &["bench"],
     &["encode"],
     &["decode"],
     &["inspect"],
     &["bundles"],
     &["bundles", "export"],
     &["bundles", "add"],
+    &["export"],
+    &["import"],
     &["serve"],
     &["device"],
     &["device", "add"],
@@ -84,6 +88,20 @@ fn wrong_usage_has_its_own_code() {
         &["inspect", "--hex", "abc"],
         &["completions", "tcsh"],
         &["demo", "--json"],
+        &["train", "--hidden", "8"],
+        &["train", "--preset", "seed", "--bound", "1"],
+        &["train", "--preset", "seed", "--hidden", "0"],
+        &["train", "--preset", "seed", "--conv", "8"],
+        &["train", "--preset", "seed", "--range", "50..0"],
+        &["train", "--preset", "seed", "--activation", "softmax"],
+        &["train", "--preset", "seed", "--recipe", "theirs"],
+        &["train", "--preset", "bird"],
+        &["export", "x.kinglet", "--to", "onnx"],
+        &["serve", "--decode"],
+        &["serve", "--seed-port", "5000"],
+        &["serve", "--decode", "--bundle", "x", "--seed-port", "70000"],
+        &["serve", "--decode", "--bundle", "x", "--seed-device", "no spaces"],
+        &["send", "--bundle", "x.kinglet"],
     ] {
         let ran = place.run(args).fails(2, &["error"]);
         assert!(ran.out.is_empty(), "{args:?}");

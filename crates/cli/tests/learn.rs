@@ -134,3 +134,48 @@ fn starter_bundles_are_listed_and_exported() {
     place.run(&["bundles", "export", "dht22"]).fails(6, &["dht22.kinglet", "--force"]);
     place.run(&["bundles", "export", "dht99"]).fails(2, &["dht99", "dht11"]);
 }
+
+#[test]
+fn frames_are_filled_from_training_to_the_store() {
+    let place = Place::new();
+    let train = ["train", "--bound", "0.25,1", "--fill", "51", "--max-delay", "6h", "--effort", "fast"];
+    let said = place.run(&[&train[..], &["--out", "a.kinglet", "--json"]].concat()).ok().json();
+    let frames = &said["report"]["frames"][0];
+    assert_eq!((&frames["fill_len"], frames["lora"].as_array().unwrap().len()), (&51.into(), 6));
+    let expected = frames["samples_mean"].as_f64().unwrap();
+    assert!(expected > 40.0 && frames["frame_bytes_max"].as_u64().unwrap() <= 51, "{frames}");
+
+    let simulate =
+        ["simulate", "--bundle", "a.kinglet", "--devices", "3", "--rate", "30/s", "--seconds", "2"];
+    let sent = place.run(&[&simulate[..], &["--json"]].concat()).ok().json();
+    assert!(sent["frame_bytes_max"].as_u64().unwrap() <= 51, "{sent}");
+    // The last window of each device is what was left.
+    assert!(sent["samples_per_frame"].as_f64().unwrap() > 0.6 * expected, "{sent}");
+    let padded =
+        place.run(&[&simulate[..], &["--fill", "115", "--pad", "16", "--json"]].concat()).ok().json();
+    assert!(padded["frame_bytes_max"].as_u64().unwrap() <= 115, "{padded}");
+    assert!(padded["samples_per_frame"].as_f64() > sent["samples_per_frame"].as_f64(), "{padded}");
+
+    place.run(&["train", "--fill", "20"]).fails(2, &["--fill", "bytes"]);
+    place.run(&["train", "--fill", "51", "--bytes", "8"]).fails(2, &["--bytes"]);
+}
+
+#[test]
+fn a_report_stands_beside_the_bundle() {
+    let place = Place::new();
+    place.file("room.csv", room_csv(2000));
+    let said = place.run(&["train", "room.csv", "--effort", "fast", "--json"]).ok().json();
+    assert_eq!(said["page"], "room.html");
+    let page = std::fs::read_to_string(place.path("room.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("What comes back"));
+    // Every classical coder and ours.
+    assert_eq!(page.matches("--w:").count(), 9);
+    assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing from anywhere");
+    // A page that is there already is as safe as a bundle.
+    place.run(&["train", "room.csv", "--out", "other.kinglet", "--effort", "fast", "--no-report"]).ok();
+    assert!(!place.path("other.html").exists());
+    place.file("third.html", "mine");
+    place.run(&["train", "room.csv", "--out", "third.kinglet"]).fails(6, &["third.html", "--force"]);
+    assert_eq!(std::fs::read_to_string(place.path("third.html")).unwrap(), "mine");
+    assert!(!place.path("third.kinglet").exists());
+}

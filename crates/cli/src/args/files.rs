@@ -87,6 +87,7 @@ fn out_path(said: Option<&std::path::Path>, default: impl Fn() -> PathBuf) -> Op
 #[command(after_help = "Examples:
   kinglet inspect room.kinglet
   kinglet inspect room.codes
+  kinglet inspect seed.kinglet                           a seed-mode bundle
   kinglet inspect --hex 0c00d1f2…                        a frame as seen on the air
   kinglet inspect --bundle room.kinglet --code 03a4      one code, decoded")]
 pub(crate) struct InspectArgs {

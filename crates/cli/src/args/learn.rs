@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kinglet_train::recording::{Bound, ColumnChoice, DateOrder, Duplicates, ReadOptions};
 
+use super::seed::SeedTrainArgs;
 use super::server::DeviceCommon;
-use super::values::{Source, Variants, duration_ms, period_ms};
+use super::values::{Effort, Source, Variants, duration_ms, fill_len, period_ms};
 
 /// Learn a codec from a recording and write a bundle
 #[derive(Args, Debug)]
@@ -15,17 +16,26 @@ use super::values::{Source, Variants, duration_ms, period_ms};
   kinglet train room.csv --bound 0.25,1           two channels, within 0.25 and 1 of their units
   kinglet train room.csv --channels temp --bound lossless --out room.kinglet
   kinglet train room.csv --max-delay 1h           full windows, fewer bytes: a reading may wait an hour
+  kinglet train room.csv --fill 51 --max-delay 6h as many samples as fit a LoRaWAN frame at SF12
   kinglet train room.csv --compare latent=1,2,4,8 variants side by side, nothing written
-  kinglet train --device porch                    from what the device `porch` has sent so far")]
+  kinglet train --device porch                    from what the device `porch` has sent so far
+  kinglet train --preset seed --out seed.kinglet  the seed's own network, for boards that run its sketch")]
 pub(crate) struct TrainArgs {
     /// The recording, or `-` for standard input; without it a generated indoor climate
     #[arg(value_name = "DATA.csv")]
     data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
-    /// Samples per window
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) window: u16,
+    /// Samples per window; 32 if not given (1 with --preset seed), or with --fill as many as frames come to carry
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) window: Option<u16>,
+    /// Fill frames of this many bytes, header, time and tag included: as many samples as fit, none waiting
+    /// longer than --max-delay. LoRaWAN takes 51 (SF10 to SF12), 115 (SF9) or 222 (SF7, SF8)
+    #[arg(long, value_name = "BYTES", value_parser = fill_len, conflicts_with = "bytes")]
+    pub(crate) fill: Option<usize>,
+    /// How long to look for the best codec: fast, normal or high
+    #[arg(long, value_name = "EFFORT", value_enum, default_value = "normal", hide_possible_values = true)]
+    pub(crate) effort: Effort,
     /// Bound per channel: a number in its unit, per cent of its deviation (2%), or `lossless`; one for all
     /// channels or one each
     #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
@@ -48,7 +58,10 @@ pub(crate) struct TrainArgs {
     /// The bundle to write; by default the recording's name with `.kinglet`
     #[arg(long, short, value_name = "NAME.kinglet")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace the bundle if it exists
+    /// Leave out the report, a page beside the bundle
+    #[arg(long)]
+    pub(crate) no_report: bool,
+    /// Replace bundle and report if they exist
     #[arg(long)]
     pub(crate) force: bool,
     /// Learn from the readings this device has stored on the server instead of from a file
@@ -60,11 +73,13 @@ pub(crate) struct TrainArgs {
     /// The result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) of_seed: SeedTrainArgs,
 }
 
 impl TrainArgs {
     pub(crate) fn source(&self) -> Source {
-        Source::from_arg(self.data.clone())
+        Source::from_arg(self.of_seed.file.clone().or_else(|| self.data.clone()))
     }
 
     /// The bundle's file: as said, or after the recording.
@@ -78,6 +93,7 @@ impl TrainArgs {
                 path.file_stem().map_or_else(|| "readings".into(), |s| s.to_string_lossy().into_owned())
             }
             (None, Source::Stdin) => "readings".into(),
+            (None, Source::Generated) if self.of_seed.preset.is_some() => "seed".into(),
             (None, Source::Generated) => "climate".into(),
         };
         PathBuf::from(format!("{stem}.kinglet"))
@@ -85,11 +101,11 @@ impl TrainArgs {
 }
 
 /// How a recording is to be read; what is not said is found out.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "How the file is read")]
 pub(crate) struct ReadingArgs {
     /// Channels to use, by name or by column number; all columns of numbers if not given
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    #[arg(long, visible_alias = "column", value_name = "A,B", value_delimiter = ',')]
     pub(crate) channels: Vec<String>,
     /// The column with times, by name or by number; found if not given
     #[arg(long, value_name = "COLUMN")]

@@ -1,16 +1,22 @@
 //! What can be typed. Everything after this module is typed in the other sense.
 
+mod audit;
+mod bench;
 mod files;
 mod learn;
 mod nodes;
+mod seed;
 mod server;
 mod values;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use audit::AuditArgs;
+pub(crate) use bench::BenchArgs;
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
-pub(crate) use nodes::{DemoArgs, SendArgs, SimulateArgs};
+pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs};
+pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
 pub(crate) use server::{DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, ServeArgs};
 pub(crate) use values::{Source, Variants};
 
@@ -38,11 +44,15 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Train(TrainArgs),
     Eval(EvalArgs),
+    Audit(AuditArgs),
+    Bench(BenchArgs),
     Encode(EncodeArgs),
     Decode(DecodeArgs),
     Inspect(InspectArgs),
     #[command(visible_alias = "bundle")]
     Bundles(BundlesArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     Serve(ServeArgs),
     Device(DeviceArgs),
     Send(SendArgs),
@@ -72,6 +82,8 @@ impl Command {
             Self::Demo(a) => a.json,
             Self::Train(a) => a.json,
             Self::Eval(a) => a.json,
+            Self::Audit(a) => a.json,
+            Self::Bench(a) => a.json,
             Self::Encode(a) => a.json,
             Self::Inspect(a) => a.json,
             Self::Bundles(a) => {
@@ -82,6 +94,8 @@ impl Command {
                 };
                 a.json || json
             }
+            Self::Export(a) => a.json,
+            Self::Import(a) => a.json,
             Self::Serve(a) => a.json,
             Self::Device(a) => a.action.common().json,
             Self::Send(a) => a.json,

@@ -8,23 +8,41 @@ use kinglet_codec::Decimal;
 use kinglet_train::recording::Bound;
 
 use super::learn::ReadingArgs;
-use super::values::{Source, duration_ms, rate_hz, share};
+use super::seed::SeedSendArgs;
+use super::values::{Effort, Source, duration_ms, fill_len, rate_hz, share};
+
+/// What the frames of a device look like.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Frames")]
+pub(crate) struct FrameArgs {
+    /// Fill frames of this many bytes in all; as the bundle was trained if not given
+    #[arg(long, value_name = "BYTES", value_parser = fill_len)]
+    pub(crate) fill: Option<usize>,
+    /// Pad what is sealed to a multiple of this many bytes, so that lengths say less
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(2..=128))]
+    pub(crate) pad: Option<u8>,
+}
 
 /// Send readings as a device would
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet send --key porch.key --bundle room.kinglet room.csv
   sensor-logger --csv | kinglet send --key porch.key --bundle room.kinglet -
+  thermometer | kinglet send --preset seed --bundle seed.kinglet --server http://192.168.1.10:5000 -
 
 The outbox lies on disk: what could not be sent stays there and goes first the next time, with its own time
-and nothing twice. Run without DATA to send only what is left.")]
+and nothing twice. Run without DATA to send only what is left.
+
+--preset seed does what the seed's sketch does: encodes each reading, posts it as JSON to /decode, prints latent and
+answer. Standard input is read as it comes, one reading per line, with or without a header. While the network is away
+readings are kept on disk; afterwards each says how old it is.")]
 pub(crate) struct SendArgs {
     /// The readings, or `-` for standard input; without it only what waits in the outbox is sent
     #[arg(value_name = "DATA.csv")]
     data: Option<PathBuf>,
     /// The provisioning written by `kinglet device add --key-out`
-    #[arg(long, value_name = "FILE", env = "KINGLET_KEY")]
-    pub(crate) key: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KINGLET_KEY", required_unless_present = "preset")]
+    pub(crate) key: Option<PathBuf>,
     /// The bundle the device uses
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) bundle: PathBuf,
@@ -36,12 +54,16 @@ pub(crate) struct SendArgs {
     pub(crate) outbox: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
+    #[command(flatten)]
+    pub(crate) frame: FrameArgs,
     /// Give up if nothing was acknowledged for this long; what is left stays in the outbox
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration_ms)]
     pub(crate) patience: u64,
     /// The summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) of_seed: SeedSendArgs,
 }
 
 impl SendArgs {
@@ -56,6 +78,7 @@ impl SendArgs {
 #[command(after_help = "Examples:
   kinglet simulate --devices 100 --rate 50/s --seconds 20
   kinglet simulate --devices 20 --loss 10% --json
+  kinglet simulate --bundle room.kinglet --fill 51
   kinglet simulate --server http://127.0.0.1:8470 --data ./kinglet-data
 
 Without --server a throw-away server is started in the same process. With it, --data names that server's data
@@ -79,6 +102,8 @@ pub(crate) struct SimulateArgs {
     /// The bundle the devices use; a starter bundle if not given
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) frame: FrameArgs,
     /// A running server
     #[arg(long, value_name = "URL", env = "KINGLET_SERVER", requires = "data")]
     pub(crate) server: Option<String>,
@@ -114,6 +139,9 @@ pub(crate) struct DemoArgs {
     /// cent of each channel's deviation for a recording
     #[arg(long, value_name = "B,...", value_delimiter = ',')]
     bound: Vec<Bound>,
+    /// How long to learn: fast, normal or high
+    #[arg(long, value_name = "EFFORT", value_enum, default_value = "fast", hide_possible_values = true)]
+    pub(crate) effort: Effort,
     /// Virtual devices
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) devices: u32,

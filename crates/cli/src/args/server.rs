@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kinglet_server::SeedOverrides;
 use kinglet_server::config::Overrides;
 
 /// Run the server: takes in frames, keeps them, shows them
@@ -12,6 +13,10 @@ use kinglet_server::config::Overrides;
   kinglet serve                                     on 127.0.0.1, readings in the data directory
   kinglet serve --http 127.0.0.1:9000 --data ./kinglet-data
   kinglet config > server.toml && kinglet serve --config server.toml
+  kinglet serve --decode --bundle seed.kinglet      answers the seed's sketch too, on port 5000
+
+--decode is obfuscation, not protection: without a key, on every interface, for a trusted network only. A reading that
+was answered is stored within a second; it is on disk for certain once the server has stopped.
 
 Flags win over the environment (KINGLET_HTTP, KINGLET_DATA, …), the environment over the file. The file is
 --config, else KINGLET_CONFIG, else ~/.config/kinglet/server.toml if there is one. Ctrl-C or SIGTERM: what is being taken in is
@@ -29,9 +34,51 @@ pub(crate) struct ServeArgs {
     /// Serve other machines although there is no login yet: whoever reaches the port reads everything
     #[arg(long)]
     pub(crate) allow_remote_without_login: bool,
+    #[command(flatten)]
+    pub(crate) seed: DecodeModeArgs,
     /// Readiness as one JSON line, for programs that start the server
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The seed's own mode.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "The seed's own mode")]
+pub(crate) struct DecodeModeArgs {
+    /// Answer `POST /decode` as the seed's server does: obfuscation, for a trusted network
+    #[arg(long, requires = "bundle")]
+    pub(crate) decode: bool,
+    /// The seed-mode bundle that decodes (from `kinglet train --preset seed` or `kinglet import`)
+    #[arg(long, value_name = "BUNDLE", requires = "decode")]
+    bundle: Option<PathBuf>,
+    /// Port of `POST /decode`, 5000 if not given; or an address and a port such as 127.0.0.1:5000
+    #[arg(long, value_name = "PORT", requires = "decode", value_parser = port)]
+    seed_port: Option<Port>,
+    /// Name the readings are kept under, `seed` if not given; a board that asks for /decode?device=NAME has its own
+    #[arg(long, value_name = "NAME", requires = "decode", value_parser = device_name)]
+    seed_device: Option<String>,
+    /// Keep the reading out of the answer; it is on the dashboard all the same
+    #[arg(long, requires = "decode")]
+    no_plaintext_reply: bool,
+}
+
+/// A port, or an address with one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Port {
+    On(SocketAddr),
+    Any(u16),
+}
+
+fn port(text: &str) -> Result<Port, String> {
+    let one = text.parse().map(Port::Any).or_else(|_| text.parse().map(Port::On));
+    one.map_err(|_| format!("`{text}` is no port: say 5000, or 127.0.0.1:5000"))
+}
+
+pub(super) fn device_name(text: &str) -> Result<String, String> {
+    let id = kinglet_wire::keys::DeviceId::new(text);
+    id.map(|id| id.as_str().into()).ok_or_else(|| {
+        format!("`{text}` is no name: say letters, digits, `-`, `_` and `.`, at most 32 of them")
+    })
 }
 
 /// Register devices and revoke them
@@ -125,6 +172,24 @@ impl ServeArgs {
             data: self.data.clone(),
             http: self.http,
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),
+            seed: self.seed.overrides(),
+        }
+    }
+}
+
+impl DecodeModeArgs {
+    fn overrides(&self) -> SeedOverrides {
+        let (port, listen) = match self.seed_port {
+            Some(Port::On(addr)) => (None, Some(addr)),
+            Some(Port::Any(port)) => (Some(port), None),
+            None => (None, None),
+        };
+        SeedOverrides {
+            bundle: self.bundle.clone(),
+            port,
+            listen,
+            device: self.seed_device.clone(),
+            plaintext_reply: self.no_plaintext_reply.then_some(false),
         }
     }
 }

@@ -97,6 +97,36 @@ pub(crate) fn rate_hz(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How long a training may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Effort {
+    /// Seconds; for a first look.
+    Fast,
+    /// The default.
+    Normal,
+    /// Minutes; several seeds, the best on rows held back is kept.
+    High,
+}
+
+impl From<Effort> for kinglet_train::fit::Effort {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Fast => Self::Fast,
+            Effort::Normal => Self::Normal,
+            Effort::High => Self::High,
+        }
+    }
+}
+
+/// Bytes of a frame to be filled.
+pub(crate) fn fill_len(text: &str) -> Result<usize, String> {
+    let range = kinglet_node::FILL_LEN_MIN..=4096;
+    let len = text.trim().parse().ok().filter(|len| range.contains(len));
+    len.ok_or_else(|| {
+        format!("`{text}` is no length of a frame: say {} to {} bytes", range.start(), range.end())
+    })
+}
+
 /// What `--compare` varies.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Variants {
@@ -158,6 +188,14 @@ mod tests {
         assert!(share("1.2").is_err() && share("nan").is_err() && share("-1%").is_err());
         assert_eq!(rate_hz("600/min"), Ok(10.0));
         assert!(rate_hz("0").is_err() && rate_hz("inf").is_err() && rate_hz("5/week").is_err());
+    }
+
+    #[test]
+    fn fills() {
+        assert_eq!(fill_len("51"), Ok(51));
+        for text in ["", "5", "-51", "51B", "99999"] {
+            assert!(fill_len(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use kinglet_wire::keys::DeviceId;
 use tokio::runtime::Runtime;
 
 use super::device::{refused, store_failed};
+use crate::args::FrameArgs;
 use crate::device::feed::Feed;
 use crate::device::fleet::{self, FleetError, Live, Member, Pace};
 use crate::device::link::Link;
@@ -34,6 +35,13 @@ pub(crate) struct Crowd<'a> {
     pub(crate) seed: u64,
     /// Time of the first device's first sample.
     pub(crate) t_first_ms: i64,
+    pub(crate) frame: FrameArgs,
+}
+
+/// `base` with frames as asked for, else as the bundle was trained for.
+pub(crate) fn config(bundle: &Bundle, frame: FrameArgs, base: Config) -> Config {
+    let trained = bundle.report()["frames"][0]["fill_len"].as_u64().and_then(|n| usize::try_from(n).ok());
+    Config { fill_len: frame.fill.or(trained).unwrap_or(0), padding_class: frame.pad.unwrap_or(0), ..base }
 }
 
 /// Memory for each device.
@@ -71,7 +79,8 @@ impl<'a> Crowd<'a> {
             let (row, key) = runtime.block_on(core.registry.add(name, "", now_ms)).map_err(refused)?;
             let id = DeviceId::new(&row.id).ok_or_else(|| Failure::usage("no device id").why(&row.id))?;
             let flash = MemFlash::new(vec![0xFF; SECTOR_LEN * N_SECTORS], SECTOR_LEN as u32, 4);
-            let config = Config { retry_min_ms: 300, retry_max_ms: 3_000, ..Config::default() };
+            let retries = Config { retry_min_ms: 300, retry_max_ms: 3_000, ..Config::default() };
+            let config = config(self.bundle, self.frame, retries);
             let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(idx as u64);
             let loss = Loss::new(self.loss, seed ^ 0x1055);
             let chance = Chance::Seeded(Rng::new(seed ^ u64::from(std::process::id()) << 32));

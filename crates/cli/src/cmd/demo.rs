@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use kinglet_server::config::Config;
 use kinglet_train::climate::ClimateOptions;
-use kinglet_train::fit::{Effort, FitOptions, Trained};
+use kinglet_train::fit::{FitOptions, Trained};
 use kinglet_train::recording::Recording;
 use serde_json::json;
 
 use super::crowd::{self, Crowd};
-use crate::args::{DemoArgs, Source};
+use crate::args::{DemoArgs, FrameArgs, Source};
 use crate::device::fleet::{Live, Pace};
 use crate::device::link::Link;
 use crate::failure::{Failure, Result};
@@ -44,11 +44,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
         name: "demo".into(),
         bounds: args.bounds(),
         seed: args.seed,
-        effort: Effort::Fast,
+        effort: args.effort.into(),
         rows_max: ROWS_MAX,
         ..FitOptions::default()
     };
-    let Trained { bundle, report } = super::train::learn(&lessons, &options, &args.origin())?;
+    let Trained { bundle, report, .. } = super::train::learn(&lessons, &options, &args.origin())?;
     let train_seconds = began.elapsed().as_secs_f64();
     out.line(format_args!(
         "learned in {train_seconds:.1} s: {:.1} bytes per window of {} samples, the device keeps {}",
@@ -69,7 +69,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
     let t_first_ms = (wall_ms - (fast_for.as_millis() as f64 * speed + window_ms) as i64).max(0);
     let live = Live { stop: host::interrupt(&runtime), ..Live::default() };
     let mut rooms = crowd::rooms(&bundle, args.devices);
-    let crowd = Crowd { bundle: &bundle, recordings: &houses, loss: args.loss, seed: args.seed, t_first_ms };
+    let crowd = Crowd {
+        bundle: &bundle,
+        recordings: &houses,
+        loss: args.loss,
+        seed: args.seed,
+        t_first_ms,
+        frame: FrameArgs::default(),
+    };
     let name =
         |i: u32| ROOMS.get(i as usize).map_or_else(|| format!("room-{}", i + 1), |room| room.to_string());
     let names: Vec<String> = (0..args.devices).map(name).collect();

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod frame;
+mod seed;
 
 use serde_json::json;
 
@@ -29,6 +30,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result {
     }
     match kinglet_codec::bundle::Bundle::parse(&file) {
         Ok(found) => return bundle::show(&mut out, &found),
+        Err(kinglet_codec::bundle::BundleError::SeedMode) => {
+            return seed::show(&mut out, &files::read_seed_bundle(path)?);
+        }
         // What has a container's first bytes is a bundle that is damaged, and said so.
         Err(e) if file.get(8) == Some(&b'{') => {
             return Err(Failure::input(format_args!("{} is not a bundle", path.display()))

@@ -1,5 +1,7 @@
 //! One file per command.
 
+mod audit;
+mod bench;
 mod bundles;
 mod completions;
 mod config;
@@ -9,6 +11,8 @@ mod demo;
 mod device;
 mod encode;
 mod eval;
+mod export;
+mod import;
 mod inspect;
 mod send;
 mod serve;
@@ -24,10 +28,14 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Encode(args) => encode::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bundles(args) => bundles::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Send(args) => send::run(&args),

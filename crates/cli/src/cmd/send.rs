@@ -1,5 +1,7 @@
 //! `kinglet send`: readings from a file, as a device would send them.
 
+mod seed;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use etcetera::BaseStrategy;
 use kinglet_node::{Config, Identity, NodeError, OpenError};
 use serde_json::json;
 
+use super::crowd;
 use crate::args::SendArgs;
 use crate::device::feed;
 use crate::device::file_flash::FileFlash;
@@ -30,8 +33,12 @@ const FINAL: [&str; 5] =
     ["revoked", "unknown_device", "not_verified", "unknown_bundle", "generations_exhausted"];
 
 pub(crate) fn run(args: &SendArgs) -> Result {
+    // Without a key there is but the seed's protocol: clap has seen to that.
+    let Some(key) = args.key.as_ref().filter(|_| args.of_seed.preset.is_none()) else {
+        return seed::run(args);
+    };
     let mut out = Out::new(args.json);
-    let provisioning = Provisioning::read(&args.key)?;
+    let provisioning = Provisioning::read(key)?;
     let bundle = files::read_bundle(&args.bundle)?;
     let Some(url) = args.server.clone().or_else(|| provisioning.server.clone()) else {
         return Err(Failure::usage("no server is named")
@@ -46,7 +53,11 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     let flash = FileFlash::open(&path)?;
     let model = bundle.model();
     let mut memory = Room::new(&model);
-    let config = Config { retry_min_ms: 500, retry_max_ms: 5_000, ..Config::default() };
+    let config = crowd::config(
+        &bundle,
+        args.frame,
+        Config { retry_min_ms: 500, retry_max_ms: 5_000, ..Config::default() },
+    );
     let identity = Identity { id, key: provisioning.key };
     let session =
         Session::open(flash, identity, model, &mut memory, config, Chance::System, Loss::new(0.0, 0));
@@ -195,6 +206,7 @@ impl Sender<'_> {
     }
 }
 
+/// The outbox of a name in the user's state directory.
 fn default_outbox(id: &str) -> Result<PathBuf> {
     let dirs = etcetera::choose_base_strategy().map_err(|e| {
         Failure::usage("no place for the outbox is known").why(e).next("name one with --outbox FILE")
@@ -223,6 +235,9 @@ fn node_failed(error: NodeError) -> Failure {
             Failure::new(Kind::Output, "the outbox cannot be written")
                 .why(error)
                 .next("make room on its disk")
+        }
+        NodeError::CodeTooLong { .. } => {
+            Failure::input("a sample does not fit a frame").why(error).next("choose a larger --fill")
         }
         error => Failure::new(Kind::Failure, "the device failed")
             .why(error)

@@ -20,13 +20,18 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
         .with_target(false)
         .init();
     let runtime = host::runtime()?;
+    // Before anybody can know that it runs: whoever stops it then finds it listening.
+    let stop = host::interrupt(&runtime);
     let data = config.data.clone();
     let server = Server::start(&runtime, config)?;
-    out.result(&json!({ "url": server.url(), "data": data.display().to_string() }))?;
+    let decode = server.seed_addr.map(|addr| format!("http://{addr}/decode"));
+    out.result(&json!({ "url": server.url(), "data": data.display().to_string(), "decode": decode }))?;
     out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
+    if let Some(decode) = &decode {
+        out.line(format_args!("{BOLD}{decode}{BOLD:#}  the seed's boards: obfuscation, no protection"))?;
+    }
     out.line(format_args!("readings are kept in {}", data.display()))?;
     out.line(format_args!("{DIM}Ctrl-C ends it; what was acknowledged is on disk{DIM:#}"))?;
-    let stop = host::interrupt(&runtime);
     while !stop.load(std::sync::atomic::Ordering::Relaxed) && !server.is_over() {
         std::thread::sleep(Duration::from_millis(50));
     }

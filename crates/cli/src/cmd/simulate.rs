@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kinglet_node::Config as NodeConfig;
 use kinglet_server::config::{Config, Overrides};
 use kinglet_train::climate::ClimateOptions;
+use kinglet_train::fit::{self, FrameOptions};
 use kinglet_train::recording::Recording;
 use serde_json::json;
 
@@ -48,7 +50,14 @@ pub(crate) fn run(args: &SimulateArgs) -> Result {
     };
     let link = Link::new(&url)?;
     let model = bundle.model();
-    let window_ms = f64::from(model.period_ms()) * model.samples() as f64;
+    // Full windows, or as many samples as a frame carries here.
+    let fill_len = match crowd::config(&bundle, args.frame, NodeConfig::default()).fill_len {
+        0 => None,
+        len => Some(len),
+    };
+    let kind = FrameOptions { overhead: super::train::frame_overhead(model.period_ms()), fill_len };
+    let expected = fit::frames(&model, &houses[0], 0..houses[0].len(), kind);
+    let window_ms = f64::from(model.period_ms()) * expected.samples_mean.max(1.0);
     let speed = window_ms / 1000.0 * args.rate / f64::from(args.devices);
     let wall_ms = core.clock.now_ms();
     let t_first_ms = wall_ms - (speed * 1000.0 * (args.seconds + 1) as f64 + window_ms) as i64;
@@ -59,7 +68,14 @@ pub(crate) fn run(args: &SimulateArgs) -> Result {
     }
     let live = Live { stop: host::interrupt(&runtime), ..Live::default() };
     let mut rooms = crowd::rooms(&bundle, args.devices);
-    let crowd = Crowd { bundle: &bundle, recordings: &houses, loss: args.loss, seed: args.seed, t_first_ms };
+    let crowd = Crowd {
+        bundle: &bundle,
+        recordings: &houses,
+        loss: args.loss,
+        seed: args.seed,
+        t_first_ms,
+        frame: args.frame,
+    };
     let names: Vec<String> =
         (0..args.devices).map(|i| format!("sim-{:05}-{i}", std::process::id())).collect();
     let mut members = crowd.join(&runtime, &core, &names, &mut rooms)?;
@@ -86,7 +102,8 @@ pub(crate) fn run(args: &SimulateArgs) -> Result {
         "repeats": repeats, "frames": ended.frames, "requests": ended.requests, "lost": ended.lost,
         "joins": ended.joins, "frame_bytes": ended.frame_bytes,
         "frames_per_second": ended.frames as f64 / seconds, "max_error_over_bound": found.max_error_over_bound,
-        "verified": found,
+        "fill_len": fill_len, "samples_per_frame": found.samples_stored as f64 / found.windows_stored.max(1) as f64,
+        "frame_bytes_max": found.frame_bytes_max, "verified": found,
     }))?;
     out.line(format_args!(
         "{} windows acknowledged in {seconds:.1} s, {:.0} frames/s, {} sent; {} lost on the way, {repeats} repeats recognised",
@@ -94,6 +111,12 @@ pub(crate) fn run(args: &SimulateArgs) -> Result {
         ended.frames as f64 / seconds,
         bytes(ended.frame_bytes),
         ended.lost
+    ))?;
+    out.line(format_args!(
+        "{:.1} samples per frame of {:.1} bytes, the longest {} bytes",
+        found.samples_stored as f64 / found.windows_stored.max(1) as f64,
+        found.frame_bytes as f64 / found.windows_stored.max(1) as f64,
+        found.frame_bytes_max
     ))?;
     crowd::say_verified(&mut out, &found)?;
     if let Some(server) = server {

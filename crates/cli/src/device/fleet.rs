@@ -168,6 +168,13 @@ impl Member<'_> {
             self.session.sample(now, t_ms, &readings(self.recording, row))?;
             self.truth.push((t_ms, row));
             n += 1;
+            // Sample time runs ahead of the node's clock; so what may wait is counted here as well.
+            let n_open = self.session.node().stats().n_samples_open;
+            let oldest = self.truth.len().checked_sub(n_open).and_then(|at| self.truth.get(at));
+            let may_wait_ms = i64::from(self.session.node().model().max_delay_ms());
+            if oldest.is_some_and(|(t_first_ms, _)| t_ms - t_first_ms >= may_wait_ms) {
+                self.session.flush(now)?;
+            }
         }
         live.samples.fetch_add(n, Ordering::Relaxed);
         Ok(n > 0)

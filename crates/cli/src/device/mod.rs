@@ -2,10 +2,16 @@
 //!
 //! `link` speaks HTTP, `session` moves frames and answers between node and link, `feed` says which reading comes
 //! when, `fleet` runs many of them, `verify` compares what the server has with what was measured.
+//!
+//! The seed's own protocol needs less: `lines` reads a sensor's output, `kept` holds what could not be sent, `decode_link`
+//! posts it.
 
+pub(crate) mod decode_link;
 pub(crate) mod feed;
 pub(crate) mod file_flash;
 pub(crate) mod fleet;
+pub(crate) mod kept;
+pub(crate) mod lines;
 pub(crate) mod link;
 pub(crate) mod session;
 pub(crate) mod verify;

@@ -37,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) strangers: u64,
     /// Bytes of the frames the stored windows came in.
     pub(crate) frame_bytes: u64,
+    /// Bytes of the longest of them.
+    pub(crate) frame_bytes_max: u64,
     /// Bytes of their codes.
     pub(crate) payload_bytes: u64,
     /// Bytes of a JSON body for each stored sample: `{"temperature":21.5,"humidity":44.1}`.
@@ -67,6 +69,8 @@ pub(crate) async fn verify(
         let rows = core.store.windows(member.short_id, i64::MIN, i64::MAX, WINDOWS_MAX).await?;
         found.windows_stored += rows.len() as u64;
         found.frame_bytes += rows.iter().map(|row| u64::from(row.frame_len)).sum::<u64>();
+        let longest = rows.iter().map(|row| u64::from(row.frame_len)).max().unwrap_or(0);
+        found.frame_bytes_max = found.frame_bytes_max.max(longest);
         found.payload_bytes += rows.iter().map(|row| row.code.len() as u64).sum::<u64>();
         let decoded = Decoder::new(&core.bundles).decode_all(&rows).await?;
         let mut seen = vec![0u32; member.truth.len()];

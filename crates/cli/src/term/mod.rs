@@ -5,6 +5,6 @@ mod progress;
 pub(crate) mod style;
 mod table;
 
-pub(crate) use out::{Out, bytes, iso, seconds, when};
+pub(crate) use out::{Out, bytes, iso, seconds, when, years};
 pub(crate) use progress::Progress;
 pub(crate) use table::{Align, Table};

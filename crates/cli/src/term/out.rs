@@ -83,6 +83,11 @@ pub(crate) fn seconds(ms: i64) -> String {
     }
 }
 
+/// Years on a battery. Beyond ten its cells are empty by themselves.
+pub(crate) fn years(years: f64) -> String {
+    if years > 10.0 { "10+".into() } else { format!("{years:.1}") }
+}
+
 /// A time for people: `2026-02-03 04:05:06 UTC`, with milliseconds if it has any.
 pub(crate) fn when(t_ms: i64) -> String {
     let (date, time) = date_and_time(t_ms);
