@@ -24,7 +24,7 @@ const N_CONNECTIONS: usize = 256;
 const N_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
 /// More than any round can send.
-const FRAMES_PER_CONNECTION: usize = 1500;
+const FRAMES_PER_CONNECTION: usize = 3000;
 const CODE: [u8; 100] = [0x5a; 100];
 
 fn main() {

@@ -34,6 +34,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, core: Arc<Core>
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(HEADER_BYTES)
+            // Nobody looks for the end of a connection whose answer is being made: that would be one read in
+            // vain per frame, and what a frame asks for is stored whether its sender still listens or not.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {

@@ -22,7 +22,7 @@ const QUEUE_LEN: usize = 4096;
 /// From how many answers on one task gives them all.
 const TOGETHER_MIN: usize = 4;
 /// How often the writer lets others run, while they bring more, before it begins a transaction.
-const GATHER_TURNS: usize = 4;
+const GATHER_TURNS: usize = 12;
 
 /// The sending side: hands writes to the thread.
 pub(super) struct Writer {
