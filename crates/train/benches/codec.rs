@@ -79,7 +79,7 @@ fn main() {
         };
         print!("{name:30}");
         let mut best = (f64::INFINITY, Yardstick::LastCtx);
-        for yardstick in Yardstick::ALL {
+        for &yardstick in Yardstick::ALL {
             let figure = prepared.measure(yardstick).unwrap();
             let bits = figure.bits_per_value(prepared.values());
             print!(" {bits:8.3}");

@@ -34,7 +34,7 @@ struct Report {
 #[derive(Serialize)]
 struct Coder {
     name: String,
-    /// `classical`, `rung` of ours alone, or `ladder`.
+    /// `classical`, `general` (a compressor of anything), `rung` of ours alone, or `ladder`.
     kind: &'static str,
     payload_bytes_mean: f64,
     payload_bytes_p95: u32,
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result {
     });
     let trained = trained.map_err(|e| refused(&readings.origin, e))?;
     let mut coders = Vec::new();
-    for (at, yardstick) in Yardstick::ALL.into_iter().enumerate() {
+    for (at, &yardstick) in Yardstick::ALL.iter().enumerate() {
         bar.say(yardstick.name().to_string());
         bar.set(1.0 - CLASSICAL_SHARE * (1.0 - at as f64 / Yardstick::ALL.len() as f64));
         let figure = prepared.measure(yardstick).map_err(|e| {
@@ -81,7 +81,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result {
                 .why(e)
                 .next("this is a fault in Kinglet: please report it with the recording")
         })?;
-        coders.push(coder(yardstick.name(), "classical", &figure));
+        coders.push(coder(
+            yardstick.name(),
+            if yardstick.is_general() { "general" } else { "classical" },
+            &figure,
+        ));
     }
     drop(bar);
     let model = trained.bundle.model();
@@ -97,7 +101,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result {
         bits_per_value: 8.0 * ours.payload_bytes_mean / values as f64,
         static_bytes: ours.static_bytes,
     });
-    let fits = |c: &&Coder| c.kind == "classical" && c.static_bytes <= STATIC_LEN_MAX;
+    let fits = |c: &&Coder| matches!(c.kind, "classical" | "general") && c.static_bytes <= STATIC_LEN_MAX;
     let best =
         coders.iter().filter(fits).min_by(|a, b| a.payload_bytes_mean.total_cmp(&b.payload_bytes_mean));
     let (best_classical, best_mean) =
@@ -135,6 +139,7 @@ fn show(out: &mut Out, report: &Report) -> Result {
         let kind = match c.kind {
             "rung" => "our rung alone",
             "ladder" => "our ladder",
+            "general" => "general-purpose",
             kind => kind,
         };
         table.row([

@@ -7,6 +7,8 @@
 mod compare;
 mod dpcm;
 mod first;
+#[cfg(feature = "general")]
+mod general;
 mod linear;
 mod pieces;
 mod sprintz;
@@ -45,12 +47,38 @@ pub enum Yardstick {
     LastCtx,
     /// The same on a trained joint linear prediction.
     LpcCtx,
+    /// zstd at level 19 with a dictionary of training windows.
+    #[cfg(feature = "general")]
+    Zstd,
+    /// pcodec at its highest level.
+    #[cfg(feature = "general")]
+    Pcodec,
 }
 
 impl Yardstick {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Sprintz, Self::Ltc, Self::Pmc, Self::PmcAc, Self::Dct, Self::Klt, Self::LastCtx, Self::LpcCtx];
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "general")]
+        Self::Zstd,
+        #[cfg(feature = "general")]
+        Self::Pcodec,
+        Self::Sprintz,
+        Self::Ltc,
+        Self::Pmc,
+        Self::PmcAc,
+        Self::Dct,
+        Self::Klt,
+        Self::LastCtx,
+        Self::LpcCtx,
+    ];
+
+    /// A compressor of anything rather than of signals.
+    pub fn is_general(self) -> bool {
+        #[cfg(feature = "general")]
+        return matches!(self, Self::Zstd | Self::Pcodec);
+        #[cfg(not(feature = "general"))]
+        false
+    }
 
     /// The name it goes by.
     pub fn name(self) -> &'static str {
@@ -63,6 +91,10 @@ impl Yardstick {
             Self::Klt => "KLT",
             Self::LastCtx => "last+ctx",
             Self::LpcCtx => "LPC+ctx",
+            #[cfg(feature = "general")]
+            Self::Zstd => "zstd+dict",
+            #[cfg(feature = "general")]
+            Self::Pcodec => "pcodec",
         }
     }
 }
@@ -169,6 +201,10 @@ pub fn measure(yardstick: Yardstick, task: &Task<'_>) -> Result<Figure, Yardstic
             let make = |rows: &Rows, p| Dpcm::learn(rows, bounds, n_samples, is_linear, p);
             judged(yardstick, task, best(task, &dpcm_params(), make))
         }
+        #[cfg(feature = "general")]
+        Yardstick::Zstd => general::zstd(task),
+        #[cfg(feature = "general")]
+        Yardstick::Pcodec => general::pcodec(task),
     }
 }
 

@@ -26,7 +26,7 @@ fn rows(n: usize, seed: u64, has_spikes: bool) -> Rows {
 fn check(bounds: [i32; 3], n_samples: usize, has_spikes: bool) {
     let (train, test) = (rows(3000, 1, false), rows(900, 2, has_spikes));
     let task = Task { train: &train, test: &test, bounds: &bounds, n_samples };
-    for yardstick in Yardstick::ALL {
+    for &yardstick in Yardstick::ALL {
         // The bound and the way back are checked inside.
         let figure = measure(yardstick, &task).unwrap_or_else(|e| panic!("{bounds:?} {n_samples}: {e}"));
         assert_eq!(figure.code_lens.len(), 900 / n_samples);
