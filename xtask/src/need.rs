@@ -15,6 +15,8 @@ pub(crate) enum Need {
     Program { name: &'static str, package: &'static str },
     /// A file, and the Debian package that brings it.
     File { path: &'static str, package: &'static str },
+    /// A PostgreSQL server's programs; Debian keeps them off the path.
+    Postgres,
     /// A target of the Rust toolchain.
     Target(&'static str),
     /// A Python that can make virtual environments.
@@ -36,6 +38,7 @@ impl Need {
             Need::Python => imports("python3".as_ref(), "venv, ensurepip"),
             Need::Wheel { module, .. } => imports(python(context).as_os_str(), module),
             Need::Program { name, .. } => run::on_path(name),
+            Need::Postgres => crate::stages::postgres::bin().is_some(),
             Need::File { path, .. } => std::path::Path::new(path).exists(),
             Need::Component { program, .. } => {
                 let mut version = Command::new(program);
@@ -53,6 +56,7 @@ impl Need {
         match self {
             Need::Program { name, .. } => name,
             Need::File { path, .. } => path,
+            Need::Postgres => "PostgreSQL server",
             Need::Python => "python3 with venv",
             Need::Wheel { package, .. } => package,
             Need::Target(name) | Need::Component { name, .. } => name,
@@ -62,6 +66,7 @@ impl Need {
     fn package(self) -> Option<&'static str> {
         match self {
             Need::Program { package, .. } | Need::File { package, .. } => Some(package),
+            Need::Postgres => Some("postgresql"),
             Need::Python => Some("python3-venv"),
             Need::Target(_) | Need::Component { .. } | Need::Wheel { .. } => None,
         }
@@ -118,7 +123,7 @@ fn commands(context: &Context, missing: &[Need]) -> Vec<Vec<String>> {
             Need::Target(triple) => all.push(words(&["rustup", "target", "add", triple])),
             Need::Component { name, .. } => all.push(words(&["rustup", "component", "add", name])),
             Need::Wheel { package, .. } => wheels.push(package),
-            Need::Program { .. } | Need::File { .. } | Need::Python => {}
+            Need::Program { .. } | Need::File { .. } | Need::Python | Need::Postgres => {}
         }
     }
     if !wheels.is_empty() {
@@ -171,7 +176,7 @@ fn fetch(context: &Context, command: &mut Command) -> Result<()> {
     Err(format!("{} failed three times", run::line_of(command)))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     run::stdout(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
 }
 

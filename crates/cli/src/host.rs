@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kinglet_server::config::{Config, Overrides};
-use kinglet_server::store::{SqliteStore, Store};
+use kinglet_server::config::{Config, Overrides, StoreChoice};
+use kinglet_server::store::{Store, StoreError};
 use kinglet_server::{Clock, Core, Listeners, RunError, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -36,8 +36,7 @@ pub(crate) fn config(flags: &Overrides) -> Result<Config> {
 
 /// Opens a server's data without listening; works while that server runs.
 pub(crate) fn core(runtime: &Runtime, config: Config) -> Result<Arc<Core>> {
-    let _guard = runtime.enter();
-    let store = store(&config)?;
+    let store = store(runtime, &config)?;
     let core = Core::new(config, store, clock()).map_err(|e| {
         Failure::new(Kind::Failure, "the server's secrets cannot be had")
             .why(e)
@@ -46,17 +45,23 @@ pub(crate) fn core(runtime: &Runtime, config: Config) -> Result<Arc<Core>> {
     Ok(Arc::new(core))
 }
 
-fn store(config: &Config) -> Result<Arc<dyn Store>> {
+/// True if nothing was ever kept there: a path that was mistyped, maybe.
+pub(crate) fn is_new(config: &Config) -> bool {
+    config.store == StoreChoice::Sqlite && !config.store_path().exists()
+}
+
+fn store(runtime: &Runtime, config: &Config) -> Result<Arc<dyn Store>> {
+    let data = config.data.display();
     let failed = |why: String| {
-        Failure::new(
-            Kind::Output,
-            format_args!("the data directory {} cannot be used", config.data.display()),
-        )
-        .why(why)
-        .next("name another with --data DIR, or change who may write there")
+        Failure::new(Kind::Output, format_args!("the data directory {data} cannot be used"))
+            .why(why)
+            .next("name another with --data DIR, or change who may write there")
     };
     std::fs::create_dir_all(&config.data).map_err(|e| failed(e.to_string()))?;
-    Ok(Arc::new(SqliteStore::open(&config.store_path()).map_err(|e| failed(e.to_string()))?))
+    runtime.block_on(kinglet_server::store::open(config)).map_err(|e| match e {
+        StoreError::Unreachable { .. } => Failure::new(Kind::Network, "the store cannot be used").why(e),
+        e => failed(e.to_string()),
+    })
 }
 
 fn clock() -> Arc<dyn Clock> {

@@ -15,6 +15,8 @@ use crate::seed::{SeedConfig, SeedOverrides};
 pub struct Config {
     /// Directory of the store, the master key and the token.
     pub data: PathBuf,
+    /// Where devices, bundles and windows are kept.
+    pub store: StoreChoice,
     /// Where HTTP is served. Port 0 takes a free one.
     pub http: SocketAddr,
     /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
@@ -37,6 +39,56 @@ pub struct Config {
     pub seed: SeedConfig,
 }
 
+/// Which database keeps what came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreChoice {
+    /// SQLite, in the data directory.
+    #[default]
+    Sqlite,
+    /// PostgreSQL, shared by any number of servers.
+    #[cfg(feature = "postgres")]
+    Postgres(crate::store::PostgresTarget),
+}
+
+impl std::str::FromStr for StoreChoice {
+    type Err = String;
+
+    /// `sqlite`, or a URI without a password; the error says what to do, and never repeats the text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sqlite" => Ok(Self::Sqlite),
+            #[cfg(feature = "postgres")]
+            uri => uri.parse().map(Self::Postgres).map_err(|e: crate::store::TargetError| e.to_string()),
+            #[cfg(not(feature = "postgres"))]
+            _ => Err("this kinglet was built without PostgreSQL: say `sqlite`, or build it with --features postgres".into()),
+        }
+    }
+}
+
+/// A store as it was typed. Reading it never fails, so that no reader of command lines repeats a password that stands
+/// where none belongs; [`Config::load`] says what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct StoreFlag(Result<StoreChoice, String>);
+
+impl std::str::FromStr for StoreFlag {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse()))
+    }
+}
+
+impl std::fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite => f.write_str("sqlite"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(target) => write!(f, "{target}"),
+        }
+    }
+}
+
 /// What was set by flags; `None` was not.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -44,6 +96,8 @@ pub struct Overrides {
     pub file: Option<PathBuf>,
     /// `--data DIR`.
     pub data: Option<PathBuf>,
+    /// `--store URI`.
+    pub store: Option<StoreFlag>,
     /// `--http ADDR`.
     pub http: Option<SocketAddr>,
     /// `--allow-remote-without-login`.
@@ -94,6 +148,14 @@ pub enum ConfigError {
         /// What stands there.
         found: String,
     },
+    /// The store is none. What stands there is not repeated: it may hold a password.
+    #[error("{origin}: {why}")]
+    Store {
+        /// File, environment or flag.
+        origin: String,
+        /// What to write instead.
+        why: String,
+    },
     /// Other machines would be served without a login.
     #[error(
         "http = {0} can be reached from other machines and there is no login yet: use 127.0.0.1, or say \
@@ -119,6 +181,12 @@ const KEYS: &[Key] = &[
         expected: "a directory",
         help: "Directory of the store, the master key and the management token.",
         set: |c, v| (!v.is_empty()).then(|| c.data = PathBuf::from(v)),
+    },
+    Key {
+        name: "store",
+        expected: "sqlite, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD or PGPASSFILE",
+        help: "Where readings are kept: sqlite (in the data directory), or a PostgreSQL that many servers may share.",
+        set: |c, v| v.parse().ok().map(|v| c.store = v),
     },
     Key {
         name: "http",
@@ -217,6 +285,7 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            store: StoreChoice::Sqlite,
             http: SocketAddr::from(([127, 0, 0, 1], 8470)),
             allow_remote_without_login: false,
             hosts: Vec::new(),
@@ -248,6 +317,10 @@ impl Config {
         config.apply_env(&env)?;
         if let Some(data) = &flags.data {
             config.data.clone_from(data);
+        }
+        if let Some(StoreFlag(store)) = &flags.store {
+            let refused = |why| ConfigError::Store { origin: "--store".into(), why };
+            config.store = store.clone().map_err(refused)?;
         }
         config.http = flags.http.unwrap_or(config.http);
         config.allow_remote_without_login =
@@ -281,7 +354,7 @@ impl Config {
         text
     }
 
-    /// Where the store of this configuration lies.
+    /// Where the embedded store of this configuration lies.
     pub fn store_path(&self) -> PathBuf {
         self.data.join("kinglet.db")
     }
@@ -289,6 +362,7 @@ impl Config {
     fn value_of(&self, key: &str) -> String {
         match key {
             "data" => format!("{:?}", self.data.display().to_string()),
+            "store" => format!("{:?}", self.store.to_string()),
             "http" => format!("\"{}\"", self.http),
             "allow_remote_without_login" => self.allow_remote_without_login.to_string(),
             "hosts" => "[]".into(),
@@ -342,6 +416,11 @@ impl Config {
             let suggestion = nearest(name).map(str::to_owned);
             return Err(ConfigError::UnknownKey { origin: origin.into(), key: shorten(name), suggestion });
         };
+        if name == "store" {
+            let refused = |why| ConfigError::Store { origin: origin.into(), why };
+            self.store = value.parse().map_err(refused)?;
+            return Ok(());
+        }
         (key.set)(self, value).ok_or_else(|| ConfigError::BadValue {
             origin: origin.into(),
             key: name.into(),
@@ -467,13 +546,31 @@ mod tests {
     fn refuses_with_the_next_step() {
         check_refused("htp = '127.0.0.1:0'", "did you mean `http`?");
         check_refused("body_byte = 5", "did you mean `body_bytes`?");
-        check_refused("colour = 'red'", "there are data, http,");
+        check_refused("colour = 'red'", "there are data, store, http,");
         check_refused("http = 'nowhere'", "`http` must be an address such as 127.0.0.1:8470, not `nowhere`");
         check_refused("body_bytes = -1", "from 16384");
         check_refused("hosts = ['a b']", "list of host names");
         check_refused("http = ", "not valid TOML");
         check_refused("http = '0.0.0.0:80'", "allow_remote_without_login = true");
         check_refused("http = '[::]:80'", "allow_remote_without_login = true");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_password_in_the_stores_uri_is_refused_and_not_repeated() {
+        let uri = "postgres://kinglet:hunter2@db/readings";
+        let flags = Overrides { store: Some(uri.parse().unwrap()), ..Overrides::default() };
+        let errors = [
+            apply(&format!("store = '{uri}'")).unwrap_err(),
+            load(&Overrides::default(), &[("HOME", "/h"), ("KINGLET_STORE", uri)]).unwrap_err(),
+            load(&flags, &[("HOME", "/h")]).unwrap_err(),
+        ];
+        for error in errors {
+            let said = format!("{error} {error:?} {flags:?}");
+            assert!(said.contains("PGPASSFILE") && !said.contains("hunter2"), "{said}");
+        }
+        let config = apply("store = 'postgres://kinglet@db/readings'").unwrap();
+        assert_eq!(config.store.to_string(), "postgres://db:5432/readings");
     }
 
     #[test]

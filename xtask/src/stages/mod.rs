@@ -8,6 +8,7 @@ mod demo;
 mod device;
 pub(crate) mod docs;
 pub(crate) mod fuzz;
+pub(crate) mod postgres;
 mod runtimes;
 
 use std::time::Instant;
@@ -125,6 +126,12 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "20 s of the demo: every window stored once and within the bound",
         needs: &[],
         run: demo::stage,
+    },
+    Stage {
+        name: "postgres",
+        about: "the shared store, on a PostgreSQL started for it",
+        needs: &[Need::Postgres],
+        run: postgres::stage,
     },
     Stage {
         name: "browser",

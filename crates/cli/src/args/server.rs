@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kinglet_server::SeedOverrides;
-use kinglet_server::config::Overrides;
+use kinglet_server::config::{Overrides, StoreFlag};
 
 /// Run the server: takes in frames, keeps them, shows them
 #[derive(Args, Debug)]
@@ -13,6 +13,7 @@ use kinglet_server::config::Overrides;
   kinglet serve                                     on 127.0.0.1, readings in the data directory
   kinglet serve --http 127.0.0.1:9000 --data ./kinglet-data
   kinglet config > server.toml && kinglet serve --config server.toml
+  kinglet serve --store postgres://kinglet@db/readings    the password in PGPASSWORD or PGPASSFILE
   kinglet serve --decode --bundle seed.kinglet      answers the seed's sketch too, on port 5000
 
 --decode is obfuscation, not protection: without a key, on every interface, for a trusted network only. A reading that
@@ -31,6 +32,9 @@ pub(crate) struct ServeArgs {
     /// Where readings, keys and bundles are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Keep readings in this database instead: postgres://USER@HOST/DATABASE, shared by any number of servers
+    #[arg(long, value_name = "URI")]
+    pub(crate) store: Option<StoreFlag>,
     /// Serve other machines although there is no login yet: whoever reaches the port reads everything
     #[arg(long)]
     pub(crate) allow_remote_without_login: bool,
@@ -149,6 +153,9 @@ pub(crate) struct DeviceCommon {
     /// The server's data directory
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// The server's database, if it is not in the data directory
+    #[arg(long, value_name = "URI")]
+    pub(crate) store: Option<StoreFlag>,
     /// The result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -170,6 +177,7 @@ impl ServeArgs {
         Overrides {
             file: self.config.clone(),
             data: self.data.clone(),
+            store: self.store.clone(),
             http: self.http,
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),
             seed: self.seed.overrides(),
@@ -197,6 +205,11 @@ impl DecodeModeArgs {
 impl DeviceCommon {
     /// As the server's configuration wants it.
     pub(crate) fn overrides(&self) -> Overrides {
-        Overrides { file: self.config.clone(), data: self.data.clone(), ..Overrides::default() }
+        Overrides {
+            file: self.config.clone(),
+            data: self.data.clone(),
+            store: self.store.clone(),
+            ..Overrides::default()
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
     let mut out = Out::new(common.json);
     let runtime = host::runtime()?;
     let config = host::config(&common.overrides())?;
-    if !matches!(args.action, DeviceAction::Add(_)) && !config.store_path().exists() {
+    if !matches!(args.action, DeviceAction::Add(_)) && host::is_new(&config) {
         // A path that was mistyped shall not become a new, empty server.
         return Err(Failure::input(format_args!("there is no server's data in {}", config.data.display()))
             .why("no server has run on it and no device was added")

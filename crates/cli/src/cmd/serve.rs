@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kinglet_server::config::StoreChoice;
 use serde_json::json;
 
 use crate::args::ServeArgs;
@@ -23,14 +24,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     // Before anybody can know that it runs: whoever stops it then finds it listening.
     let stop = host::interrupt(&runtime);
     let data = config.data.clone();
+    let kept = match &config.store {
+        StoreChoice::Sqlite => data.display().to_string(),
+        shared => shared.to_string(),
+    };
     let server = Server::start(&runtime, config)?;
     let decode = server.seed_addr.map(|addr| format!("http://{addr}/decode"));
-    out.result(&json!({ "url": server.url(), "data": data.display().to_string(), "decode": decode }))?;
+    out.result(
+        &json!({ "url": server.url(), "data": data.display().to_string(), "store": kept, "decode": decode }),
+    )?;
     out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
     if let Some(decode) = &decode {
         out.line(format_args!("{BOLD}{decode}{BOLD:#}  the seed's boards: obfuscation, no protection"))?;
     }
-    out.line(format_args!("readings are kept in {}", data.display()))?;
+    out.line(format_args!("readings are kept in {kept}"))?;
     out.line(format_args!("{DIM}Ctrl-C ends it; what was acknowledged is on disk{DIM:#}"))?;
     while !stop.load(std::sync::atomic::Ordering::Relaxed) && !server.is_over() {
         std::thread::sleep(Duration::from_millis(50));

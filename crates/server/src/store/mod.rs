@@ -3,12 +3,19 @@
 //! A [`Store`] is a database behind one trait; `tests/store_contract.rs` is the same story told to each.
 //! Every answer to a write leaves after the commit, never before.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod seed;
 mod sqlite;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use crate::config::{Config, StoreChoice};
+
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresTarget, TargetError};
 pub use seed::{SEED_NAMES_MAX, SEED_SAMPLES_MAX, SeedRun, SeedSeries};
 pub use sqlite::SqliteStore;
 
@@ -55,8 +62,8 @@ pub trait Store: Send + Sync + 'static {
     fn latest_windows(&self, short_ids: Vec<u32>) -> Answer<'_, Vec<WindowRow>>;
     /// Windows the background pass has not looked at, in the order they were stored.
     fn undecoded(&self, limit: u32) -> Answer<'_, Vec<WindowRow>>;
-    /// Records what the background pass found. Windows up to the last one named count as looked at; of those that
-    /// did before, nothing is recorded again.
+    /// Records what the background pass found in windows it was handed, all up to the last one named; of those
+    /// that were looked at before, by another process maybe, nothing is recorded again.
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()>;
 
     /// What was counted per device on the days `from..=to`; `None` means all devices.
@@ -77,6 +84,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits what is under way and stops taking writes.
     fn close(&self) -> Answer<'_, ()>;
+}
+
+/// Opens the store a configuration names, making what is not there yet.
+pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &config.store {
+        StoreChoice::Sqlite => Arc::new(SqliteStore::open(&config.store_path())?),
+        #[cfg(feature = "postgres")]
+        StoreChoice::Postgres(target) => Arc::new(PostgresStore::open(target).await?),
+    })
 }
 
 /// First 16 bytes of a bundle's identity.
@@ -438,6 +454,17 @@ pub enum StoreError {
         /// What the system said.
         why: String,
     },
+    /// The shared database cannot be used.
+    #[error(
+        "cannot use the PostgreSQL store at {server}: {why}; see that it runs and that this user may connect and \
+         create tables"
+    )]
+    Unreachable {
+        /// Host and database.
+        server: String,
+        /// What it or the system said.
+        why: String,
+    },
     /// Written by a newer version.
     #[error("the store has schema {found}, this version knows up to {known}: use a newer kinglet")]
     TooNew {
@@ -457,6 +484,18 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closing; try again once the server is back")]
     Closed,
+}
+
+/// What a window's row is worth, whatever the database checks by itself (SQLite has no checksum on its pages).
+pub(crate) fn row_crc(device: u32, origin: FrameId, bundle: &[u8], tag: &[u8], code: &[u8]) -> u32 {
+    let mut crc = crc32c::crc32c(&device.to_be_bytes());
+    crc = crc32c::crc32c_append(crc, &origin.generation.to_be_bytes());
+    crc = crc32c::crc32c_append(crc, &origin.counter.to_be_bytes());
+    for part in [bundle, tag, code] {
+        crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_be_bytes());
+        crc = crc32c::crc32c_append(crc, part);
+    }
+    crc
 }
 
 /// Day (UTC) of a time.

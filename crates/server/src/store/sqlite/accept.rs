@@ -96,7 +96,7 @@ fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<
         None => None,
     };
     let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
-    let crc = super::row_crc(device, origin, bundle, &arrival.tag, code);
+    let crc = crate::store::row_crc(device, origin, bundle, &arrival.tag, code);
     let id = memo.next_id(conn)?;
     // Nothing asks here whether the number is there already: the ranges have said so, in this transaction.
     conn.prepare_cached(

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId, JoinChange,
+    Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
     NewDevice, Outcome, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, Totals,
     WindowRow,
 };
@@ -217,18 +217,6 @@ fn connect(path: &Path, write: bool) -> rusqlite::Result<Connection> {
         conn.pragma_update(None, "cache_size", -2048)?;
     }
     Ok(conn)
-}
-
-/// What a window's row is worth: SQLite itself has no checksum on its pages.
-fn row_crc(device: u32, origin: FrameId, bundle: &[u8], tag: &[u8], code: &[u8]) -> u32 {
-    let mut crc = crc32c::crc32c(&device.to_be_bytes());
-    crc = crc32c::crc32c_append(crc, &origin.generation.to_be_bytes());
-    crc = crc32c::crc32c_append(crc, &origin.counter.to_be_bytes());
-    for part in [bundle, tag, code] {
-        crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_be_bytes());
-        crc = crc32c::crc32c_append(crc, part);
-    }
-    crc
 }
 
 impl From<rusqlite::Error> for StoreError {

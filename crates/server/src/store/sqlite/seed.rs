@@ -2,10 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::store::seed::{BLOCK_SPAN_MS, blocks, channels_text, sample};
 use crate::store::{SeedRun, SeedSeries, StoreError};
-
-/// Longest time from the first to the last sample of a block.
-const BLOCK_SPAN_MS: i64 = 3_600_000;
 
 /// Appends the samples; of a series with more than `keep` the oldest blocks go.
 pub(super) fn add(conn: &Connection, runs: &[SeedRun], keep: u64) -> Result<(), StoreError> {
@@ -70,7 +68,7 @@ pub(super) fn samples(
         let width = 8 + 4 * channels.len();
         while let Some(row) = rows.next()? {
             let bytes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-            let samples = bytes.chunks_exact(width).map(read);
+            let samples = bytes.chunks_exact(width).map(sample);
             found.extend(samples.filter(|(t, _)| (from_ms..to_ms).contains(t)));
             if found.len() >= limit as usize {
                 break;
@@ -85,41 +83,6 @@ pub(super) fn samples(
         }
     }
     Ok(runs)
-}
-
-struct Block {
-    t_first: i64,
-    n_samples: usize,
-    bytes: Vec<u8>,
-}
-
-/// By time, cut where a block would span too much.
-fn blocks(run: &SeedRun) -> Vec<Block> {
-    let mut order: Vec<_> =
-        run.times.iter().zip(run.values.chunks_exact(run.channels.len().max(1))).collect();
-    order.sort_by_key(|(t, _)| **t);
-    let mut blocks: Vec<Block> = Vec::new();
-    for (&t, values) in order {
-        let fits = |block: &&mut Block| t.saturating_sub(block.t_first) < BLOCK_SPAN_MS;
-        let block = match blocks.last_mut().filter(fits) {
-            Some(_) => blocks.last_mut(),
-            None => {
-                blocks.push(Block { t_first: t, n_samples: 0, bytes: Vec::new() });
-                blocks.last_mut()
-            }
-        };
-        let Some(block) = block else { continue };
-        block.n_samples += 1;
-        block.bytes.extend(t.to_le_bytes());
-        block.bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-    }
-    blocks
-}
-
-fn read(sample: &[u8]) -> (i64, Vec<f32>) {
-    let (t, values) = sample.split_at(8);
-    let t = t.iter().rev().fold(0u64, |t, &byte| t << 8 | u64::from(byte)) as i64;
-    (t, values.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect())
 }
 
 fn trim(conn: &Connection, series: i64, keep: u64) -> Result<(), StoreError> {
@@ -144,10 +107,6 @@ fn trim(conn: &Connection, series: i64, keep: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn channels_text(channels: &[(String, String)]) -> String {
-    serde_json::to_string(channels).unwrap_or_default()
-}
-
 fn channels_of(row: &Row<'_>, idx: usize) -> rusqlite::Result<Vec<(String, String)>> {
     let text = row.get_ref(idx)?.as_str()?;
     serde_json::from_str(text)
@@ -166,14 +125,6 @@ mod tests {
             times: times.to_vec(),
             values: times.iter().map(|t| *t as f32).collect(),
         }
-    }
-
-    #[test]
-    fn blocks_span_an_hour_at_most_and_lose_nothing() {
-        let hour = BLOCK_SPAN_MS;
-        let cut = blocks(&run(&[2 * hour, 5, hour - 1, hour + 5, 0]));
-        assert_eq!(cut.iter().map(|b| (b.t_first, b.n_samples)).collect::<Vec<_>>(), [(0, 3), (hour + 5, 2)]);
-        assert_eq!(read(&cut[0].bytes[12..24]), (5, vec![5.0]));
     }
 
     #[test]

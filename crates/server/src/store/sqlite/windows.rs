@@ -226,7 +226,7 @@ fn window_row(row: &Row<'_>) -> rusqlite::Result<WindowRow> {
         flaw: None,
     };
     let (crc, tag): (u32, Vec<u8>) = (row.get(10)?, row.get(11)?);
-    if crc != super::row_crc(window.device, window.origin, &window.bundle, &tag, &window.code) {
+    if crc != crate::store::row_crc(window.device, window.origin, &window.bundle, &tag, &window.code) {
         window.flaw = Some(Flaw::Damaged);
     }
     Ok(window)

@@ -1,0 +1,237 @@
+//! Windows as they are read back, each checked against its checksum, and the tail that the background pass follows.
+//!
+//! Many servers store at once, so neither ids nor times come in the order of commits. A row names the transaction that
+//! stored it; a transaction older than every one that still runs has committed or never will. So rows of those,
+//! ordered by transaction and id, are a log that is only ever appended to, and a place in it is all that a
+//! server needs to remember. A transaction that stays open, anywhere in the cluster, delays the tail and loses nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_postgres::Row;
+
+use super::conn::Conn;
+use super::short;
+use crate::store::{Coverage, DecodedMark, Flaw, FrameId, StoreError, TimeQuality, WindowRow, row_crc};
+
+macro_rules! window_sql {
+    ($from:literal) => {
+        concat!(
+            "SELECT w.id, w.device, w.generation, w.counter, w.t_first, w.t_arrival, w.t_quality, w.bundle, w.code, \
+             w.frame_len, w.crc, w.tag, w.n_samples, w.flaw, w.xact FROM ",
+            $from
+        )
+    };
+}
+
+/// A place in the tail: transaction and id.
+type At = (i64, i64);
+
+/// How far this server's background pass has come. All windows pass by each server, so that each can show them to
+/// those who watch it; what is found is recorded by the first.
+pub(super) struct Tail(Mutex<Passing>);
+
+struct Passing {
+    at: At,
+    /// What was handed out since, by place.
+    handed: BTreeMap<At, i64>,
+}
+
+/// What was found in windows that were handed out, and how far the pass has then come.
+pub(super) struct Found {
+    xact: Vec<i64>,
+    id: Vec<i64>,
+    n_samples: Vec<Option<i64>>,
+    span_ms: Vec<Option<i64>>,
+    flaw: Vec<i16>,
+    n_readings: Vec<i64>,
+    to: At,
+}
+
+impl Tail {
+    pub(super) fn at(at: At) -> Self {
+        Self(Mutex::new(Passing { at, handed: BTreeMap::new() }))
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Passing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next windows of the tail.
+    pub(super) async fn next(&self, conn: &Conn, limit: u32) -> Result<Vec<WindowRow>, StoreError> {
+        let (xact, id) = self.passing().at;
+        let rows = conn
+            .rows(
+                window_sql!(
+                    "stored_window w WHERE (w.xact, w.id) > ($1, $2) \
+                     AND w.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
+                     ORDER BY w.xact, w.id LIMIT $3"
+                ),
+                &[&xact, &id, &i64::from(limit)],
+            )
+            .await?;
+        let mut passing = self.passing();
+        for row in &rows {
+            passing.handed.insert((row.try_get(14)?, row.try_get(0)?), row.try_get(0)?);
+        }
+        rows.iter().map(window_row).collect()
+    }
+
+    /// What these marks say of windows this server was handed.
+    pub(super) fn named(&self, marks: &[DecodedMark]) -> Found {
+        let marks: HashMap<i64, &DecodedMark> = marks.iter().map(|mark| (mark.row_id, mark)).collect();
+        let passing = self.passing();
+        let mut found = Found::none(passing.at);
+        // Up to the first that is not named: it is handed out again.
+        for (at, mark) in passing.handed.iter().map_while(|(at, id)| Some((at, marks.get(id)?))) {
+            let extent = mark.found.ok();
+            found.xact.push(at.0);
+            found.id.push(at.1);
+            found.n_samples.push(extent.map(|extent| extent.n_samples.into()));
+            found.span_ms.push(extent.map(|extent| extent.span_ms));
+            found.flaw.push(mark.found.err().map_or(0, |flaw| flaw as i16));
+            found.n_readings.push(extent.map_or(0, |extent| extent.n_readings.into()));
+            found.to = *at;
+        }
+        found
+    }
+
+    /// To be told once `found` is committed.
+    pub(super) fn move_on(&self, found: &Found) {
+        let mut passing = self.passing();
+        passing.at = passing.at.max(found.to);
+        let at = passing.at;
+        passing.handed.retain(|place, _| *place > at);
+    }
+}
+
+impl Found {
+    fn none(to: At) -> Self {
+        Self {
+            xact: Vec::new(),
+            id: Vec::new(),
+            n_samples: Vec::new(),
+            span_ms: Vec::new(),
+            flaw: Vec::new(),
+            n_readings: Vec::new(),
+            to,
+        }
+    }
+}
+
+/// How far any server's pass has come.
+pub(super) async fn progress(conn: &Conn) -> Result<At, StoreError> {
+    let row = conn.row("SELECT xact, id FROM progress", &[]).await?;
+    row.map_or(Ok((0, 0)), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+}
+
+/// Records what was found in windows no other server has recorded, and counts them.
+pub(super) async fn file(conn: &Conn, found: &Found) -> Result<(), StoreError> {
+    if found.id.is_empty() {
+        return Ok(());
+    }
+    // One server files at a time: two would meet on the same rows, in another order.
+    conn.rows("SELECT one FROM progress FOR UPDATE", &[]).await?;
+    conn.execute(
+        "WITH m AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], \
+         $6::bigint[]) AS m (xact, id, n_samples, span_ms, flaw, n_readings)), \
+         filed AS (UPDATE stored_window w SET is_decoded = true, n_samples = m.n_samples, span_ms = m.span_ms, \
+         flaw = m.flaw FROM m WHERE w.xact = m.xact AND w.id = m.id AND NOT w.is_decoded \
+         RETURNING w.device, w.t_arrival, w.frame_len, m.n_readings) \
+         INSERT INTO day_stats AS d \
+         SELECT device, floor(t_arrival / 86400000.0)::integer, max(t_arrival), count(*), sum(frame_len)::bigint, \
+         count(*), sum(n_readings)::bigint, 0 FROM filed GROUP BY 1, 2 ORDER BY 1, 2 \
+         ON CONFLICT (device, day) DO UPDATE SET t_last = GREATEST(d.t_last, excluded.t_last), \
+         frames = d.frames + excluded.frames, bytes = d.bytes + excluded.bytes, \
+         windows = d.windows + excluded.windows, readings = d.readings + excluded.readings",
+        &[&found.xact, &found.id, &found.n_samples, &found.span_ms, &found.flaw, &found.n_readings],
+    )
+    .await?;
+    let (xact, id) = found.to;
+    conn.execute("UPDATE progress SET xact = $1, id = $2 WHERE (xact, id) < ($1, $2)", &[&xact, &id]).await?;
+    Ok(())
+}
+
+pub(super) async fn windows(
+    conn: &Conn,
+    device: u32,
+    from_ms: i64,
+    to_ms: i64,
+    limit: u32,
+) -> Result<Vec<WindowRow>, StoreError> {
+    // The window before `from` may reach into it.
+    let mut rows = conn
+        .rows(
+            window_sql!(
+                "stored_window w WHERE w.device = $1 AND w.t_first < $3 AND w.t_first >= COALESCE((SELECT max(b.t_first) \
+                 FROM stored_window b WHERE b.device = $1 AND b.t_first <= $2), $2) \
+                 ORDER BY w.t_first DESC, w.id DESC LIMIT $4"
+            ),
+            &[&i64::from(device), &from_ms, &to_ms, &i64::from(limit)],
+        )
+        .await?;
+    rows.reverse();
+    rows.iter().map(window_row).collect()
+}
+
+pub(super) async fn latest(conn: &Conn, devices: &[u32]) -> Result<Vec<WindowRow>, StoreError> {
+    let devices: Vec<i64> = devices.iter().map(|device| i64::from(*device)).collect();
+    let rows = conn
+        .rows(
+            window_sql!(
+                "unnest($1::bigint[]) WITH ORDINALITY AS d (device, n) CROSS JOIN LATERAL (SELECT * FROM stored_window s \
+                 WHERE s.device = d.device ORDER BY s.t_first DESC, s.id DESC LIMIT 1) w ORDER BY d.n"
+            ),
+            &[&devices],
+        )
+        .await?;
+    rows.iter().map(window_row).collect()
+}
+
+pub(super) async fn coverage(
+    conn: &Conn,
+    device: u32,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Coverage, StoreError> {
+    let row = conn
+        .row(
+            "SELECT COALESCE(sum(n_samples), 0)::bigint, COALESCE(sum(span_ms), 0)::bigint, \
+             COALESCE(sum(GREATEST(t_first - t_end_before, 0)), 0)::bigint \
+             FROM (SELECT n_samples, span_ms, t_first, lag(t_first + span_ms) OVER (ORDER BY t_first) AS t_end_before \
+             FROM stored_window WHERE device = $1 AND t_first >= $2 AND t_first < $3 AND n_samples IS NOT NULL) w",
+            &[&i64::from(device), &from_ms, &to_ms],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(Coverage::default()) };
+    Ok(Coverage {
+        n_samples: row.try_get::<_, i64>(0)?.unsigned_abs(),
+        covered_ms: row.try_get(1)?,
+        missing_ms: row.try_get(2)?,
+    })
+}
+
+fn window_row(row: &Row) -> Result<WindowRow, StoreError> {
+    let bundle = super::fingerprint(row.try_get(7)?)?;
+    let mut window = WindowRow {
+        row_id: row.try_get(0)?,
+        device: short(row.try_get(1)?)?,
+        origin: FrameId {
+            generation: short(row.try_get(2)?)?,
+            counter: row.try_get::<_, i64>(3)?.unsigned_abs(),
+        },
+        t_first: row.try_get(4)?,
+        t_arrival: row.try_get(5)?,
+        t_quality: TimeQuality::from_number(row.try_get::<_, i16>(6)?.into()),
+        bundle,
+        code: row.try_get(8)?,
+        frame_len: short(row.try_get(9)?)?,
+        n_samples: row.try_get::<_, Option<i64>>(12)?.map(short).transpose()?,
+        flaw: Flaw::from_number(row.try_get::<_, i16>(13)?.into()),
+    };
+    let (crc, tag): (i64, &[u8]) = (row.try_get(10)?, row.try_get(11)?);
+    if crc != i64::from(row_crc(window.device, window.origin, &window.bundle, tag, &window.code)) {
+        window.flaw = Some(Flaw::Damaged);
+    }
+    Ok(window)
+}
