@@ -17,6 +17,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Where devices, bundles and windows are kept.
     pub store: StoreChoice,
+    /// The master key, if it is not in the data directory: the one all servers of a store share.
+    pub master_key_file: Option<PathBuf>,
+    /// Days after which windows are deleted; 0 keeps them for good.
+    pub retention_days: u32,
     /// Where HTTP is served. Port 0 takes a free one.
     pub http: SocketAddr,
     /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
@@ -189,6 +193,21 @@ const KEYS: &[Key] = &[
         set: |c, v| v.parse().ok().map(|v| c.store = v),
     },
     Key {
+        name: "master_key_file",
+        expected: "a file",
+        help: "The master key device keys are kept under, for servers that share a store. Empty: master.key in the data directory.",
+        set: |c, v| {
+            c.master_key_file = (!v.is_empty()).then(|| PathBuf::from(v));
+            Some(())
+        },
+    },
+    Key {
+        name: "retention_days",
+        expected: "a number of days from 0 to 36500",
+        help: "Delete readings that are older, by their own time and by their arrival. 0 keeps them for good.",
+        set: |c, v| number(v, 0, 36_500).map(|v| c.retention_days = v as u32),
+    },
+    Key {
         name: "http",
         expected: "an address such as 127.0.0.1:8470",
         help: "Where HTTP is served: devices, dashboard and API. Port 0 takes a free one.",
@@ -286,6 +305,8 @@ impl Config {
         Self {
             data: data.into(),
             store: StoreChoice::Sqlite,
+            master_key_file: None,
+            retention_days: 0,
             http: SocketAddr::from(([127, 0, 0, 1], 8470)),
             allow_remote_without_login: false,
             hosts: Vec::new(),
@@ -363,6 +384,8 @@ impl Config {
         match key {
             "data" => format!("{:?}", self.data.display().to_string()),
             "store" => format!("{:?}", self.store.to_string()),
+            "master_key_file" => "\"\"".into(),
+            "retention_days" => self.retention_days.to_string(),
             "http" => format!("\"{}\"", self.http),
             "allow_remote_without_login" => self.allow_remote_without_login.to_string(),
             "hosts" => "[]".into(),
@@ -546,7 +569,7 @@ mod tests {
     fn refuses_with_the_next_step() {
         check_refused("htp = '127.0.0.1:0'", "did you mean `http`?");
         check_refused("body_byte = 5", "did you mean `body_bytes`?");
-        check_refused("colour = 'red'", "there are data, store, http,");
+        check_refused("colour = 'red'", "there are data, store, master_key_file, retention_days, http,");
         check_refused("http = 'nowhere'", "`http` must be an address such as 127.0.0.1:8470, not `nowhere`");
         check_refused("body_bytes = -1", "from 16384");
         check_refused("hosts = ['a b']", "list of host names");

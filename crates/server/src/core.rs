@@ -52,7 +52,7 @@ pub struct Core {
 impl Core {
     /// Puts a server together on a store; opens the vault of the data directory.
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
-        let vault = Arc::new(Vault::open(&config.data)?);
+        let vault = Arc::new(Vault::open(&config.data, config.master_key_file.as_deref())?);
         Ok(Self {
             registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
             bundles: Bundles::new(Arc::clone(&store)),

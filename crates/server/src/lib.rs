@@ -14,6 +14,7 @@ pub mod join;
 pub mod live;
 pub mod readings;
 pub mod registry;
+mod retention;
 pub mod seed;
 pub mod store;
 pub mod vault;
@@ -143,6 +144,7 @@ pub async fn run_core(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let follower = tokio::spawn(Arc::clone(&core).follow());
+    let retention = tokio::spawn(Arc::clone(&core).keep_retention());
     let serving = http::serve(listeners.http, router(Arc::clone(&core)), Arc::clone(&core));
     let decoding = decode(listeners.seed, Arc::clone(&core));
     let stop = async {
@@ -152,6 +154,7 @@ pub async fn run_core(
     let (.., decoded) = tokio::join!(serving, stop, decoding);
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
+    let _ = retention.await;
     core.store.close().await?;
     decoded
 }

@@ -12,7 +12,7 @@ use kinglet_wire::payload::Ack;
 use kinglet_wire::seal::{Binding, seal_content};
 use kinglet_wire::{DOWN_HEADER_LEN, Fingerprint, TAG_LEN};
 
-use crate::store::{DeviceRow, JoinChange, NewDevice, Store, StoreError};
+use crate::store::{DeviceRow, JoinChange, KeyChange, NewDevice, Store, StoreError};
 use crate::vault::{Vault, VaultError, random};
 
 /// The devices of a store.
@@ -132,6 +132,46 @@ impl Registry {
         }
         self.forget_all();
         Ok(())
+    }
+
+    /// Refuses a master key that is not the one the devices' keys are kept under: a server with another would turn
+    /// every frame away, and wrap what is added so that the others cannot read it.
+    pub async fn check_master_key(&self) -> Result<(), RegistryError> {
+        if let Some(row) = self.store.devices(0, 1).await?.first() {
+            self.key_of(row)?;
+        }
+        Ok(())
+    }
+
+    /// Wraps every device key under a new master key; gives how many there are. Servers that run go on, and a
+    /// rotation that is cut short is taken up by the next.
+    pub async fn rotate_master_key(&self) -> Result<usize, RegistryError> {
+        self.vault.begin_rotation()?;
+        self.rewrap_all().await?;
+        self.vault.end_rotation()?;
+        // A device that was added while this went on may still be wrapped under the old one.
+        self.rewrap_all().await
+    }
+
+    async fn rewrap_all(&self) -> Result<usize, RegistryError> {
+        let (mut after, mut n) = (0, 0);
+        loop {
+            let rows = self.store.devices(after, 1000).await?;
+            let Some(last) = rows.last() else { return Ok(n) };
+            after = last.short_id;
+            n += rows.len();
+            let mut changes = Vec::new();
+            for row in rows {
+                if let Some(wrapped) = self.vault.rewrap(&row.id, &row.wrapped_key)? {
+                    changes.push(KeyChange {
+                        device: row.short_id,
+                        wrapped_before: row.wrapped_key,
+                        wrapped,
+                    });
+                }
+            }
+            self.store.replace_keys(changes).await?;
+        }
     }
 
     /// The key of a device.

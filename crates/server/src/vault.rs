@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
@@ -15,9 +16,12 @@ const MASTER_KEY: &str = "master.key";
 const TOKEN: &str = "token";
 
 /// Wraps and unwraps device keys (XChaCha20-Poly1305, random nonce, device id as associated data) and knows
-/// the management token. Both secrets lie in files of the data directory that only its owner can read.
+/// the management token. Both secrets lie in files that only their owner can read: the token in the data directory, the
+/// master key there too unless another file is named, which many servers on one store must share.
 pub struct Vault {
-    cipher: XChaCha20Poly1305,
+    master: PathBuf,
+    /// The master key in use, then the next one while a rotation is under way.
+    ciphers: RwLock<Vec<XChaCha20Poly1305>>,
     token: Zeroizing<String>,
 }
 
@@ -50,18 +54,25 @@ pub enum VaultError {
     #[error("the system gives no random numbers: {0}")]
     NoRandom(String),
     /// The wrapped key is damaged or was wrapped under another master key.
-    #[error("the key of device `{0}` does not unwrap: master.key is not the one it was stored under")]
-    WrongMasterKey(String),
+    #[error(
+        "the key of device `{0}` does not unwrap: {1} is not the master key it was stored under; bring that one \
+         here, or name its file with master_key_file"
+    )]
+    WrongMasterKey(String, PathBuf),
 }
 
 impl Vault {
-    /// Opens the vault of a data directory, making both secrets at the first start.
-    pub fn open(data: &Path) -> Result<Self, VaultError> {
+    /// Opens the vault of a data directory, making both secrets at the first start. A master key that is named is
+    /// never made: it is the one the other servers have.
+    pub fn open(data: &Path, master_key_file: Option<&Path>) -> Result<Self, VaultError> {
         fs::create_dir_all(data).map_err(|why| VaultError::File { path: data.into(), why })?;
-        let master = Zeroizing::new(hex_secret(&data.join(MASTER_KEY))?);
+        let master = master_key_file.map_or_else(|| data.join(MASTER_KEY), Path::to_path_buf);
+        if master_key_file.is_none() {
+            hex_secret(&master)?.zeroize();
+        }
+        let ciphers = RwLock::new(read_ciphers(&master)?);
         let mut token = hex_secret(&data.join(TOKEN))?;
-        let vault =
-            Self { cipher: XChaCha20Poly1305::new(&(*master).into()), token: Zeroizing::new(to_hex(&token)) };
+        let vault = Self { master, ciphers, token: Zeroizing::new(to_hex(&token)) };
         token.zeroize();
         Ok(vault)
     }
@@ -75,24 +86,62 @@ impl Vault {
 
     /// Wraps a device's key.
     pub fn wrap(&self, device_id: &str, key: &DeviceKey) -> Result<Vec<u8>, VaultError> {
-        let mut nonce = [0; NONCE_LEN];
-        random(&mut nonce)?;
-        let payload = Payload { msg: key.expose_secret(), aad: device_id.as_bytes() };
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| VaultError::WrongMasterKey(device_id.into()))?;
-        Ok([&nonce[..], &sealed].concat())
+        // Rare enough to read the file each time: a rotation may have put another there.
+        self.reload()?;
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
+        let cipher = ciphers.first().ok_or_else(|| VaultError::Damaged(self.master.clone()))?;
+        wrap_with(cipher, device_id, key)
     }
 
     /// Unwraps a device's key.
     pub fn unwrap(&self, device_id: &str, wrapped: &[u8]) -> Result<DeviceKey, VaultError> {
-        let wrong = || VaultError::WrongMasterKey(device_id.into());
-        let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
-        let payload = Payload { msg: sealed, aad: device_id.as_bytes() };
-        let plain = Zeroizing::new(self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?);
-        let key = Zeroizing::new(<[u8; SECRET_LEN]>::try_from(plain.as_slice()).map_err(|_| wrong())?);
-        Ok(DeviceKey::from_bytes(*key))
+        match self.unwrap_known(device_id, wrapped) {
+            Some(key) => Ok(key),
+            None => {
+                self.reload()?;
+                self.unwrap_known(device_id, wrapped)
+                    .ok_or_else(|| VaultError::WrongMasterKey(device_id.into(), self.master.clone()))
+            }
+        }
+    }
+
+    fn unwrap_known(&self, device_id: &str, wrapped: &[u8]) -> Option<DeviceKey> {
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
+        ciphers.iter().find_map(|cipher| unwrap_with(cipher, device_id, wrapped))
+    }
+
+    fn reload(&self) -> Result<(), VaultError> {
+        let ciphers = read_ciphers(&self.master)?;
+        *self.ciphers.write().unwrap_or_else(PoisonError::into_inner) = ciphers;
+        Ok(())
+    }
+
+    /// Begins a rotation: makes the next master key, or takes the one that a rotation which was cut short has
+    /// left. It lies beside the present one, and whatever is wrapped under either unwraps.
+    pub fn begin_rotation(&self) -> Result<(), VaultError> {
+        hex_secret(&next_path(&self.master))?.zeroize();
+        self.reload()
+    }
+
+    /// Wraps a key anew, under the next master key; `None` if it is already.
+    pub fn rewrap(&self, device_id: &str, wrapped: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
+        let wrong = || VaultError::WrongMasterKey(device_id.into(), self.master.clone());
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
+        let [present, next] = ciphers.as_slice() else { return Err(wrong()) };
+        if unwrap_with(next, device_id, wrapped).is_some() {
+            return Ok(None);
+        }
+        let key = unwrap_with(present, device_id, wrapped).ok_or_else(wrong)?;
+        wrap_with(next, device_id, &key).map(Some)
+    }
+
+    /// Ends a rotation: the next master key takes the place of the present one, which is gone then. This vault
+    /// still unwraps under both, for what another server has wrapped in the meantime.
+    pub fn end_rotation(&self) -> Result<(), VaultError> {
+        let failed = |why| VaultError::File { path: self.master.clone(), why };
+        fs::rename(next_path(&self.master), &self.master).map_err(failed)?;
+        let dir = self.master.parent().filter(|dir| !dir.as_os_str().is_empty());
+        fs::File::open(dir.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(failed)
     }
 
     /// True if `token` is the management token; takes the same time whatever it is.
@@ -104,6 +153,46 @@ impl Vault {
     pub fn token(&self) -> &str {
         &self.token
     }
+}
+
+fn wrap_with(cipher: &XChaCha20Poly1305, device_id: &str, key: &DeviceKey) -> Result<Vec<u8>, VaultError> {
+    let mut nonce = [0; NONCE_LEN];
+    random(&mut nonce)?;
+    let payload = Payload { msg: key.expose_secret(), aad: device_id.as_bytes() };
+    let sealed = cipher
+        .encrypt(&XNonce::from(nonce), payload)
+        .map_err(|_| VaultError::NoRandom("the key cannot be wrapped".into()))?;
+    Ok([&nonce[..], &sealed].concat())
+}
+
+fn unwrap_with(cipher: &XChaCha20Poly1305, device_id: &str, wrapped: &[u8]) -> Option<DeviceKey> {
+    let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>()?;
+    let payload = Payload { msg: sealed, aad: device_id.as_bytes() };
+    let plain = Zeroizing::new(cipher.decrypt(&XNonce::from(*nonce), payload).ok()?);
+    let key = Zeroizing::new(<[u8; SECRET_LEN]>::try_from(plain.as_slice()).ok()?);
+    Some(DeviceKey::from_bytes(*key))
+}
+
+/// The master key, and the next one if there is one.
+fn read_ciphers(master: &Path) -> Result<Vec<XChaCha20Poly1305>, VaultError> {
+    // The next one first: if it takes the other's place in between, it is there twice instead of not at all.
+    let next = next_path(master);
+    let next = if next.exists() { read_secret(&next).map(Some) } else { Ok(None) };
+    let keys = [Some(read_secret(master)?), next.or_else(gone)?].into_iter().flatten();
+    Ok(keys.map(|key| XChaCha20Poly1305::new(&(*key).into())).collect())
+}
+
+fn gone(error: VaultError) -> Result<Option<Zeroizing<[u8; SECRET_LEN]>>, VaultError> {
+    match error {
+        VaultError::File { why, .. } if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => Err(other),
+    }
+}
+
+fn next_path(master: &Path) -> PathBuf {
+    let mut name = master.as_os_str().to_owned();
+    name.push(".next");
+    PathBuf::from(name)
 }
 
 /// Where the management token of a data directory lies.
@@ -122,9 +211,14 @@ fn hex_secret(path: &Path) -> Result<[u8; SECRET_LEN], VaultError> {
     if !path.try_exists().map_err(failed)? {
         make_secret(path)?;
     }
+    Ok(*read_secret(path)?)
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<[u8; SECRET_LEN]>, VaultError> {
+    let failed = |why| VaultError::File { path: path.into(), why };
     check_mode(path)?;
     let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-    from_hex(text.trim_end()).ok_or_else(|| VaultError::Damaged(path.into()))
+    from_hex(text.trim_end()).map(Zeroizing::new).ok_or_else(|| VaultError::Damaged(path.into()))
 }
 
 /// Writes aside, then links into place: two processes starting at once agree on one secret.
@@ -185,23 +279,65 @@ mod tests {
     #[test]
     fn keys_come_back_only_under_the_same_master_key_and_id() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let vault = Vault::open(a.path()).unwrap();
+        let vault = Vault::open(a.path(), None).unwrap();
         let key = Vault::new_device_key().unwrap();
         let wrapped = vault.wrap("cellar", &key).unwrap();
         assert!(!wrapped.windows(8).any(|w| w == &key.expose_secret()[..8]));
-        let again = Vault::open(a.path()).unwrap();
+        let again = Vault::open(a.path(), None).unwrap();
         assert_eq!(again.unwrap("cellar", &wrapped).unwrap().expose_secret(), key.expose_secret());
         assert!(again.unwrap("attic", &wrapped).is_err());
-        assert!(Vault::open(b.path()).unwrap().unwrap("cellar", &wrapped).is_err());
+        assert!(Vault::open(b.path(), None).unwrap().unwrap("cellar", &wrapped).is_err());
         for len in 0..wrapped.len() {
             assert!(vault.unwrap("cellar", &wrapped[..len]).is_err());
         }
     }
 
     #[test]
+    fn a_named_master_key_is_shared_and_never_made() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let wrapped =
+            Vault::open(a.path(), None).unwrap().wrap("cellar", &DeviceKey::from_bytes([7; 32])).unwrap();
+        let shared = a.path().join(MASTER_KEY);
+        let other = Vault::open(b.path(), Some(&shared)).unwrap();
+        assert_eq!(other.unwrap("cellar", &wrapped).unwrap().expose_secret(), &[7; 32]);
+        assert!(!b.path().join(MASTER_KEY).exists());
+        let refused = Vault::open(b.path(), Some(&b.path().join("none.key"))).err().unwrap().to_string();
+        assert!(refused.contains("none.key"), "{refused}");
+    }
+
+    #[test]
+    fn whenever_a_rotation_is_cut_short_every_key_unwraps() {
+        let dir = tempfile::tempdir().unwrap();
+        let (vault, running) =
+            (Vault::open(dir.path(), None).unwrap(), Vault::open(dir.path(), None).unwrap());
+        let key = DeviceKey::from_bytes([7; 32]);
+        let before = vault.wrap("cellar", &key).unwrap();
+        let good = |wrapped: &[u8]| {
+            for vault in [&Vault::open(dir.path(), None).unwrap(), &running] {
+                assert_eq!(vault.unwrap("cellar", wrapped).unwrap().expose_secret(), &[7; 32]);
+            }
+        };
+        vault.begin_rotation().unwrap();
+        let after = vault.rewrap("cellar", &before).unwrap().unwrap();
+        good(&before);
+        good(&after);
+        // Begun again after a power cut: the same next key.
+        let again = Vault::open(dir.path(), None).unwrap();
+        again.begin_rotation().unwrap();
+        assert!(again.rewrap("cellar", &after).unwrap().is_none());
+        good(&after);
+        again.end_rotation().unwrap();
+        good(&after);
+        assert!(again.unwrap("cellar", &before).is_ok(), "what came in between is still read by who rotates");
+        assert!(Vault::open(dir.path(), None).unwrap().unwrap("cellar", &before).is_err());
+        let late = running.wrap("cellar", &key).unwrap();
+        good(&late);
+    }
+
+    #[test]
     fn secrets_are_for_their_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let vault = Vault::open(dir.path()).unwrap();
+        let vault = Vault::open(dir.path(), None).unwrap();
         assert!(vault.is_token(vault.token().as_bytes()));
         assert!(!vault.is_token(b"") && !vault.is_token(&[b'0'; 64]));
         #[cfg(unix)]
@@ -210,18 +346,18 @@ mod tests {
             let path = token_path(dir.path());
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(Vault::open(dir.path()), Err(VaultError::Exposed { .. })));
+            assert!(matches!(Vault::open(dir.path(), None), Err(VaultError::Exposed { .. })));
         }
     }
 
     #[test]
     fn a_damaged_secret_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Vault::open(dir.path()).unwrap());
+        drop(Vault::open(dir.path(), None).unwrap());
         let path = dir.path().join(MASTER_KEY);
         for text in ["", "abc", &"g".repeat(64), &"0".repeat(63), "é".repeat(32).as_str()] {
             fs::write(&path, text).unwrap();
-            assert!(matches!(Vault::open(dir.path()), Err(VaultError::Damaged(_))), "{text}");
+            assert!(matches!(Vault::open(dir.path(), None), Err(VaultError::Damaged(_))), "{text}");
         }
     }
 }

@@ -48,6 +48,9 @@ contract!(
     what_is_written_outlives_the_process,
     uptimes_become_times,
     windows_come_back_by_time,
+    windows_are_read_on_from_any_place,
+    what_is_old_is_forgotten_and_stays_received,
+    keys_are_replaced_where_they_are_the_ones_named,
     the_background_pass_sees_each_window_once,
     counts_add_up,
     seed_samples_come_back_by_time,
@@ -239,6 +242,95 @@ async fn windows_come_back_by_time(store: Arc<dyn Store>, _: impl AsyncFn() -> A
     assert_eq!(counters(-500, 500, 99).await, [0u64; 0]);
     let latest = store.latest_windows(vec![device, other, 77]).await.unwrap();
     assert_eq!(latest.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [5, 9]);
+}
+
+async fn windows_are_read_on_from_any_place(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
+    let device = add(&*store, "a").await.short_id;
+    // Two share a time; some are filed, some are not.
+    let at = |counter: u64, second: i64| {
+        let content = Content::Window {
+            t_first: T0 + second * 1000,
+            t_quality: TimeQuality::Clock,
+            uptime: None,
+            bundle: [7; 16],
+            code: vec![],
+        };
+        Arrival { content, ..window(device, counter) }
+    };
+    verdicts(&*store, vec![at(5, 5), at(1, 1), at(3, 3), at(2, 3)]).await;
+    let rows = tail(&*store, 3, 3).await;
+    let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device, found: Err(Flaw::Malformed) };
+    store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
+    verdicts(&*store, vec![at(4, 4)]).await;
+    for limit in 1..7 {
+        let (mut place, mut seen) = (Place { t_first: i64::MIN, row_id: 0 }, Vec::new());
+        loop {
+            let rows = store.windows_after(device, place, T0 + 5000, limit).await.unwrap();
+            assert!(rows.len() <= limit as usize);
+            let Some(last) = rows.last() else { break };
+            place = Place { t_first: last.t_first, row_id: last.row_id };
+            seen.extend(rows.iter().map(|row| row.origin.counter));
+        }
+        assert_eq!(seen, [1, 3, 2, 4], "{limit}");
+    }
+}
+
+async fn what_is_old_is_forgotten_and_stays_received(
+    store: Arc<dyn Store>,
+    reopen: impl AsyncFn() -> Arc<dyn Store>,
+) {
+    let device = add(&*store, "a").await.short_id;
+    let bundle = BundleRow { fingerprint: [7; 16], name: "b".into(), bytes: vec![1], t_added: T0 };
+    store.add_bundle(bundle).await.unwrap();
+    let late = Arrival { t_arrival: T0 + 9000, ..window(device, 1) };
+    verdicts(&*store, vec![window(device, 0), late, window(device, 2), window(device, 3)]).await;
+    // What the background pass has not counted stays.
+    assert_eq!(store.forget(T0 + 2500, 99).await.unwrap(), 0);
+    let rows = tail(&*store, 9, 4).await;
+    let extent = Extent { n_samples: 1, n_readings: 2, span_ms: 1000 };
+    let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device, found: Ok(extent) };
+    store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
+    let totals = store.totals(None).await.unwrap();
+    // Taken long ago and arrived long ago: the one that came late is kept for as long as any other.
+    assert_eq!(store.forget(T0 + 2500, 1).await.unwrap(), 1);
+    assert_eq!(store.forget(T0 + 2500, 99).await.unwrap(), 1);
+    assert_eq!(store.forget(T0 + 2500, 99).await.unwrap(), 0);
+    let left = store.windows(device, 0, i64::MAX, 9).await.unwrap();
+    assert_eq!(left.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [1, 3]);
+    store.close().await.unwrap();
+    let store = reopen().await;
+    let resealed = Arrival { sealed_as: FrameId { generation: 2, counter: 0 }, ..window(device, 2) };
+    let again = verdicts(&*store, vec![window(device, 0), resealed, window(device, 4)]).await;
+    assert_eq!(again, [Verdict::AlreadyStored, Verdict::AlreadyStored, Verdict::Stored]);
+    assert_eq!(store.totals(None).await.unwrap().readings, totals.readings);
+    assert!(store.bundle([7; 16]).await.unwrap().is_some());
+    let run = |t: i64| SeedRun {
+        device: "porch".into(),
+        bundle: [1; 16],
+        channels: vec![("t".into(), String::new())],
+        times: vec![t],
+        values: vec![1.0],
+    };
+    store.add_seed_samples(vec![run(T0), run(T0 + 9_000_000)]).await.unwrap();
+    assert_eq!(store.forget(T0 + 5_000_000, 99).await.unwrap(), 1 + 2);
+    assert_eq!(store.seed_series().await.unwrap()[0].n_samples, 1);
+    assert_eq!(store.seed_samples("porch", 0, i64::MAX, 9).await.unwrap()[0].times, [T0 + 9_000_000]);
+}
+
+async fn keys_are_replaced_where_they_are_the_ones_named(
+    store: Arc<dyn Store>,
+    _: impl AsyncFn() -> Arc<dyn Store>,
+) {
+    let (a, b) = (add(&*store, "a").await, add(&*store, "b").await);
+    let change = |row: &DeviceRow, wrapped_before: &[u8], n: u8| KeyChange {
+        device: row.short_id,
+        wrapped_before: wrapped_before.to_vec(),
+        wrapped: vec![n],
+    };
+    let changes = vec![change(&b, &[9], 4), change(&a, &a.wrapped_key, 3)];
+    assert_eq!(store.replace_keys(changes).await.unwrap(), 1);
+    assert_eq!(store.device("a").await.unwrap().unwrap().wrapped_key, [3]);
+    assert_eq!(store.device("b").await.unwrap(), Some(b));
 }
 
 async fn the_background_pass_sees_each_window_once(

@@ -17,7 +17,7 @@ use crate::config::{Config, StoreChoice};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresTarget, TargetError};
 pub use seed::{SEED_NAMES_MAX, SEED_SAMPLES_MAX, SeedRun, SeedSeries};
-pub use sqlite::SqliteStore;
+pub use sqlite::{Checked, SqliteStore, back_up, check, restore};
 
 /// What a store gives back, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -44,6 +44,8 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the join state and with it the slot of the bundle that was named, if the state is still at
     /// version `expected`; false if another join came first.
     fn set_join_state(&self, change: JoinChange) -> Answer<'_, bool>;
+    /// Replaces wrapped device keys that are still the ones named; gives how many were.
+    fn replace_keys(&self, changes: Vec<KeyChange>) -> Answer<'_, usize>;
     /// Says which bundle a device means by a slot.
     fn set_slot(&self, short_id: u32, slot: u8, fingerprint: Fingerprint) -> Answer<'_, ()>;
     /// A number that changes whenever another process may have changed the registry.
@@ -58,6 +60,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// A device's windows that have samples in `from..to`, by time; at most `limit`, the newest of them.
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>>;
+    /// A device's windows after a place in their order by time, and with a first sample before `to`; at most `limit`, the
+    /// oldest of them.
+    fn windows_after(
+        &self,
+        short_id: u32,
+        after: Place,
+        to_ms: i64,
+        limit: u32,
+    ) -> Answer<'_, Vec<WindowRow>>;
     /// The window with the latest time of each device asked for, if it has any.
     fn latest_windows(&self, short_ids: Vec<u32>) -> Answer<'_, Vec<WindowRow>>;
     /// Windows the background pass has not looked at, in the order they were stored.
@@ -81,6 +92,12 @@ pub trait Store: Send + Sync + 'static {
     fn seed_series(&self) -> Answer<'_, Vec<SeedSeries>>;
     /// Samples of a name with times in `from..to`, one run per bundle, by time; at most `limit` of each, the newest.
     fn seed_samples(&self, device: &str, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<SeedRun>>;
+
+    /// Deletes windows and seed-mode samples whose times, of the first sample and of the arrival, lie before
+    /// `before_ms`, at most `limit` of each; gives how many went. What was received, and what was counted, stays known.
+    fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64>;
+    /// Gives back to the system some of the room that deleted rows have left; false if there was none to give.
+    fn compact(&self) -> Answer<'_, bool>;
 
     /// Commits what is under way and stops taking writes.
     fn close(&self) -> Answer<'_, ()>;
@@ -257,6 +274,26 @@ pub struct JoinChange {
     pub expected: u64,
     /// The new state, opaque.
     pub state: Vec<u8>,
+}
+
+/// A device key to be wrapped anew.
+#[derive(Clone, Debug)]
+pub struct KeyChange {
+    /// Whose.
+    pub device: u32,
+    /// As it is kept now.
+    pub wrapped_before: Vec<u8>,
+    /// As it is to be kept.
+    pub wrapped: Vec<u8>,
+}
+
+/// Where a window stands among those of its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Time of the first sample.
+    pub t_first: i64,
+    /// Order of storing.
+    pub row_id: i64,
 }
 
 /// A device to be added.
@@ -454,6 +491,14 @@ pub enum StoreError {
         /// What the system said.
         why: String,
     },
+    /// A copy of the store cannot be made or used.
+    #[error("{path}: {why}")]
+    Copy {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The shared database cannot be used.
     #[error(
         "cannot use the PostgreSQL store at {server}: {why}; see that it runs and that this user may connect and \
@@ -481,6 +526,17 @@ pub enum StoreError {
     /// The database refused, for instance because the disk is full.
     #[error("the store could not do it: {0}")]
     Database(String),
+    /// The embedded store's file is not what was written.
+    #[error(
+        "{path} is damaged ({why}): stop the server, keep that file and the ones beside it, check the disk, and bring \
+         the last backup back with `kinglet restore`"
+    )]
+    Damaged {
+        /// Which file.
+        path: String,
+        /// What SQLite said.
+        why: String,
+    },
     /// The store is closed.
     #[error("the store is closing; try again once the server is back")]
     Closed,

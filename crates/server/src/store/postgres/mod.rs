@@ -32,8 +32,8 @@ pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    NewDevice, Outcome, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, Totals,
-    WindowRow,
+    KeyChange, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store,
+    StoreError, Totals, WindowRow,
 };
 use conn::Pool;
 use windows::Tail;
@@ -135,6 +135,12 @@ impl Store for PostgresStore {
         )
     }
 
+    fn replace_keys(&self, changes: Vec<KeyChange>) -> Answer<'_, usize> {
+        Box::pin(
+            async move { conn::write!(self.open_pool()?, |conn| registry::replace_keys(&conn, &changes)) },
+        )
+    }
+
     fn set_slot(&self, short_id: u32, slot: u8, fingerprint: Fingerprint) -> Answer<'_, ()> {
         Box::pin(async move {
             conn::write!(self.open_pool()?, |conn| registry::set_slot(&conn, short_id, slot, &fingerprint))
@@ -160,6 +166,18 @@ impl Store for PostgresStore {
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {
         Box::pin(async move {
             conn::read!(self.pool, |conn| windows::windows(&conn, short_id, from_ms, to_ms, limit))
+        })
+    }
+
+    fn windows_after(
+        &self,
+        short_id: u32,
+        after: Place,
+        to_ms: i64,
+        limit: u32,
+    ) -> Answer<'_, Vec<WindowRow>> {
+        Box::pin(async move {
+            conn::read!(self.pool, |conn| windows::after(&conn, short_id, after, to_ms, limit))
         })
     }
 
@@ -217,6 +235,17 @@ impl Store for PostgresStore {
         Box::pin(async move {
             conn::read!(self.pool, |conn| seed::samples(&conn, &device, from_ms, to_ms, limit))
         })
+    }
+
+    fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64> {
+        Box::pin(
+            async move { conn::write!(self.open_pool()?, |conn| windows::forget(&conn, before_ms, limit)) },
+        )
+    }
+
+    /// The database's own vacuum sees to that.
+    fn compact(&self) -> Answer<'_, bool> {
+        Box::pin(async { Ok(false) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -4,7 +4,9 @@ use tokio_postgres::Row;
 
 use super::conn::Conn;
 use super::{number, short};
-use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, JoinChange, NewDevice, StoreError};
+use crate::store::{
+    BundleRow, DeviceRow, Fingerprint, FrameId, JoinChange, KeyChange, NewDevice, StoreError,
+};
 
 /// One statement is one view of everything a device has.
 const DEVICE: &str = "SELECT short_id, id, name, wrapped_key, join_state, join_version, t_created, t_revoked, \
@@ -81,6 +83,23 @@ pub(super) async fn swap_join_state(conn: &Conn, change: &JoinChange) -> Result<
         tell(conn).await?;
     }
     Ok(n == 1)
+}
+
+pub(super) async fn replace_keys(conn: &Conn, changes: &[KeyChange]) -> Result<usize, StoreError> {
+    let mut n = 0;
+    // In the order of ids, as whoever takes frames in locks the rows.
+    let mut changes: Vec<&KeyChange> = changes.iter().collect();
+    changes.sort_unstable_by_key(|change| change.device);
+    for change in changes {
+        n += conn
+            .execute(
+                "UPDATE device SET wrapped_key = $3 WHERE short_id = $1 AND wrapped_key = $2",
+                &[&i64::from(change.device), &change.wrapped_before, &change.wrapped],
+            )
+            .await?;
+    }
+    tell(conn).await?;
+    Ok(usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 pub(super) async fn set_slot(

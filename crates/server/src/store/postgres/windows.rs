@@ -12,7 +12,9 @@ use tokio_postgres::Row;
 
 use super::conn::Conn;
 use super::short;
-use crate::store::{Coverage, DecodedMark, Flaw, FrameId, StoreError, TimeQuality, WindowRow, row_crc};
+use crate::store::{
+    Coverage, DecodedMark, Flaw, FrameId, Place, StoreError, TimeQuality, WindowRow, row_crc,
+};
 
 macro_rules! window_sql {
     ($from:literal) => {
@@ -172,6 +174,54 @@ pub(super) async fn windows(
         .await?;
     rows.reverse();
     rows.iter().map(window_row).collect()
+}
+
+pub(super) async fn after(
+    conn: &Conn,
+    device: u32,
+    after: Place,
+    to_ms: i64,
+    limit: u32,
+) -> Result<Vec<WindowRow>, StoreError> {
+    let rows = conn
+        .rows(
+            window_sql!(
+                "stored_window w WHERE w.device = $1 AND (w.t_first, w.id) > ($2, $3) AND w.t_first < $4 \
+                 ORDER BY w.t_first, w.id LIMIT $5"
+            ),
+            &[&i64::from(device), &after.t_first, &after.row_id, &to_ms, &i64::from(limit)],
+        )
+        .await?;
+    rows.iter().map(window_row).collect()
+}
+
+/// Deletes windows that are decoded and counted. The ranges know their numbers since they were stored.
+pub(super) async fn forget(conn: &Conn, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
+    let limit = i64::from(limit);
+    let windows = conn
+        .execute(
+            "DELETE FROM stored_window w USING (SELECT o.device, o.generation, o.counter FROM device d \
+             JOIN stored_window o ON o.device = d.short_id AND o.t_first < $1 \
+             WHERE o.t_arrival < $1 AND o.is_decoded LIMIT $2 FOR UPDATE OF o SKIP LOCKED) g \
+             WHERE w.device = g.device AND w.generation = g.generation AND w.counter = g.counter",
+            &[&before_ms, &limit],
+        )
+        .await?;
+    // A block spans an hour at most: all of it is older.
+    let before_ms = before_ms.saturating_sub(crate::store::seed::BLOCK_SPAN_MS);
+    let blocks = conn
+        .rows(
+            "DELETE FROM seed_block USING (SELECT b.id FROM seed_series s JOIN seed_block b ON b.series = s.id \
+             WHERE b.t_first < $1 LIMIT $2) g WHERE seed_block.id = g.id RETURNING series, n_samples",
+            &[&before_ms, &limit],
+        )
+        .await?;
+    for block in &blocks {
+        let (series, n_samples): (i64, i64) = (block.try_get(0)?, block.try_get(1)?);
+        let less = "UPDATE seed_series SET n_samples = n_samples - $2 WHERE id = $1";
+        conn.execute(less, &[&series, &n_samples]).await?;
+    }
+    Ok(windows + blocks.len() as u64)
 }
 
 pub(super) async fn latest(conn: &Conn, devices: &[u32]) -> Result<Vec<WindowRow>, StoreError> {

@@ -1,6 +1,8 @@
 //! The embedded store: SQLite in WAL mode, fully synchronous, one writer thread, readers beside it.
 
 mod accept;
+mod backup;
+mod forget;
 mod memo;
 mod received;
 mod registry;
@@ -18,9 +20,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    NewDevice, Outcome, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, Totals,
-    WindowRow,
+    KeyChange, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store,
+    StoreError, Totals, WindowRow,
 };
+pub use backup::{Checked, back_up, check, restore};
+use memo::Memo;
 use writer::Writer;
 
 /// Reading connections that are kept open for the next reader.
@@ -28,6 +32,7 @@ const READERS_KEPT: usize = 4;
 
 /// A [`Store`] in one SQLite file. Other processes may open the same file at the same time.
 pub struct SqliteStore {
+    path: PathBuf,
     writer: Writer,
     readers: Arc<Readers>,
 }
@@ -35,17 +40,20 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, creating it and its directory, and brings it to the newest schema.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |why: String| StoreError::Open { path: path.display().to_string(), why };
+        let shown = || path.display().to_string();
+        let failed = |why: String| StoreError::Open { path: shown(), why };
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(|e| failed(e.to_string()))?;
         }
-        let mut conn = connect(path, true).map_err(|e| failed(e.to_string()))?;
-        schema::migrate(&mut conn).map_err(|e| match e {
+        let refused = |error| match named(path, error) {
             StoreError::Database(why) => failed(why),
             other => other,
-        })?;
+        };
+        let mut conn = connect(path, true).map_err(|e| refused(e.into()))?;
+        schema::migrate(&mut conn).map_err(refused)?;
         let writer = Writer::start(conn).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { writer, readers: Arc::new(Readers { path: path.to_path_buf(), idle: Mutex::default() }) })
+        let path = path.to_path_buf();
+        Ok(Self { path: path.clone(), writer, readers: Arc::new(Readers { path, idle: Mutex::default() }) })
     }
 
     fn read<T, F>(&self, todo: F) -> Answer<'_, T>
@@ -56,22 +64,32 @@ impl SqliteStore {
         let readers = Arc::clone(&self.readers);
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || readers.read(todo));
-            read.await.map_err(|e| StoreError::Database(e.to_string()))?
+            let answer = read.await.map_err(|e| StoreError::Database(e.to_string()))?;
+            answer.map_err(|error| named(&self.path, error))
         })
+    }
+
+    fn write<T, F>(&self, todo: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection, &mut Memo) -> Result<T, StoreError> + Send + 'static,
+    {
+        let answer = self.writer.write(todo);
+        Box::pin(async move { answer.await.map_err(|error| named(&self.path, error)) })
     }
 }
 
 impl Store for SqliteStore {
     fn accept(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Outcome>> {
-        self.writer.write(move |conn, memo| accept::accept(conn, memo, &arrivals))
+        self.write(move |conn, memo| accept::accept(conn, memo, &arrivals))
     }
 
     fn count_rejects(&self, rejects: Vec<RejectCount>) -> Answer<'_, ()> {
-        self.writer.write(move |conn, _| stats::add_rejects(conn, &rejects))
+        self.write(move |conn, _| stats::add_rejects(conn, &rejects))
     }
 
     fn add_device(&self, device: NewDevice) -> Answer<'_, DeviceRow> {
-        self.writer.write(move |conn, _| registry::add_device(conn, &device))
+        self.write(move |conn, _| registry::add_device(conn, &device))
     }
 
     fn device(&self, id: &str) -> Answer<'_, Option<DeviceRow>> {
@@ -89,18 +107,22 @@ impl Store for SqliteStore {
 
     fn revoke_device(&self, id: &str, t_ms: i64) -> Answer<'_, bool> {
         let id = id.to_owned();
-        self.writer.write(move |conn, memo| {
+        self.write(move |conn, memo| {
             memo.forget_standing();
             registry::revoke(conn, &id, t_ms)
         })
     }
 
     fn set_join_state(&self, change: JoinChange) -> Answer<'_, bool> {
-        self.writer.write(move |conn, _| accept::swap_join_state(conn, &change))
+        self.write(move |conn, _| accept::swap_join_state(conn, &change))
+    }
+
+    fn replace_keys(&self, changes: Vec<KeyChange>) -> Answer<'_, usize> {
+        self.write(move |conn, _| registry::replace_keys(conn, &changes))
     }
 
     fn set_slot(&self, short_id: u32, slot: u8, fingerprint: Fingerprint) -> Answer<'_, ()> {
-        self.writer.write(move |conn, _| registry::set_slot(conn, short_id, slot, &fingerprint))
+        self.write(move |conn, _| registry::set_slot(conn, short_id, slot, &fingerprint))
     }
 
     fn registry_epoch(&self) -> u64 {
@@ -108,7 +130,7 @@ impl Store for SqliteStore {
     }
 
     fn add_bundle(&self, bundle: BundleRow) -> Answer<'_, bool> {
-        self.writer.write(move |conn, _| registry::add_bundle(conn, &bundle))
+        self.write(move |conn, _| registry::add_bundle(conn, &bundle))
     }
 
     fn bundle(&self, fingerprint: Fingerprint) -> Answer<'_, Option<BundleRow>> {
@@ -123,6 +145,16 @@ impl Store for SqliteStore {
         self.read(move |conn| windows::windows(conn, short_id, from_ms, to_ms, limit))
     }
 
+    fn windows_after(
+        &self,
+        short_id: u32,
+        after: Place,
+        to_ms: i64,
+        limit: u32,
+    ) -> Answer<'_, Vec<WindowRow>> {
+        self.read(move |conn| windows::after(conn, short_id, after, to_ms, limit))
+    }
+
     fn latest_windows(&self, short_ids: Vec<u32>) -> Answer<'_, Vec<WindowRow>> {
         self.read(move |conn| windows::latest(conn, &short_ids))
     }
@@ -132,7 +164,7 @@ impl Store for SqliteStore {
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {
-        self.writer.write(move |conn, memo| windows::mark_decoded(conn, memo, &marks))
+        self.write(move |conn, memo| windows::mark_decoded(conn, memo, &marks))
     }
 
     fn day_stats(&self, short_id: Option<u32>, from_day: i32, to_day: i32) -> Answer<'_, Vec<DayStats>> {
@@ -152,7 +184,7 @@ impl Store for SqliteStore {
     }
 
     fn add_seed_samples(&self, runs: Vec<SeedRun>) -> Answer<'_, ()> {
-        self.writer.write(move |conn, _| seed::add(conn, &runs, SEED_SAMPLES_MAX))
+        self.write(move |conn, _| seed::add(conn, &runs, SEED_SAMPLES_MAX))
     }
 
     fn seed_series(&self) -> Answer<'_, Vec<SeedSeries>> {
@@ -162,6 +194,14 @@ impl Store for SqliteStore {
     fn seed_samples(&self, device: &str, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<SeedRun>> {
         let device = device.to_owned();
         self.read(move |conn| seed::samples(conn, &device, from_ms, to_ms, limit))
+    }
+
+    fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64> {
+        self.write(move |conn, _| forget::forget(conn, before_ms, limit))
+    }
+
+    fn compact(&self) -> Answer<'_, bool> {
+        self.write(|conn, _| forget::compact(conn))
     }
 
     fn close(&self) -> Answer<'_, ()> {
@@ -205,6 +245,8 @@ fn connect(path: &Path, write: bool) -> rusqlite::Result<Connection> {
     conn.busy_timeout(Duration::from_secs(10))?;
     conn.set_prepared_statement_cache_capacity(64);
     if write {
+        // Of a new file only: room that retention frees can then be given back bit by bit.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "cache_size", -8192)?;
@@ -219,8 +261,20 @@ fn connect(path: &Path, write: bool) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// An error that is about the file names it.
+fn named(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged { why, .. } => StoreError::Damaged { path: path.display().to_string(), why },
+        other => other,
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        let why = error.to_string();
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { path: String::new(), why },
+            _ => Self::Database(why),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::windows::TAIL;
-use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, NewDevice, StoreError};
+use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, KeyChange, NewDevice, StoreError};
 
 const DEVICE: &str = "SELECT short_id, id, name, wrapped_key, join_state, join_version, t_created, t_revoked, \
      (SELECT MAX(t_last) FROM day_stats WHERE device = short_id), status, windows_lost FROM device";
@@ -64,6 +64,16 @@ pub(super) fn add_bundle(conn: &Connection, new: &BundleRow) -> Result<bool, Sto
         .prepare_cached("INSERT INTO bundle VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
         .execute(params![new.fingerprint, new.name, new.bytes, new.t_added])?;
     Ok(n == 1)
+}
+
+pub(super) fn replace_keys(conn: &Connection, changes: &[KeyChange]) -> Result<usize, StoreError> {
+    let mut replace =
+        conn.prepare_cached("UPDATE device SET wrapped_key = ?3 WHERE short_id = ?1 AND wrapped_key = ?2")?;
+    let mut n = 0;
+    for change in changes {
+        n += replace.execute(params![change.device, change.wrapped_before, change.wrapped])?;
+    }
+    Ok(n)
 }
 
 pub(super) fn bundle(conn: &Connection, fingerprint: &Fingerprint) -> Result<Option<BundleRow>, StoreError> {

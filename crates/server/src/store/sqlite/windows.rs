@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::accept::db_counter;
 use super::memo::Memo;
 use crate::store::{
-    Coverage, DecodedMark, Extent, Flaw, FrameId, StoreError, TimeQuality, WindowRow, day_of,
+    Coverage, DecodedMark, Extent, Flaw, FrameId, Place, StoreError, TimeQuality, WindowRow, day_of,
 };
 
 const WINDOW: &str = "SELECT id, device, generation, counter, t_first, t_arrival, t_quality, bundle, code, frame_len, \
@@ -19,7 +19,7 @@ pub(super) const TAIL: &str = "id > (SELECT decoded_to FROM progress)";
 
 /// Where a window stands in time, and what the background pass found in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Found {
     t_first: i64,
     id: i64,
     n_samples: Option<u32>,
@@ -56,8 +56,32 @@ pub(super) fn windows(
     fetch(conn, &places[n_older..])
 }
 
+pub(super) fn after(
+    conn: &Connection,
+    device: u32,
+    after: Place,
+    to_ms: i64,
+    limit: u32,
+) -> Result<Vec<WindowRow>, StoreError> {
+    let mut places = conn
+        .prepare_cached(&format!("SELECT t_first, id, NULL, 0 FROM window WHERE {TAIL} AND device = ?1"))?
+        .query_map([device], place)?
+        .collect::<Result<Vec<_>, _>>()?;
+    places.retain(|place| (place.t_first, place.id) > (after.t_first, after.row_id) && place.t_first < to_ms);
+    let mut statement = conn.prepare_cached(
+        "SELECT t_first, id, n_samples, flaw FROM window_order \
+         WHERE device = ?1 AND (t_first, id) > (?2, ?3) AND t_first < ?4 ORDER BY t_first, id LIMIT ?5",
+    )?;
+    for filed in statement.query_map(params![device, after.t_first, after.row_id, to_ms, limit], place)? {
+        places.push(filed?);
+    }
+    places.sort_unstable();
+    places.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    fetch(conn, &places)
+}
+
 pub(super) fn latest(conn: &Connection, devices: &[u32]) -> Result<Vec<WindowRow>, StoreError> {
-    let mut newest = HashMap::<u32, Place>::new();
+    let mut newest = HashMap::<u32, Found>::new();
     // One look at the tail, however many devices are asked for.
     let mut statement =
         conn.prepare_cached(&format!("SELECT t_first, id, NULL, 0, device FROM window WHERE {TAIL}"))?;
@@ -193,12 +217,12 @@ fn tail_row(row: &Row<'_>) -> rusqlite::Result<TailRow> {
     Ok(TailRow { id, device, t_first, generation, counter, t_arrival: row.get(5)?, frame_len: row.get(6)? })
 }
 
-fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
-    Ok(Place { t_first: row.get(0)?, id: row.get(1)?, n_samples: row.get(2)?, flaw: row.get(3)? })
+fn place(row: &Row<'_>) -> rusqlite::Result<Found> {
+    Ok(Found { t_first: row.get(0)?, id: row.get(1)?, n_samples: row.get(2)?, flaw: row.get(3)? })
 }
 
 /// The windows at these places, in their order.
-fn fetch(conn: &Connection, places: &[Place]) -> Result<Vec<WindowRow>, StoreError> {
+fn fetch(conn: &Connection, places: &[Found]) -> Result<Vec<WindowRow>, StoreError> {
     let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id = ?1"))?;
     let mut rows = Vec::with_capacity(places.len());
     for place in places {
