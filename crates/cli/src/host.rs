@@ -42,6 +42,11 @@ pub(crate) fn core(runtime: &Runtime, config: Config) -> Result<Arc<Core>> {
             .why(e)
             .next("run it as the server's user")
     })?;
+    runtime.block_on(core.registry.check_master_key()).map_err(|e| {
+        Failure::new(Kind::Failure, "the devices' keys cannot be read")
+            .why(e)
+            .next("see `kinglet config`, master_key_file")
+    })?;
     Ok(Arc::new(core))
 }
 

@@ -13,6 +13,8 @@ const ROUND: u32 = 4096;
 const TURN: usize = 64;
 /// How often it looks without being woken: another process may have stored something.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while somebody watches: another server's windows are to be seen soon.
+const PATIENCE_WATCHED: Duration = Duration::from_millis(300);
 
 /// From the first arrival to the round that takes it: under load many windows share one look and the pages
 /// that one write changes.
@@ -40,9 +42,10 @@ impl Core {
                 Err(error) => tracing::warn!(%error, "the background pass waits"),
             }
             self.rejects.flush(self.store.as_ref()).await;
+            let patience = if self.live.receiver_count() > 0 { PATIENCE_WATCHED } else { PATIENCE };
             tokio::select! {
                 () = self.arrived.notified() => {}
-                () = tokio::time::sleep(PATIENCE) => {}
+                () = tokio::time::sleep(patience) => {}
                 _ = stopping.changed() => {}
             }
             tokio::select! {

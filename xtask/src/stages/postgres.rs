@@ -12,14 +12,15 @@ use crate::{run, serving};
 
 pub(super) fn stage(context: &Context) -> Result<Tally> {
     let database = Database::start()?;
-    let tests = ["store_contract", "store_shared"];
+    let binary = super::release_binary(context)?;
+    let tests = ["store_contract", "store_shared", "shared_servers"];
     let mut tally = Tally::default();
     for test in tests {
         // One process for all tests of a file: libtest says what nextest says, and needs nothing.
         let args =
             ["test", "--package", "kinglet-server", "--features", "postgres", "--locked", "--test", test];
         let mut cargo = run::cargo(context, &context.root, &args);
-        cargo.env(DATABASE, &database.uri);
+        cargo.env(DATABASE, &database.uri).env(BINARY, &binary);
         let ran = run::show(context, &mut cargo, LONG)?;
         match counts::libtest(&ran.text) {
             Some(counted) if ran.ok || counted.failed > 0 => tally.add(counted),
@@ -31,6 +32,8 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
 
 /// Names the database to the tests.
 const DATABASE: &str = "KINGLET_TEST_POSTGRES";
+/// Names the program to the tests that start servers.
+const BINARY: &str = "KINGLET_TEST_BIN";
 /// Who owns it if we are root: PostgreSQL refuses to run as root, and its package brings this user.
 const OWNER: &str = "postgres";
 

@@ -1,0 +1,248 @@
+//! Three real servers on one PostgreSQL, devices that hop between them, two servers killed under load.
+//!
+//! Needs a database and the binary: `cargo xtask postgres` brings both.
+#![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by panicking")]
+
+mod common;
+mod postgres;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Device, T0, bundle, code, request};
+use kinglet_server::config::StoreChoice;
+use kinglet_server::store::day_of;
+use kinglet_server::{Clock, Config, Core, SystemClock};
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::Slot;
+use kinglet_wire::keys::DeviceId;
+use postgres::Schema;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+const BINARY: &str = "KINGLET_TEST_BIN";
+const N_DEVICES: u64 = 24;
+const N_WINDOWS: u64 = 150;
+
+/// A server process and how to start it again.
+struct Server {
+    binary: PathBuf,
+    uri: String,
+    dir: PathBuf,
+    master: PathBuf,
+    addr: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    async fn start(binary: &Path, uri: &str, dir: PathBuf, master: &Path, addr: SocketAddr) -> Self {
+        let mut child = Command::new(binary)
+            .args(["serve", "--json", "--store", uri, "--http", &addr.to_string(), "--data"])
+            .arg(&dir)
+            .env("KINGLET_MASTER_KEY_FILE", master)
+            .env("HOME", &dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let addr = said["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+        Self { binary: binary.into(), uri: uri.into(), dir, master: master.into(), addr, child }
+    }
+
+    /// `kill -9`, and a new process where the old one was.
+    async fn replace(&mut self) {
+        self.child.kill().await.unwrap();
+        let dir = self.dir.clone();
+        *self =
+            Self::start(&self.binary.clone(), &self.uri.clone(), dir, &self.master.clone(), self.addr).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
+    let Some(schema) = Schema::new("three_servers").await else { return };
+    let Some(binary) = std::env::var_os(BINARY).map(PathBuf::from) else {
+        eprintln!("skipped: {BINARY} names no kinglet");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = schema.open().await;
+    let mut config = Config::new(dir.path().join("admin"));
+    config.store = schema.uri.parse::<StoreChoice>().unwrap();
+    let core = Core::new(config, store.clone(), Arc::new(SystemClock)).unwrap();
+    let model = bundle("climate", 8);
+    let fingerprint = core.bundles.add(model.emit(), T0).await.unwrap().0.fingerprint();
+    let master = dir.path().join("admin/master.key");
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut servers = Vec::new();
+    for n in 0..3 {
+        let data = dir.path().join(format!("server-{n}"));
+        servers.push(Server::start(&binary, &schema.uri, data, &master, any).await);
+    }
+    let addrs: Arc<[SocketAddr]> = servers.iter().map(|server| server.addr).collect();
+
+    let mut devices = Vec::new();
+    for n in 0..N_DEVICES {
+        let id = format!("device-{n}");
+        let (row, key) = core.registry.add(&id, "", T0).await.unwrap();
+        let mut device = Device {
+            id: DeviceId::new(&id).unwrap(),
+            key,
+            short_id: row.short_id,
+            secret: None,
+            generation: 0,
+            next: 0,
+            fingerprint,
+            slot: Slot::new(0).unwrap(),
+        };
+        // The join is answered by one server, the status that confirms it goes to another.
+        device.join(addrs[n as usize % 3], 1).await;
+        let status = device.status();
+        assert_eq!(post(addrs[(n as usize + 1) % 3], &status).await.0, 200);
+        devices.push(device);
+    }
+    watch_from_everywhere(&addrs, &mut devices[0], &code(&model, |i| [200 + i as i32, 50])).await;
+    let first = devices[0].next;
+
+    let code = Arc::new(code(&model, |i| [210 - i as i32, 40]));
+    let (n_acked, n_twice) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut loads = Vec::new();
+    for (n, device) in devices.into_iter().enumerate() {
+        let from = if n == 0 { first } else { 1 };
+        let load = Load { device, addrs: addrs.clone(), code: code.clone(), seed: n as u64 + 1 };
+        loads.push(tokio::spawn(load.run(from, n_acked.clone(), n_twice.clone())));
+    }
+    let total = N_DEVICES * N_WINDOWS;
+    for (server, share) in [(1, 4), (2, 2)] {
+        while n_acked.load(Ordering::Relaxed) < total / share {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        servers[server].replace().await;
+    }
+    let mut acked = Vec::new();
+    for load in loads {
+        acked.push(load.await.unwrap());
+    }
+    for (device, from) in &acked {
+        let windows = store.windows(device.short_id, 0, i64::MAX, 100_000).await.unwrap();
+        let mut counters: Vec<_> = windows.iter().map(|window| window.origin.counter).collect();
+        counters.sort_unstable();
+        assert_eq!(counters, (1..from + N_WINDOWS).collect::<Vec<_>>(), "{}", device.id);
+    }
+    let day = day_of(SystemClock.now_ms());
+    let totals = store.totals(None).await.unwrap();
+    let n_twice = n_twice.load(Ordering::Relaxed);
+    assert!(totals.windows >= total && totals.duplicates >= n_twice / 2, "{totals:?}, {n_twice} sent twice");
+    let refused = store.rejects(day - 1, day + 1).await.unwrap();
+    assert!(refused.iter().all(|reject| reject.reason != "counter_reuse"), "{refused:?}");
+    revoked_everywhere(&core, &addrs, &acked[0].0, acked[0].1 + N_WINDOWS, &code).await;
+}
+
+/// A window that one server stores is seen live on all.
+async fn watch_from_everywhere(addrs: &[SocketAddr], device: &mut Device, code: &[u8]) {
+    let mut streams = Vec::new();
+    for addr in addrs {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let ask = format!("GET /v1/live HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        // The header: from here on the stream hears everything.
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        streams.push(stream);
+    }
+    let now_ms = SystemClock.now_ms();
+    let window = device.window(now_ms, code);
+    assert_eq!(post(addrs[0], &window).await.0, 200);
+    for (n, stream) in streams.iter_mut().enumerate() {
+        let seen = async {
+            let mut text = String::new();
+            let mut bytes = [0; 4096];
+            while !text.contains("event: readings") || !text.contains(&now_ms.to_string()) {
+                let len = stream.read(&mut bytes).await.unwrap();
+                assert!(len > 0, "the stream of server {n} ended");
+                text += &String::from_utf8_lossy(&bytes[..len]);
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(10), seen).await;
+        assert!(seen.is_ok(), "server {n} does not show what server 0 has stored");
+    }
+}
+
+async fn revoked_everywhere(core: &Core, addrs: &[SocketAddr], device: &Device, next: u64, code: &[u8]) {
+    core.registry.revoke(device.id.as_str(), T0).await.unwrap();
+    for (addr, counter) in addrs.iter().zip(next..) {
+        let time = kinglet_wire::payload::Time::unix(T0);
+        let (status, body) = post(*addr, &device.window_as(counter, time, None, code)).await;
+        assert!(status != 200 && String::from_utf8_lossy(&body).contains("revoked"), "{addr}: {status}");
+    }
+}
+
+/// One device: each window to a server chosen anew, neighbours out of order, some to two servers at once, until
+/// each is acked by somebody.
+struct Load {
+    device: Device,
+    addrs: Arc<[SocketAddr]>,
+    code: Arc<Vec<u8>>,
+    seed: u64,
+}
+
+impl Load {
+    async fn run(mut self, from: u64, n_acked: Arc<AtomicU64>, n_twice: Arc<AtomicU64>) -> (Device, u64) {
+        let mut next = from;
+        while next < from + N_WINDOWS {
+            let mut group: Vec<u64> = (next..(next + 5).min(from + N_WINDOWS)).collect();
+            next += group.len() as u64;
+            let turn = self.random(group.len());
+            group.rotate_left(turn);
+            while !group.is_empty() {
+                let mut sends = Vec::new();
+                for counter in &group {
+                    let time = kinglet_wire::payload::Time::unix(T0 + *counter as i64 * 80_000);
+                    let frame = self.device.window_as(*counter, time, None, &self.code);
+                    let n = self.random(3);
+                    sends.push((*counter, self.addrs[n], frame.clone()));
+                    if self.random(3) == 0 {
+                        n_twice.fetch_add(1, Ordering::Relaxed);
+                        sends.push((*counter, self.addrs[(n + 1) % 3], frame));
+                    }
+                }
+                let posted = sends.iter().map(|(_, addr, frame)| post(*addr, frame));
+                let answers = futures_util::future::join_all(posted).await;
+                for ((counter, ..), (status, body)) in sends.iter().zip(answers) {
+                    // A kill may cut an answer short: what does not open is no ack.
+                    if status == 200 && body.len() == 22 + 19 + 16 {
+                        assert!(self.device.open_ack(&body).covers(Counter::new(*counter).unwrap()));
+                        if group.contains(counter) {
+                            n_acked.fetch_add(1, Ordering::Relaxed);
+                        }
+                        group.retain(|waiting| waiting != counter);
+                    }
+                }
+            }
+        }
+        (self.device, from)
+    }
+
+    /// Below `n`, by a seed (xorshift).
+    fn random(&mut self, n: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 11) as usize % n
+    }
+}
+
+async fn post(addr: SocketAddr, frame: &[u8]) -> (u16, Vec<u8>) {
+    let kind = [("content-type", "application/vnd.kinglet.frame")];
+    let answer = request(addr, "POST", "/v1/frames", &kind, frame).await;
+    (answer.status, answer.body)
+}
