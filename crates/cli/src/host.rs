@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kinglet_server::config::{Config, Overrides, StoreChoice};
 use kinglet_server::store::{Store, StoreError};
+use kinglet_server::tls::Pin;
 use kinglet_server::{Clock, Core, Listeners, RunError, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -77,6 +78,8 @@ fn clock() -> Arc<dyn Clock> {
 pub(crate) struct Server {
     pub(crate) core: Arc<Core>,
     pub(crate) addr: SocketAddr,
+    /// Where the same is served by TLS, and the pin of its certificate.
+    pub(crate) https: Option<(SocketAddr, Pin)>,
     /// Where `POST /decode` is answered, if it is.
     pub(crate) seed_addr: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
@@ -90,21 +93,19 @@ impl Server {
         let listeners = runtime.block_on(Listeners::bind(&config)).map_err(refused)?;
         let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
         let seed_addr = listeners.seed_addr();
+        let https = listeners.https_addr().zip(listeners.tls.as_ref().map(|tls| tls.pin()));
         let core = core(runtime, config)?;
         let (stop, stopped) = oneshot::channel();
         let serving = runtime.spawn(kinglet_server::run_core(Arc::clone(&core), listeners, async move {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, seed_addr, stop, serving })
+        Ok(Self { core, addr, https, seed_addr, stop, serving })
     }
 
     /// Where it is reached from this machine.
     pub(crate) fn url(&self) -> String {
-        let host =
-            if self.addr.ip().is_unspecified() { "127.0.0.1".into() } else { self.addr.ip().to_string() };
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
-        format!("http://{host}:{}", self.addr.port())
+        from_here("http", self.addr)
     }
 
     /// True if it ended although nobody told it to.
@@ -123,6 +124,14 @@ impl Server {
     }
 }
 
+/// An address as it is reached from this machine.
+pub(crate) fn from_here(scheme: &str, mut addr: SocketAddr) -> String {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("{scheme}://{addr}")
+}
+
 fn refused(error: RunError) -> Failure {
     let (kind, next) = match error {
         RunError::Bind { .. } => {
@@ -131,6 +140,7 @@ fn refused(error: RunError) -> Failure {
         RunError::SeedBundle { .. } => {
             (Kind::Input, "name a file made by `kinglet train --preset seed` or `kinglet import`")
         }
+        RunError::Tls(error) => return crate::cmd::certificate::refused(error),
         RunError::Config(_) => (Kind::Usage, "see `kinglet serve --help`"),
         _ => (Kind::Failure, "what was acknowledged is on disk; start it again once that is mended"),
     };

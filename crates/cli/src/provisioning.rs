@@ -1,11 +1,12 @@
-//! What a device is given once: its id, its key, and where the server is. One line of text:
+//! What a device is given once: its id, its key, where the server is, and which certificate to believe. One line of text:
 //!
-//! `kinglet:porch?server=http%3A%2F%2F192.0.2.7%3A8470#KEY`
+//! `kinglet:porch?server=https%3A%2F%2F192.0.2.7%3A8443&pin=sha256%3AHEX#KEY`
 //!
 //! The key stands behind the `#`, in hexadecimal: no program that follows an address sends that part on.
 
 use std::path::Path;
 
+use kinglet_server::tls::Pin;
 use kinglet_wire::keys::{DeviceId, DeviceKey, SECRET_LEN};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -17,14 +18,18 @@ pub(crate) struct Provisioning {
     pub(crate) id: DeviceId,
     pub(crate) key: DeviceKey,
     pub(crate) server: Option<String>,
+    pub(crate) pin: Option<Pin>,
 }
 
 impl Provisioning {
     /// The one line.
     pub(crate) fn emit(&self) -> Zeroizing<String> {
-        let server = self.server.as_deref().map(|url| format!("?server={}", escape(url))).unwrap_or_default();
+        let server = self.server.as_ref().map(|url| format!("server={}", escape(url)));
+        let pin = self.pin.map(|pin| format!("pin={}", escape(&pin.to_string())));
+        let query = [server, pin].into_iter().flatten().collect::<Vec<_>>().join("&");
+        let query = if query.is_empty() { query } else { format!("?{query}") };
         let key = Zeroizing::new(hex::emit(self.key.expose_secret()));
-        Zeroizing::new(format!("kinglet:{}{server}#{}", self.id, key.as_str()))
+        Zeroizing::new(format!("kinglet:{}{query}#{}", self.id, key.as_str()))
     }
 
     /// Reads the one line; the reason never shows the key.
@@ -33,19 +38,24 @@ impl Provisioning {
         let (head, key) = rest.split_once('#').ok_or("there is no key behind a `#`")?;
         let (id, query) = head.split_once('?').map_or((head, None), |(id, query)| (id, Some(query)));
         let id = DeviceId::new(id).ok_or("its device id is none")?;
-        let server = match query {
-            None => None,
-            Some(query) => {
-                let url = query.strip_prefix("server=").ok_or("it has a part this version does not know")?;
-                Some(unescape(url).ok_or("its server's address is garbled")?)
+        let (mut server, mut pin) = (None, None);
+        for part in query.iter().flat_map(|query| query.split('&')) {
+            match part.split_once('=') {
+                Some(("server", url)) if server.is_none() => {
+                    server = Some(unescape(url).ok_or("its server's address is garbled")?);
+                }
+                Some(("pin", text)) if pin.is_none() => {
+                    pin = Some(unescape(text).and_then(|t| Pin::parse(&t)).ok_or("its pin is garbled")?);
+                }
+                _ => return Err("it has a part this version does not know"),
             }
-        };
+        }
         let bytes = Zeroizing::new(hex::parse(key).ok_or("its key is not hexadecimal")?);
         let mut secret: [u8; SECRET_LEN] =
             bytes.as_slice().try_into().map_err(|_| "its key has not 32 bytes")?;
         let key = DeviceKey::from_bytes(secret);
         secret.zeroize();
-        Ok(Self { id, key, server })
+        Ok(Self { id, key, server, pin })
     }
 
     /// Reads the file `kinglet device add --key-out` wrote.
@@ -86,25 +96,32 @@ fn unescape(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn check(server: Option<&str>, line: &str) {
+    fn check(server: Option<&str>, pin: Option<Pin>, line: &str) {
         let made = Provisioning {
             id: DeviceId::new("porch").unwrap(),
             key: DeviceKey::from_bytes([0xab; 32]),
             server: server.map(str::to_string),
+            pin,
         };
         assert_eq!(made.emit().as_str(), line);
         let Ok(read) = Provisioning::parse(line) else { panic!("{line}") };
-        assert_eq!((read.id, read.server.as_deref()), (made.id, server));
+        assert_eq!((read.id, read.server.as_deref(), read.pin), (made.id, server, pin));
         assert_eq!(read.key.expose_secret(), made.key.expose_secret());
     }
 
     #[test]
     fn there_and_back() {
         let key = "ab".repeat(32);
-        check(None, &format!("kinglet:porch#{key}"));
+        check(None, None, &format!("kinglet:porch#{key}"));
         check(
             Some("http://[::1]:8470"),
+            None,
             &format!("kinglet:porch?server=http%3A%2F%2F%5B%3A%3A1%5D%3A8470#{key}"),
+        );
+        check(
+            Some("mqtts://k.lan"),
+            Some(Pin([0x0f; 32])),
+            &format!("kinglet:porch?server=mqtts%3A%2F%2Fk.lan&pin=sha256%3A{}#{key}", "0f".repeat(32)),
         );
     }
 
@@ -118,6 +135,8 @@ mod tests {
             "http://x#00",
             "kinglet:po rch#00",
             "kinglet:p?x=1#00",
+            "kinglet:p?server=a&server=b#00",
+            "kinglet:p?pin=sha256%3A00#00",
         ] {
             assert!(Provisioning::parse(line).is_err(), "{line}");
         }

@@ -5,7 +5,7 @@ mod support;
 
 use support::Place;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &["demo"],
     &["train"],
     &["eval"],
@@ -25,6 +25,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["device", "list"],
     &["device", "show"],
     &["device", "revoke"],
+    &["certificate"],
     &["send"],
     &["simulate"],
     &["config"],

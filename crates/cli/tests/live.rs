@@ -204,3 +204,46 @@ fn simulated_devices_are_all_heard() {
     place.run(&["simulate", "--server", &url]).fails(2, &["--data"]);
     place.run(&["simulate", "--rate", "20000/s", "--devices", "1", "--seconds", "3600"]).fails(2, &["1970"]);
 }
+
+#[test]
+fn by_tls_a_device_believes_the_pinned_certificate_and_no_other() {
+    let place = place();
+    let mut command = place.command(&[
+        "serve",
+        "--data",
+        "data",
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        "127.0.0.1:0",
+        "--json",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let _running = Running(child);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (url, pin) = (ready["https"].as_str().unwrap(), ready["pin"].as_str().unwrap());
+    let shown = place.run(&["certificate", "--data", "data", "--json"]).ok().json();
+    assert_eq!((shown["pin"].as_str(), shown["self_made"].as_bool()), (Some(pin), Some(true)));
+
+    let add = ["device", "add", "porch", "--data", "data", "--bundle", "b.kinglet"];
+    let added = place.run(&with(&add, &["--server", url, "--key-out", "porch.key", "--json"])).ok().json();
+    assert_eq!(added["pin"].as_str(), Some(pin), "the provisioning says whom to believe");
+    let wrong = format!("sha256:{}", "00".repeat(32));
+    let refused = with(&SEND[..5], &["--patience", "1s", "d.csv"]);
+    place.run(&with(&refused, &["--pin", &wrong])).fails(4, &["certificate"]);
+    // What public authorities say counts for nothing here: a pin stands in the provisioning.
+    let sent = place.run(&with(&SEND, &[])).ok().json();
+    assert_eq!(
+        (sent["windows_acked"].as_u64(), sent["windows_waiting"].as_u64()),
+        (Some(8), Some(0)),
+        "{sent}"
+    );
+    // The self-made certificate is its own authority, with a name in it.
+    let ca = with(&SEND, &["--ca", "data/tls.crt", "d.csv"]);
+    assert_eq!(place.run(&ca).ok().json()["windows_waiting"], 0);
+    let unknown = with(&refused, &["--ca", "elsewhere/tls.crt"]);
+    place.run(&["certificate", "--data", "elsewhere"]).ok();
+    place.run(&unknown).fails(4, &["invalid peer certificate"]);
+}

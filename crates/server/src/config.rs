@@ -23,6 +23,12 @@ pub struct Config {
     pub retention_days: u32,
     /// Where HTTP is served. Port 0 takes a free one.
     pub http: SocketAddr,
+    /// Where the same is served by TLS, if it is.
+    pub https: Option<SocketAddr>,
+    /// The certificate and its key as PEM files; without them the server makes its own.
+    pub tls_files: Option<TlsFiles>,
+    /// How long a client may take to agree on TLS.
+    pub handshake_timeout_ms: u64,
     /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
     pub allow_remote_without_login: bool,
     /// Names, besides IP addresses and localhost, under which browsers may ask for the dashboard.
@@ -93,6 +99,15 @@ impl std::fmt::Display for StoreChoice {
     }
 }
 
+/// A certificate somebody else has made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, those that signed it behind it, as PEM.
+    pub cert: PathBuf,
+    /// Its private key as PEM.
+    pub key: PathBuf,
+}
+
 /// What was set by flags; `None` was not.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -104,6 +119,10 @@ pub struct Overrides {
     pub store: Option<StoreFlag>,
     /// `--http ADDR`.
     pub http: Option<SocketAddr>,
+    /// `--https ADDR`.
+    pub https: Option<SocketAddr>,
+    /// `--tls-cert FILE --tls-key FILE`.
+    pub tls_files: Option<TlsFiles>,
     /// `--allow-remote-without-login`.
     pub allow_remote_without_login: Option<bool>,
     /// The seed's own mode.
@@ -162,10 +181,15 @@ pub enum ConfigError {
     },
     /// Other machines would be served without a login.
     #[error(
-        "http = {0} can be reached from other machines and there is no login yet: use 127.0.0.1, or say \
+        "{0} can be reached from other machines and there is no login yet: use 127.0.0.1, or say \
          allow_remote_without_login = true if everyone who reaches it may read everything"
     )]
     RemoteWithoutLogin(SocketAddr),
+    /// One of the two files of a certificate is not named.
+    #[error(
+        "a certificate has two files: say both tls_cert and tls_key (--tls-cert and --tls-key), or neither"
+    )]
+    HalfACertificate,
     /// Neither a data directory nor a home is known.
     #[error("no data directory: neither XDG_DATA_HOME nor HOME is set; say where with --data DIR")]
     NoDataDir,
@@ -212,6 +236,30 @@ const KEYS: &[Key] = &[
         expected: "an address such as 127.0.0.1:8470",
         help: "Where HTTP is served: devices, dashboard and API. Port 0 takes a free one.",
         set: |c, v| v.parse().ok().map(|v| c.http = v),
+    },
+    Key {
+        name: "https",
+        expected: "an address such as 0.0.0.0:8443, or nothing",
+        help: "Where the same is served by TLS. Empty: it is not.",
+        set: |c, v| optional(v).map(|v| c.https = v),
+    },
+    Key {
+        name: "tls_cert",
+        expected: "a file",
+        help: "Your certificate as PEM, those that signed it behind it; read again when it changes. Empty: a self-made one.",
+        set: |c, v| c.set_tls_file(|files| &mut files.cert, v),
+    },
+    Key {
+        name: "tls_key",
+        expected: "a file",
+        help: "The certificate's private key as PEM.",
+        set: |c, v| c.set_tls_file(|files| &mut files.key, v),
+    },
+    Key {
+        name: "handshake_timeout_ms",
+        expected: "milliseconds from 10 to 3600000",
+        help: "How long a client may take to agree on TLS.",
+        set: |c, v| number(v, 10, 3_600_000).map(|v| c.handshake_timeout_ms = v as u64),
     },
     Key {
         name: "allow_remote_without_login",
@@ -308,6 +356,9 @@ impl Config {
             master_key_file: None,
             retention_days: 0,
             http: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            https: None,
+            tls_files: None,
+            handshake_timeout_ms: 10_000,
             allow_remote_without_login: false,
             hosts: Vec::new(),
             body_bytes: 1 << 20,
@@ -344,6 +395,8 @@ impl Config {
             config.store = store.clone().map_err(refused)?;
         }
         config.http = flags.http.unwrap_or(config.http);
+        config.https = flags.https.or(config.https);
+        config.tls_files = flags.tls_files.clone().or(config.tls_files.take());
         config.allow_remote_without_login =
             flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
         config.seed.apply(&flags.seed);
@@ -356,8 +409,16 @@ impl Config {
         if self.data.as_os_str().is_empty() {
             return Err(ConfigError::NoDataDir);
         }
-        if !self.http.ip().to_canonical().is_loopback() && !self.allow_remote_without_login {
-            return Err(ConfigError::RemoteWithoutLogin(self.http));
+        let is_remote = |addr: &&SocketAddr| !addr.ip().to_canonical().is_loopback();
+        if let Some(addr) = [Some(&self.http), self.https.as_ref()].into_iter().flatten().find(is_remote)
+            && !self.allow_remote_without_login
+        {
+            return Err(ConfigError::RemoteWithoutLogin(*addr));
+        }
+        let is_half =
+            |files: &TlsFiles| files.cert.as_os_str().is_empty() != files.key.as_os_str().is_empty();
+        if self.tls_files.as_ref().is_some_and(is_half) {
+            return Err(ConfigError::HalfACertificate);
         }
         Ok(())
     }
@@ -380,6 +441,12 @@ impl Config {
         self.data.join("kinglet.db")
     }
 
+    fn set_tls_file(&mut self, which: fn(&mut TlsFiles) -> &mut PathBuf, path: &str) -> Option<()> {
+        *which(self.tls_files.get_or_insert_default()) = path.into();
+        self.tls_files = self.tls_files.take().filter(|files| *files != TlsFiles::default());
+        Some(())
+    }
+
     fn value_of(&self, key: &str) -> String {
         match key {
             "data" => format!("{:?}", self.data.display().to_string()),
@@ -394,7 +461,8 @@ impl Config {
             "connections" => self.connections.to_string(),
             "header_timeout_ms" => self.header_timeout_ms.to_string(),
             "request_timeout_ms" => self.request_timeout_ms.to_string(),
-            "seed_bundle" => "\"\"".into(),
+            "handshake_timeout_ms" => self.handshake_timeout_ms.to_string(),
+            "https" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
             "seed_listen" => format!("\"{}\"", self.seed.listen),
             "seed_device" => format!("{:?}", self.seed.device),
             "seed_plaintext_reply" => self.seed.plaintext_reply.to_string(),
@@ -499,6 +567,11 @@ fn number(text: &str, min: usize, max: usize) -> Option<usize> {
     text.parse().ok().filter(|n| (min..=max).contains(n))
 }
 
+/// An address, or nothing.
+fn optional(text: &str) -> Option<Option<SocketAddr>> {
+    if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+}
+
 fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
@@ -576,6 +649,8 @@ mod tests {
         check_refused("http = ", "not valid TOML");
         check_refused("http = '0.0.0.0:80'", "allow_remote_without_login = true");
         check_refused("http = '[::]:80'", "allow_remote_without_login = true");
+        check_refused("https = '0.0.0.0:443'", "allow_remote_without_login = true");
+        check_refused("tls_cert = 'a.pem'", "say both tls_cert and tls_key");
     }
 
     #[cfg(feature = "postgres")]

@@ -17,6 +17,7 @@ pub mod registry;
 mod retention;
 pub mod seed;
 pub mod store;
+pub mod tls;
 pub mod vault;
 
 #[cfg(any(test, feature = "fuzz"))]
@@ -36,6 +37,7 @@ pub use crate::http::router;
 use crate::seed::SeedMode;
 pub use crate::seed::{SeedConfig, SeedOverrides};
 use crate::store::{Store, StoreError};
+pub use crate::tls::{Tls, TlsError};
 use crate::vault::VaultError;
 
 /// Sockets that are already bound: whoever binds them learns of a port in use before anything starts.
@@ -43,6 +45,10 @@ use crate::vault::VaultError;
 pub struct Listeners {
     /// Takes HTTP.
     pub http: TcpListener,
+    /// Takes HTTP by TLS, if that is on.
+    pub https: Option<TcpListener>,
+    /// The certificate, if anything is served by TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Takes `POST /decode`, if the seed's own mode is on.
     pub seed: Option<SeedListener>,
 }
@@ -62,7 +68,7 @@ pub struct SeedListener {
 pub enum RunError {
     /// An address cannot be taken.
     #[error(
-        "cannot listen on {addr}: {why}; stop what listens there or choose another address with --http ADDR"
+        "cannot listen on {addr}: {why}; stop what listens there or choose another address with --http ADDR (--https, --mqtt …)"
     )]
     Bind {
         /// Which.
@@ -84,6 +90,9 @@ pub enum RunError {
     /// The secrets cannot be had.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// There is no certificate to serve by.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,16 +105,26 @@ impl Listeners {
         let bind = async |addr| TcpListener::bind(addr).await.map_err(|why| RunError::Bind { addr, why });
         let model = config.seed.bundle.as_deref().map(seed::load).transpose()?;
         let http = bind(config.http).await?;
+        let https = match config.https {
+            Some(addr) => Some(bind(addr).await?),
+            None => None,
+        };
+        let tls = https.is_some().then(|| Tls::open(config)).transpose()?.map(Arc::new);
         let seed = match model {
             Some(model) => Some(SeedListener { listener: bind(config.seed.listen).await?, model }),
             None => None,
         };
-        Ok(Self { http, seed })
+        Ok(Self { http, https, tls, seed })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
         self.http.local_addr()
+    }
+
+    /// Where HTTP is served by TLS, if it is.
+    pub fn https_addr(&self) -> Option<SocketAddr> {
+        self.https.as_ref()?.local_addr().ok()
     }
 
     /// Where `POST /decode` is served, if it is.
@@ -145,13 +164,23 @@ pub async fn run_core(
 ) -> Result<(), RunError> {
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let retention = tokio::spawn(Arc::clone(&core).keep_retention());
-    let serving = http::serve(listeners.http, router(Arc::clone(&core)), Arc::clone(&core));
+    let serving = http::serve(listeners.http, None, router(Arc::clone(&core)), Arc::clone(&core));
+    let serving_tls = async {
+        if let (Some(listener), Some(tls)) = (listeners.https, &listeners.tls) {
+            http::serve(listener, Some(tls), router(Arc::clone(&core)), Arc::clone(&core)).await;
+        }
+    };
+    let renewing = async {
+        if let Some(tls) = &listeners.tls {
+            tls.follow(core.stopping.subscribe()).await;
+        }
+    };
     let decoding = decode(listeners.seed, Arc::clone(&core));
     let stop = async {
         shutdown.await;
         core.stopping.send_replace(true);
     };
-    let (.., decoded) = tokio::join!(serving, stop, decoding);
+    let (.., decoded) = tokio::join!(serving, serving_tls, renewing, stop, decoding);
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
     let _ = retention.await;
@@ -167,7 +196,7 @@ async fn decode(seed: Option<SeedListener>, core: Arc<Core>) -> Result<(), RunEr
         mode.announce(addr);
     }
     let follower = tokio::spawn(Arc::clone(&mode).follow());
-    http::serve(listener, http::decode::router(Arc::clone(&mode)), core).await;
+    http::serve(listener, None, http::decode::router(Arc::clone(&mode)), core).await;
     let _ = follower.await;
     Ok(mode.flush().await?)
 }

@@ -221,19 +221,25 @@ fn read_secret(path: &Path) -> Result<Zeroizing<[u8; SECRET_LEN]>, VaultError> {
     from_hex(text.trim_end()).map(Zeroizing::new).ok_or_else(|| VaultError::Damaged(path.into()))
 }
 
-/// Writes aside, then links into place: two processes starting at once agree on one secret.
 fn make_secret(path: &Path) -> Result<(), VaultError> {
-    let failed = |why| VaultError::File { path: path.into(), why };
     let mut secret = Zeroizing::new([0; SECRET_LEN]);
     random(secret.as_mut_slice())?;
     let text = Zeroizing::new(to_hex(secret.as_slice()) + "\n");
+    place(path, text.as_bytes(), 0o600)
+}
+
+/// Writes aside, then links into place unless there is one: two processes starting at once agree on one file.
+pub(crate) fn place(path: &Path, content: &[u8], mode: u32) -> Result<(), VaultError> {
+    let failed = |why| VaultError::File { path: path.into(), why };
     let aside = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
     let mut file = options.open(&aside).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
     let linked = fs::hard_link(&aside, path);
     fs::remove_file(&aside).map_err(failed)?;
     match linked {
@@ -242,7 +248,7 @@ fn make_secret(path: &Path) -> Result<(), VaultError> {
     }
 }
 
-fn check_mode(path: &Path) -> Result<(), VaultError> {
+pub(crate) fn check_mode(path: &Path) -> Result<(), VaultError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -15,9 +15,9 @@ pub(crate) use audit::AuditArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
-pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs};
+pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
-pub(crate) use server::{DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, ServeArgs};
+pub(crate) use server::{CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, ServeArgs};
 pub(crate) use values::{Source, Variants};
 
 /// A window of sensor readings in a handful of sealed bytes, within a bound you set
@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Serve(ServeArgs),
     Device(DeviceArgs),
+    Certificate(CertificateArgs),
     Send(SendArgs),
     Simulate(SimulateArgs),
     /// Print the config file of `kinglet serve`, commented
@@ -98,6 +99,7 @@ impl Command {
             Self::Import(a) => a.json,
             Self::Serve(a) => a.json,
             Self::Device(a) => a.action.common().json,
+            Self::Certificate(a) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
             Self::Decode(_) | Self::Config | Self::Completions(_) => false,

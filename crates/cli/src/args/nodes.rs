@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kinglet_codec::Decimal;
+use kinglet_server::tls::Pin;
 use kinglet_train::recording::Bound;
 
 use super::learn::ReadingArgs;
@@ -21,6 +22,22 @@ pub(crate) struct FrameArgs {
     /// Pad what is sealed to a multiple of this many bytes, so that lengths say less
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(2..=128))]
     pub(crate) pad: Option<u8>,
+}
+
+/// Whom a device believes where the server's address begins with `https://` or `mqtts://`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct TrustArgs {
+    /// Believe this one certificate (`kinglet certificate` shows its pin); by default the provisioning's pin
+    #[arg(long, value_name = "sha256:HEX", value_parser = pin, conflicts_with = "ca")]
+    pub(crate) pin: Option<Pin>,
+    /// Believe certificates signed by those in this PEM file; without it and without a pin those browsers believe
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+fn pin(text: &str) -> Result<Pin, String> {
+    Pin::parse(text).ok_or_else(|| format!("`{text}` is no pin: say sha256: and 64 hexadecimal digits"))
 }
 
 /// Send readings as a device would
@@ -49,6 +66,8 @@ pub(crate) struct SendArgs {
     /// The server; by default the one in the provisioning
     #[arg(long, value_name = "URL", env = "KINGLET_SERVER")]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// The outbox and the counters; by default a file of the device's name in the state directory
     #[arg(long, value_name = "FILE")]
     pub(crate) outbox: Option<PathBuf>,
@@ -107,6 +126,8 @@ pub(crate) struct SimulateArgs {
     /// A running server
     #[arg(long, value_name = "URL", env = "KINGLET_SERVER", requires = "data")]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// The running server's data directory
     #[arg(long, value_name = "DIR", requires = "server")]
     pub(crate) data: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kinglet_server::SeedOverrides;
-use kinglet_server::config::{Overrides, StoreFlag};
+use kinglet_server::config::{Overrides, StoreFlag, TlsFiles};
 
 /// Run the server: takes in frames, keeps them, shows them
 #[derive(Args, Debug)]
@@ -14,6 +14,7 @@ use kinglet_server::config::{Overrides, StoreFlag};
   kinglet serve --http 127.0.0.1:9000 --data ./kinglet-data
   kinglet config > server.toml && kinglet serve --config server.toml
   kinglet serve --store postgres://kinglet@db/readings    the password in PGPASSWORD or PGPASSFILE
+  kinglet serve --https 127.0.0.1:8443              by TLS too; devices pin the certificate it makes
   kinglet serve --decode --bundle seed.kinglet      answers the seed's sketch too, on port 5000
 
 --decode is obfuscation, not protection: without a key, on every interface, for a trusted network only. A reading that
@@ -29,6 +30,8 @@ pub(crate) struct ServeArgs {
     /// Address and port for devices, dashboard and API
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Where readings, keys and bundles are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -43,6 +46,21 @@ pub(crate) struct ServeArgs {
     /// Readiness as one JSON line, for programs that start the server
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is served by TLS.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "TLS")]
+struct TlsArgs {
+    /// Address and port of the same by TLS
+    #[arg(long, value_name = "ADDR")]
+    https: Option<SocketAddr>,
+    /// Your certificate as PEM, read again when it changes; a self-made one if not given
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// The seed's own mode.
@@ -83,6 +101,20 @@ pub(super) fn device_name(text: &str) -> Result<String, String> {
     id.map(|id| id.as_str().into()).ok_or_else(|| {
         format!("`{text}` is no name: say letters, digits, `-`, `_` and `.`, at most 32 of them")
     })
+}
+
+/// Show the fingerprint of the server's certificate, which devices pin
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet certificate
+  kinglet certificate --data ./kinglet-data --json
+  kinglet send --pin sha256:… --server https://192.0.2.7:8443 --key porch.key --bundle room.kinglet room.csv
+
+Without a certificate of yours the server has one it made itself; it is made now if there is none yet. `kinglet device
+add` writes the pin into the provisioning, where the server's address begins with https:// or mqtts://.")]
+pub(crate) struct CertificateArgs {
+    #[command(flatten)]
+    pub(crate) common: DeviceCommon,
 }
 
 /// Register devices and revoke them
@@ -179,9 +211,17 @@ impl ServeArgs {
             data: self.data.clone(),
             store: self.store.clone(),
             http: self.http,
+            https: self.tls.https,
+            tls_files: self.tls.files(),
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),
             seed: self.seed.overrides(),
         }
+    }
+}
+
+impl TlsArgs {
+    fn files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { cert: self.tls_cert.clone()?, key: self.tls_key.clone()? })
     }
 }
 

@@ -13,6 +13,7 @@ use super::crowd::{self, Crowd};
 use crate::args::{DemoArgs, FrameArgs, Source};
 use crate::device::fleet::{Live, Pace};
 use crate::device::link::Link;
+use crate::device::trust::Trust;
 use crate::failure::{Failure, Result};
 use crate::host::{self, Server};
 use crate::readings;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
 
     let server = Server::start(&runtime, config)?;
     let (core, url) = (Arc::clone(&server.core), server.url());
-    let link = Link::new(&url)?;
+    let link = Link::new(&url, &Trust::public()?)?;
     let model = bundle.model();
     let window_ms = f64::from(model.period_ms()) * model.samples() as f64;
     let speed = (window_ms / WINDOW_EVERY_MS).max(1.0);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use kinglet_server::Core;
 use kinglet_server::registry::RegistryError;
 use kinglet_server::store::{DeviceRow, StoreError, Totals};
+use kinglet_server::{Core, Tls};
 use kinglet_wire::keys::DeviceId;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -63,7 +63,13 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs)
         return Err(Failure::new(Kind::Failure, "the device's id changed in the store"));
     };
     let server = args.server.clone().unwrap_or_else(|| format!("http://{}", core.config.http));
-    let line = Provisioning { id, key, server: Some(server) }.emit();
+    // A certificate of the user's own is renewed one day, and has an authority instead.
+    let by_tls = server.starts_with("https://") || server.starts_with("mqtts://");
+    let pin = match by_tls && core.config.tls_files.is_none() {
+        true => Some(Tls::open(&core.config).map_err(super::certificate::refused)?.pin()),
+        false => None,
+    };
+    let line = Provisioning { id, key, server: Some(server), pin }.emit();
     if let Some(path) = &args.key_out {
         files::write(path, format!("{}\n", line.as_str()).as_bytes(), false, files::Access::Owner).map_err(
             |e| {
@@ -77,7 +83,7 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs)
     let shown = args.key_out.is_none().then(|| line.as_str());
     let key = shown.and_then(|line| line.rsplit_once('#')).map(|(_, key)| key);
     out.result(&json!({
-        "id": row.id, "short_id": row.short_id, "key": key, "uri": shown,
+        "id": row.id, "short_id": row.short_id, "key": key, "uri": shown, "pin": pin.map(|pin| pin.to_string()),
         "key_out": args.key_out.as_ref().map(|path| path.display().to_string()),
         "bundle": bundle.as_ref().map(|b| hex::emit(&b.fingerprint())),
     }))?;

@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod bundles;
+pub(crate) mod certificate;
 mod completions;
 mod config;
 mod crowd;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Import(args) => import::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
+        Command::Certificate(args) => certificate::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Config => config::run(),

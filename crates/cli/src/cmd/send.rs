@@ -15,6 +15,7 @@ use crate::device::feed;
 use crate::device::file_flash::FileFlash;
 use crate::device::link::{Answer, Link};
 use crate::device::session::{Chance, Exchange, Loss, Room, Session};
+use crate::device::trust::Trust;
 use crate::failure::{Failure, Kind, Result};
 use crate::provisioning::Provisioning;
 use crate::readings::{self, Readings};
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &SendArgs) -> Result {
             .why("the provisioning names none")
             .next("say --server http://HOST:8470"));
     };
-    let link = Link::new(&url)?;
+    let link = Link::new(&url, &Trust::new(&args.trust, provisioning.pin)?)?;
     let readings =
         args.source().map(|source| readings::load_for(&bundle, &source, &args.reading)).transpose()?;
     let id = provisioning.id;

@@ -30,10 +30,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     };
     let server = Server::start(&runtime, config)?;
     let decode = server.seed_addr.map(|addr| format!("http://{addr}/decode"));
-    out.result(
-        &json!({ "url": server.url(), "data": data.display().to_string(), "store": kept, "decode": decode }),
-    )?;
+    let https = server.https.map(|(addr, pin)| (host::from_here("https", addr), pin.to_string()));
+    let (https_url, pin) = https.clone().unzip();
+    out.result(&json!({
+        "url": server.url(), "https": https_url, "pin": pin, "data": data.display().to_string(), "store": kept,
+        "decode": decode,
+    }))?;
     out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
+    if let Some((url, pin)) = &https {
+        out.line(format_args!("{BOLD}{url}{BOLD:#}  the same by TLS; its pin is\n  {pin}"))?;
+    }
     if let Some(decode) = &decode {
         out.line(format_args!("{BOLD}{decode}{BOLD:#}  the seed's boards: obfuscation, no protection"))?;
     }

@@ -14,6 +14,7 @@ use super::crowd::{self, Crowd};
 use crate::args::SimulateArgs;
 use crate::device::fleet::{Live, Pace};
 use crate::device::link::Link;
+use crate::device::trust::Trust;
 use crate::failure::{Failure, Result};
 use crate::host::{self, Server};
 use crate::term::style::BOLD;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result {
             (Some(server), core, url)
         }
     };
-    let link = Link::new(&url)?;
+    let link = Link::new(&url, &Trust::new(&args.trust, None)?)?;
     let model = bundle.model();
     // Full windows, or as many samples as a frame carries here.
     let fill_len = match crowd::config(&bundle, args.frame, NodeConfig::default()).fill_len {

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
+
+use super::tls::TlsConnector;
+use super::trust::Trust;
 use crate::failure::{Failure, Kind, Result};
 
 const ONE: &str = "application/vnd.kinglet.frame";
@@ -36,7 +41,7 @@ pub(crate) struct LinkError(pub(crate) String);
 
 impl Link {
     /// A link to `http://host:port` or `https://…`; a path is kept in front of `/v1/…`.
-    pub(crate) fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str, trust: &Trust) -> Result<Self> {
         let base = url.trim().trim_end_matches('/');
         if !(base.starts_with("http://") || base.starts_with("https://")) || base.len() < 9 {
             return Err(Failure::usage(format_args!("`{url}` is no server address"))
@@ -48,7 +53,9 @@ impl Link {
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
             .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { agent: config.build().new_agent(), base: base.into() })
+        let connector = TcpConnector::default().chain(TlsConnector(trust.config()));
+        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+        Ok(Self { agent, base: base.into() })
     }
 
     /// The address, for messages.
@@ -159,9 +166,10 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
+        let trust = Trust::public().unwrap();
         for url in ["", "ftp://x", "127.0.0.1:8470", "http://"] {
-            assert!(Link::new(url).is_err(), "{url}");
+            assert!(Link::new(url, &trust).is_err(), "{url}");
         }
-        assert!(Link::new("http://127.0.0.1:8470/").is_ok());
+        assert!(Link::new("http://127.0.0.1:8470/", &trust).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use kinglet_codec::learn::{Outline, Parts};
 use kinglet_codec::seed::{Activation, Half, Layer, Numbers, SeedChannel, SeedModel, SeedParts, Shape};
 use kinglet_codec::{Decimal, Grid, Window, encode};
 use kinglet_server::store::{SqliteStore, Store};
-use kinglet_server::{Clock, Config, Core, Listeners, run_core};
+use kinglet_server::{Clock, Config, Core, Listeners, Tls, run_core};
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Frame, FrameRepr, ShortId, Slot, Suite, Up};
 use kinglet_wire::join::Joining;
@@ -51,6 +51,9 @@ pub struct Rig {
     pub core: Arc<Core>,
     pub clock: Arc<FakeClock>,
     pub addr: SocketAddr,
+    /// Where the same is served by TLS, if it is.
+    pub https_addr: Option<SocketAddr>,
+    pub tls: Option<Arc<Tls>>,
     /// Where `POST /decode` is answered, if it is.
     pub seed_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
@@ -71,6 +74,7 @@ impl Rig {
         let clock = Arc::new(FakeClock(AtomicI64::new(T0)));
         let listeners = Listeners::bind(&config).await.unwrap();
         let (addr, seed_addr) = (listeners.http_addr().unwrap(), listeners.seed_addr());
+        let (https_addr, tls) = (listeners.https_addr(), listeners.tls.clone());
         let core = Arc::new(Core::new(config, store, clock.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&core);
@@ -80,7 +84,7 @@ impl Rig {
             };
             run_core(serving, listeners, stopped).await.unwrap();
         });
-        Self { core, clock, addr, seed_addr, stop: Some(stop), served: Some(served) }
+        Self { core, clock, addr, https_addr, tls, seed_addr, stop: Some(stop), served: Some(served) }
     }
 
     /// Answers `POST /decode` with this model, on a free port.
