@@ -57,6 +57,15 @@ def check_keys():
     return n
 
 
+def check_access():
+    n = 0
+    for c in cases("v1_access.txt"):
+        prk = hmac.digest(b"kinglet/1", c["device_key"], sha256)
+        assert expand(prk, b8(b"access") + b8(c["id"].encode()), 32) == c["access_token"], c["case"]
+        n += 1
+    return n
+
+
 def check_frames():
     n = 0
     for c in cases("v1_frames_pass.txt"):
@@ -96,6 +105,6 @@ def check_joins():
 
 
 if __name__ == "__main__":
-    counts = check_keys(), check_frames(), check_joins()
+    counts = check_keys() + check_access(), check_frames(), check_joins()
     assert min(counts) > 0, "no vectors found"
     print("wire vectors hold: {} key schedules, {} frames as COSE_Encrypt0, {} joins".format(*counts))

@@ -78,8 +78,12 @@ fn clock() -> Arc<dyn Clock> {
 pub(crate) struct Server {
     pub(crate) core: Arc<Core>,
     pub(crate) addr: SocketAddr,
-    /// Where the same is served by TLS, and the pin of its certificate.
-    pub(crate) https: Option<(SocketAddr, Pin)>,
+    /// Where the same is served by TLS.
+    pub(crate) https: Option<SocketAddr>,
+    /// The pin of the certificate, if anything is served by TLS.
+    pub(crate) pin: Option<Pin>,
+    /// Where MQTT is served, without and with TLS.
+    pub(crate) mqtt: [Option<SocketAddr>; 2],
     /// Where `POST /decode` is answered, if it is.
     pub(crate) seed_addr: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
@@ -93,14 +97,15 @@ impl Server {
         let listeners = runtime.block_on(Listeners::bind(&config)).map_err(refused)?;
         let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
         let seed_addr = listeners.seed_addr();
-        let https = listeners.https_addr().zip(listeners.tls.as_ref().map(|tls| tls.pin()));
+        let mqtt = listeners.mqtt_addrs();
+        let (https, pin) = (listeners.https_addr(), listeners.tls.as_ref().map(|tls| tls.pin()));
         let core = core(runtime, config)?;
         let (stop, stopped) = oneshot::channel();
         let serving = runtime.spawn(kinglet_server::run_core(Arc::clone(&core), listeners, async move {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, https, seed_addr, stop, serving })
+        Ok(Self { core, addr, https, pin, mqtt, seed_addr, stop, serving })
     }
 
     /// Where it is reached from this machine.

@@ -5,7 +5,7 @@ mod support;
 
 use support::Place;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &["demo"],
     &["train"],
     &["eval"],
@@ -24,6 +24,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["device", "add"],
     &["device", "list"],
     &["device", "show"],
+    &["device", "token"],
     &["device", "revoke"],
     &["certificate"],
     &["send"],

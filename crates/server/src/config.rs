@@ -25,9 +25,17 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where the same is served by TLS, if it is.
     pub https: Option<SocketAddr>,
+    /// Where devices are served by MQTT, if they are.
+    pub mqtt: Option<SocketAddr>,
+    /// Where devices are served by MQTT over TLS, if they are.
+    pub mqtts: Option<SocketAddr>,
+    /// Most MQTT connections at once, on each address; further ones wait in the system's queue.
+    pub mqtt_connections: usize,
+    /// How long an MQTT client may promise to be silent, in seconds.
+    pub mqtt_keep_alive_s: u16,
     /// The certificate and its key as PEM files; without them the server makes its own.
     pub tls_files: Option<TlsFiles>,
-    /// How long a client may take to agree on TLS.
+    /// How long a client may take to agree on TLS, and to log in by MQTT.
     pub handshake_timeout_ms: u64,
     /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
     pub allow_remote_without_login: bool,
@@ -121,6 +129,10 @@ pub struct Overrides {
     pub http: Option<SocketAddr>,
     /// `--https ADDR`.
     pub https: Option<SocketAddr>,
+    /// `--mqtt ADDR`.
+    pub mqtt: Option<SocketAddr>,
+    /// `--mqtts ADDR`.
+    pub mqtts: Option<SocketAddr>,
     /// `--tls-cert FILE --tls-key FILE`.
     pub tls_files: Option<TlsFiles>,
     /// `--allow-remote-without-login`.
@@ -244,6 +256,30 @@ const KEYS: &[Key] = &[
         set: |c, v| optional(v).map(|v| c.https = v),
     },
     Key {
+        name: "mqtt",
+        expected: "an address such as 0.0.0.0:1883, or nothing",
+        help: "Where devices are served by MQTT 3.1.1 and 5. Only devices can log in. Empty: they are not.",
+        set: |c, v| optional(v).map(|v| c.mqtt = v),
+    },
+    Key {
+        name: "mqtts",
+        expected: "an address such as 0.0.0.0:8883, or nothing",
+        help: "The same by TLS. Empty: it is not.",
+        set: |c, v| optional(v).map(|v| c.mqtts = v),
+    },
+    Key {
+        name: "mqtt_connections",
+        expected: "a number from 1 to 1000000",
+        help: "Most MQTT connections at once, on each address; further ones wait.",
+        set: |c, v| number(v, 1, 1_000_000).map(|v| c.mqtt_connections = v),
+    },
+    Key {
+        name: "mqtt_keep_alive_s",
+        expected: "seconds from 1 to 43200",
+        help: "How long an MQTT client may promise to be silent; after half as much again it is gone.",
+        set: |c, v| number(v, 1, 43_200).and_then(|v| v.try_into().ok()).map(|v| c.mqtt_keep_alive_s = v),
+    },
+    Key {
         name: "tls_cert",
         expected: "a file",
         help: "Your certificate as PEM, those that signed it behind it; read again when it changes. Empty: a self-made one.",
@@ -258,7 +294,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "handshake_timeout_ms",
         expected: "milliseconds from 10 to 3600000",
-        help: "How long a client may take to agree on TLS.",
+        help: "How long a client may take to agree on TLS, and to log in by MQTT.",
         set: |c, v| number(v, 10, 3_600_000).map(|v| c.handshake_timeout_ms = v as u64),
     },
     Key {
@@ -357,6 +393,10 @@ impl Config {
             retention_days: 0,
             http: SocketAddr::from(([127, 0, 0, 1], 8470)),
             https: None,
+            mqtt: None,
+            mqtts: None,
+            mqtt_connections: 16_384,
+            mqtt_keep_alive_s: 1200,
             tls_files: None,
             handshake_timeout_ms: 10_000,
             allow_remote_without_login: false,
@@ -396,6 +436,8 @@ impl Config {
         }
         config.http = flags.http.unwrap_or(config.http);
         config.https = flags.https.or(config.https);
+        config.mqtt = flags.mqtt.or(config.mqtt);
+        config.mqtts = flags.mqtts.or(config.mqtts);
         config.tls_files = flags.tls_files.clone().or(config.tls_files.take());
         config.allow_remote_without_login =
             flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
@@ -462,7 +504,9 @@ impl Config {
             "header_timeout_ms" => self.header_timeout_ms.to_string(),
             "request_timeout_ms" => self.request_timeout_ms.to_string(),
             "handshake_timeout_ms" => self.handshake_timeout_ms.to_string(),
-            "https" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
+            "mqtt_connections" => self.mqtt_connections.to_string(),
+            "mqtt_keep_alive_s" => self.mqtt_keep_alive_s.to_string(),
+            "https" | "mqtt" | "mqtts" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
             "seed_listen" => format!("\"{}\"", self.seed.listen),
             "seed_device" => format!("{:?}", self.seed.device),
             "seed_plaintext_reply" => self.seed.plaintext_reply.to_string(),

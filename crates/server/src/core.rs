@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::ingest::Refusal;
 use crate::join::JoinLimit;
 use crate::live::LiveWindow;
+use crate::mqtt::Sessions;
 use crate::registry::Registry;
 use crate::store::{RejectCount, Store, day_of};
 use crate::vault::{Vault, VaultError};
@@ -41,6 +42,8 @@ pub struct Core {
     pub(crate) rejects: Rejects,
     pub(crate) overheard: Overheard,
     pub(crate) joins: JoinLimit,
+    /// Who is connected by MQTT.
+    pub(crate) sessions: Sessions,
     /// Wakes the background pass.
     pub(crate) arrived: Notify,
     pub(crate) live: broadcast::Sender<Arc<LiveWindow>>,
@@ -63,6 +66,7 @@ impl Core {
             rejects: Rejects::default(),
             overheard: Overheard::default(),
             joins: JoinLimit::default(),
+            sessions: Sessions::default(),
             arrived: Notify::new(),
             live: broadcast::channel(LIVE_KEPT).0,
             live_streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),

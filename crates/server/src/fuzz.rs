@@ -33,6 +33,11 @@ pub fn join_body(bytes: &[u8]) {
     let _ = RequestFrame::parse(bytes);
 }
 
+/// What comes on an MQTT connection.
+pub fn mqtt_bytes(bytes: &[u8]) {
+    crate::mqtt::fuzz(bytes);
+}
+
 /// A configuration file: what is accepted is safe to serve by.
 pub fn config_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -18,8 +18,10 @@ pub struct Answer {
     pub downlinks: Vec<Vec<u8>>,
     /// Frames that are on disk now, repeats included.
     pub n_stored: usize,
-    /// Why the others are not, in their order.
+    /// Why the others are not.
     pub refused: Vec<Refusal>,
+    /// Of each frame, in their order: why it was refused, or `None` if it is on disk.
+    pub fates: Vec<Option<Refusal>>,
 }
 
 /// Why a frame was not taken.
@@ -32,6 +34,8 @@ pub enum Refusal {
     WrongDirection,
     /// No device has this short id.
     UnknownDevice,
+    /// It is another device's than the one that has logged in.
+    OtherDevice,
     /// The device was revoked.
     Revoked,
     /// No join made this generation, or a newer one ended it.
@@ -57,6 +61,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::WrongDirection => "wrong_direction",
             Self::UnknownDevice => "unknown_device",
+            Self::OtherDevice => "other_device",
             Self::Revoked => "revoked",
             Self::JoinRequired => "join_required",
             Self::UnknownSlot => "unknown_slot",
@@ -80,6 +85,7 @@ impl Refusal {
             Self::UnknownDevice => {
                 "no device has this short id here: let the device join again, or add it with `kinglet device add`"
             }
+            Self::OtherDevice => "this frame is of another device than the one that has logged in",
             Self::Revoked => "the device was revoked: give it a new id and key with `kinglet device add`",
             Self::JoinRequired => {
                 "its keys are not the present ones: POST a join to /v1/join, keep the readings until it is answered"
@@ -106,6 +112,8 @@ struct Opened {
 
 /// What is needed of a frame after its commit.
 struct Sender {
+    /// Its place among the frames that came with it.
+    idx: usize,
     device: Arc<Device>,
     generation_low: u8,
     sealed_as: FrameId,
@@ -155,16 +163,19 @@ impl Core {
     /// Takes frames in, all in one transaction, and acks what is on disk after it.
     pub async fn ingest(&self, frames: &[&[u8]]) -> Result<Answer, IngestError> {
         let t_arrival = self.clock.now_ms();
-        let mut answer = Answer::default();
+        let mut answer = Answer { fates: vec![None; frames.len()], ..Answer::default() };
         let (mut arrivals, mut senders) =
             (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
-        for frame in frames {
+        for (idx, frame) in frames.iter().enumerate() {
             match self.open(frame, t_arrival).await {
                 Ok(Opened { arrival, sender }) => {
                     arrivals.push(arrival);
-                    senders.push(sender);
+                    senders.push(Sender { idx, ..sender });
                 }
-                Err(Stop::Away(away)) => self.turn_away(&mut answer, away, t_arrival),
+                Err(Stop::Away(away)) => {
+                    answer.fates[idx] = Some(away.why);
+                    self.turn_away(&mut answer, away, t_arrival);
+                }
                 Err(Stop::Failed(error)) => return Err(error),
             }
         }
@@ -248,6 +259,7 @@ impl Core {
             confirm,
         };
         let sender = Sender {
+            idx: 0,
             device: Arc::clone(device),
             generation_low: header.generation_low(),
             sealed_as,
@@ -268,10 +280,11 @@ impl Core {
         let server_time = Millis::saturating(self.clock.now_ms());
         let mut acks: Vec<(u32, u32, Ack)> = Vec::new();
         for (one, outcome) in senders.iter().zip(outcomes) {
+            let refused = refusal_of(outcome.verdict);
+            answer.fates[one.idx] = refused;
             let Some(generation) = one.device.generation(one.generation_low) else { continue };
             let FrameId { generation: g, counter } = one.sealed_as;
             let short_id = one.device.short_id;
-            let refused = refusal_of(outcome.verdict);
             let wanted = match refused {
                 None => AckFlags::default(),
                 Some(Refusal::CounterReuse | Refusal::TooOld) => AckFlags::JOIN_WANTED,

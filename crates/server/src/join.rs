@@ -46,6 +46,21 @@ pub enum JoinRefused {
     Registry(#[from] RegistryError),
 }
 
+impl JoinRefused {
+    /// One short word, for answers.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownDevice => "unknown_device",
+            Self::Revoked => "revoked",
+            Self::NotVerified => "not_verified",
+            Self::TooMany => "too_many_joins",
+            Self::Exhausted => "generations_exhausted",
+            Self::Registry(_) => "store_unavailable",
+        }
+    }
+}
+
 impl Core {
     /// Answers a join request with the bytes of an accept.
     pub async fn join(&self, bytes: &[u8]) -> Result<Vec<u8>, JoinRefused> {

@@ -12,6 +12,7 @@ mod http;
 pub mod ingest;
 pub mod join;
 pub mod live;
+mod mqtt;
 pub mod readings;
 pub mod registry;
 mod retention;
@@ -47,6 +48,10 @@ pub struct Listeners {
     pub http: TcpListener,
     /// Takes HTTP by TLS, if that is on.
     pub https: Option<TcpListener>,
+    /// Takes MQTT, if that is on.
+    pub mqtt: Option<TcpListener>,
+    /// Takes MQTT by TLS, if that is on.
+    pub mqtts: Option<TcpListener>,
     /// The certificate, if anything is served by TLS.
     pub tls: Option<Arc<Tls>>,
     /// Takes `POST /decode`, if the seed's own mode is on.
@@ -105,16 +110,18 @@ impl Listeners {
         let bind = async |addr| TcpListener::bind(addr).await.map_err(|why| RunError::Bind { addr, why });
         let model = config.seed.bundle.as_deref().map(seed::load).transpose()?;
         let http = bind(config.http).await?;
-        let https = match config.https {
-            Some(addr) => Some(bind(addr).await?),
-            None => None,
+        let maybe = async |addr: Option<SocketAddr>| match addr {
+            Some(addr) => bind(addr).await.map(Some),
+            None => Ok(None),
         };
-        let tls = https.is_some().then(|| Tls::open(config)).transpose()?.map(Arc::new);
+        let (https, mqtt, mqtts) =
+            (maybe(config.https).await?, maybe(config.mqtt).await?, maybe(config.mqtts).await?);
+        let tls = (https.is_some() || mqtts.is_some()).then(|| Tls::open(config)).transpose()?.map(Arc::new);
         let seed = match model {
             Some(model) => Some(SeedListener { listener: bind(config.seed.listen).await?, model }),
             None => None,
         };
-        Ok(Self { http, https, tls, seed })
+        Ok(Self { http, https, mqtt, mqtts, tls, seed })
     }
 
     /// Where HTTP is served.
@@ -125,6 +132,11 @@ impl Listeners {
     /// Where HTTP is served by TLS, if it is.
     pub fn https_addr(&self) -> Option<SocketAddr> {
         self.https.as_ref()?.local_addr().ok()
+    }
+
+    /// Where MQTT is served, if it is: without and with TLS.
+    pub fn mqtt_addrs(&self) -> [Option<SocketAddr>; 2] {
+        [&self.mqtt, &self.mqtts].map(|listener| listener.as_ref()?.local_addr().ok())
     }
 
     /// Where `POST /decode` is served, if it is.
@@ -170,6 +182,16 @@ pub async fn run_core(
             http::serve(listener, Some(tls), router(Arc::clone(&core)), Arc::clone(&core)).await;
         }
     };
+    let serving_mqtt = async {
+        if let Some(listener) = listeners.mqtt {
+            mqtt::serve(listener, None, Arc::clone(&core)).await;
+        }
+    };
+    let serving_mqtts = async {
+        if let (Some(listener), Some(tls)) = (listeners.mqtts, &listeners.tls) {
+            mqtt::serve(listener, Some(tls), Arc::clone(&core)).await;
+        }
+    };
     let renewing = async {
         if let Some(tls) = &listeners.tls {
             tls.follow(core.stopping.subscribe()).await;
@@ -180,7 +202,8 @@ pub async fn run_core(
         shutdown.await;
         core.stopping.send_replace(true);
     };
-    let (.., decoded) = tokio::join!(serving, serving_tls, renewing, stop, decoding);
+    let (.., decoded) =
+        tokio::join!(serving, serving_tls, serving_mqtt, serving_mqtts, renewing, stop, decoding);
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
     let _ = retention.await;

@@ -5,6 +5,7 @@
 //! join key          = Expand(PRK, b8("join") b8(id), 32)
 //! generation secret = Expand(PRK, b8("generation") u32(g) b8(id) device nonce 16  server nonce 16, 32)
 //! static secret     = Expand(PRK, b8("static") b8(id), 32)          one-way links: generation 0
+//! access token      = Expand(PRK, b8("access") b8(id), 32)          the password at a broker
 //! up key, iv        = Expand(secret, b8("up") b8("key" | "iv") u8(suite), 16 | 13)
 //! down key, iv      = Expand(secret, b8("down") b8("key" | "iv") u8(suite) server run 12, 16 | 13)
 //! ```
@@ -53,6 +54,10 @@ pub struct DeviceKey([u8; SECRET_LEN]);
 
 /// Authenticates joins.
 pub struct JoinKey([u8; SECRET_LEN]);
+
+/// What lets a device in where a transport asks for a password (MQTT). It opens and seals nothing: whoever reads it
+/// on the way can speak in the device's name, but not a frame that is taken.
+pub struct AccessToken([u8; SECRET_LEN]);
 
 /// What both ends hold after a join; makes the keys of one generation.
 pub struct GenerationSecret([u8; SECRET_LEN]);
@@ -157,10 +162,30 @@ impl DeviceKey {
         secret
     }
 
+    /// What lets this device in where a transport asks for a password.
+    pub fn access_token(&self, id: &DeviceId) -> AccessToken {
+        let mut token = AccessToken([0; SECRET_LEN]);
+        self.expand(&[&[6], b"access", &[id.len], id.as_bytes()], &mut token.0);
+        token
+    }
+
     fn expand(&self, info: &[&[u8]], out: &mut [u8]) {
         let (mut prk, hkdf) = Hkdf::<Sha256>::extract(Some(SALT), &self.0);
         prk.as_mut_slice().zeroize();
         expand(&hkdf, info, out);
+    }
+}
+
+impl AccessToken {
+    /// The token as a password: 64 hexadecimal digits, lower case.
+    pub fn password(&self) -> [u8; 2 * SECRET_LEN] {
+        let mut text = [0; 2 * SECRET_LEN];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(
+                &[byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]),
+            );
+        }
+        text
     }
 }
 
@@ -260,6 +285,12 @@ impl Drop for DeviceKey {
 }
 
 impl Drop for JoinKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Drop for AccessToken {
     fn drop(&mut self) {
         self.0.zeroize();
     }

@@ -18,6 +18,7 @@ const SPECS: &[(&str, &[&str])] = &[
     ("spec/seed.md", &["crates/codec/src/seed"]),
     ("spec/bundle.md", &["crates/codec/src/bundle", "crates/codec/src/model.rs"]),
     ("spec/wire.md", &["crates/wire/src/"]),
+    ("spec/mqtt.md", &["crates/server/src/mqtt/"]),
 ];
 
 pub(super) fn stage(context: &Context) -> Result<Tally> {

@@ -25,6 +25,7 @@ doors! {
     server_decode_body => kinglet_server::fuzz::decode_body,
     server_frames_body => kinglet_server::fuzz::frames_body,
     server_join_body => kinglet_server::fuzz::join_body,
+    server_mqtt_bytes => kinglet_server::fuzz::mqtt_bytes,
     train_import_keras => kinglet_train::import::fuzz::fuzz_keras,
     train_import_scaler => kinglet_train::import::fuzz::fuzz_scaler,
     train_import_tflite => kinglet_train::import::fuzz::fuzz_tflite,

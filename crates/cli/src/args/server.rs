@@ -15,6 +15,7 @@ use kinglet_server::config::{Overrides, StoreFlag, TlsFiles};
   kinglet config > server.toml && kinglet serve --config server.toml
   kinglet serve --store postgres://kinglet@db/readings    the password in PGPASSWORD or PGPASSFILE
   kinglet serve --https 127.0.0.1:8443              by TLS too; devices pin the certificate it makes
+  kinglet serve --mqtt 0.0.0.0:1883                 devices may come by MQTT, each with its own password
   kinglet serve --decode --bundle seed.kinglet      answers the seed's sketch too, on port 5000
 
 --decode is obfuscation, not protection: without a key, on every interface, for a trusted network only. A reading that
@@ -30,6 +31,9 @@ pub(crate) struct ServeArgs {
     /// Address and port for devices, dashboard and API
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Address and port of MQTT for devices, 3.1.1 and 5; only devices can log in
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Where readings, keys and bundles are kept
@@ -52,9 +56,12 @@ pub(crate) struct ServeArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "TLS")]
 struct TlsArgs {
-    /// Address and port of the same by TLS
+    /// Address and port of the dashboard, the API and HTTP for devices by TLS
     #[arg(long, value_name = "ADDR")]
     https: Option<SocketAddr>,
+    /// Address and port of MQTT by TLS
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Option<SocketAddr>,
     /// Your certificate as PEM, read again when it changes; a self-made one if not given
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -124,6 +131,7 @@ pub(crate) struct CertificateArgs {
   kinglet device add porch --bundle room.kinglet --key-out porch.key
   kinglet device list
   kinglet device show porch --json
+  kinglet device token porch                               username and password for MQTT
   kinglet device revoke porch
 
 The server sees the change at once; it need not be running.")]
@@ -140,6 +148,8 @@ pub(crate) enum DeviceAction {
     List(DeviceListArgs),
     /// Show one device
     Show(DeviceOneArgs),
+    /// Show the username, password and topics a device uses by MQTT
+    Token(DeviceOneArgs),
     /// Refuse everything a device says from now on; what it has stored stays
     Revoke(DeviceOneArgs),
 }
@@ -198,7 +208,7 @@ impl DeviceAction {
         match self {
             Self::Add(a) => &a.common,
             Self::List(a) => &a.common,
-            Self::Show(a) | Self::Revoke(a) => &a.common,
+            Self::Show(a) | Self::Token(a) | Self::Revoke(a) => &a.common,
         }
     }
 }
@@ -212,6 +222,8 @@ impl ServeArgs {
             store: self.store.clone(),
             http: self.http,
             https: self.tls.https,
+            mqtt: self.mqtt,
+            mqtts: self.tls.mqtts,
             tls_files: self.tls.files(),
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),
             seed: self.seed.overrides(),

@@ -8,6 +8,7 @@ use kinglet_server::{Core, Tls};
 use kinglet_wire::keys::DeviceId;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
 
 use crate::args::{DeviceAction, DeviceAddArgs, DeviceArgs};
 use crate::failure::{Failure, Kind, Result};
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
         DeviceAction::Add(args) => add(&mut out, &runtime, &core, args)?,
         DeviceAction::List(_) => list(&mut out, &runtime, &core)?,
         DeviceAction::Show(args) => show(&mut out, &runtime, &core, &args.id)?,
+        DeviceAction::Token(args) => token(&mut out, &runtime, &core, &args.id)?,
         DeviceAction::Revoke(args) => {
             runtime.block_on(core.registry.revoke(&args.id, core.clock.now_ms())).map_err(refused)?;
             out.result(&json!({ "id": args.id, "revoked": true }))?;
@@ -168,6 +170,28 @@ fn show(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result 
     for (slot, fingerprint) in &row.slots {
         out.line(format_args!("bundle     {} in slot {slot}", hex::emit(fingerprint)))?;
     }
+    Ok(())
+}
+
+/// What a device that speaks MQTT by another library than ours is given besides its key.
+fn token(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result {
+    let row = find(runtime, core, id)?;
+    let key = core.registry.key_of(&row).map_err(refused)?;
+    let Some(id) = DeviceId::new(&row.id) else { return Err(refused(RegistryError::BadId(row.id))) };
+    let password = Zeroizing::new(key.access_token(&id).password());
+    let password = std::str::from_utf8(password.as_slice()).unwrap_or_default();
+    let topic = |last: &str| format!("kinglet/{id}/{last}");
+    out.result(&json!({
+        "username": id.as_str(), "password": password,
+        "publish": topic("up"), "subscribe": [topic("down"), topic("refused")],
+    }))?;
+    out.line(format_args!("username   {id}"))?;
+    out.line(format_args!("password   {password}"))?;
+    out.line(format_args!("publish    {}", topic("up")))?;
+    out.line(format_args!("subscribe  {}, {}", topic("down"), topic("refused")))?;
+    out.line(format_args!(
+        "{HINT}the password lets the device in and opens no frame; it follows from the key{HINT:#}"
+    ))?;
     Ok(())
 }
 

@@ -30,15 +30,24 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     };
     let server = Server::start(&runtime, config)?;
     let decode = server.seed_addr.map(|addr| format!("http://{addr}/decode"));
-    let https = server.https.map(|(addr, pin)| (host::from_here("https", addr), pin.to_string()));
-    let (https_url, pin) = https.clone().unzip();
+    let https = server.https.map(|addr| host::from_here("https", addr));
+    let pin = server.pin.map(|pin| pin.to_string());
+    let [mqtt, mqtts] = server.mqtt;
+    let mqtt = mqtt.map(|addr| host::from_here("mqtt", addr));
+    let mqtts = mqtts.map(|addr| host::from_here("mqtts", addr));
     out.result(&json!({
-        "url": server.url(), "https": https_url, "pin": pin, "data": data.display().to_string(), "store": kept,
-        "decode": decode,
+        "url": server.url(), "https": https, "mqtt": mqtt, "mqtts": mqtts, "pin": pin,
+        "data": data.display().to_string(), "store": kept, "decode": decode,
     }))?;
     out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
-    if let Some((url, pin)) = &https {
-        out.line(format_args!("{BOLD}{url}{BOLD:#}  the same by TLS; its pin is\n  {pin}"))?;
+    if let Some(url) = &https {
+        out.line(format_args!("{BOLD}{url}{BOLD:#}  the same by TLS"))?;
+    }
+    for url in mqtt.iter().chain(&mqtts) {
+        out.line(format_args!("{BOLD}{url}{BOLD:#}  MQTT for devices"))?;
+    }
+    if let Some(pin) = &pin {
+        out.line(format_args!("the certificate's pin is {pin}"))?;
     }
     if let Some(decode) = &decode {
         out.line(format_args!("{BOLD}{decode}{BOLD:#}  the seed's boards: obfuscation, no protection"))?;

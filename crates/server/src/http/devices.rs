@@ -68,6 +68,7 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     core.registry.revoke(&id, core.clock.now_ms()).await?;
+    core.sessions.end(&id);
     // It was found, so it is a device id: safe in a log line.
     tracing::info!(device = %id, "device revoked");
     Ok(StatusCode::NO_CONTENT)

@@ -156,7 +156,7 @@ fn status_of(why: Refusal) -> StatusCode {
     match why {
         Refusal::Malformed | Refusal::WrongDirection | Refusal::BadContent => StatusCode::BAD_REQUEST,
         Refusal::UnknownDevice => StatusCode::NOT_FOUND,
-        Refusal::Revoked | Refusal::NotOpened => StatusCode::FORBIDDEN,
+        Refusal::Revoked | Refusal::NotOpened | Refusal::OtherDevice => StatusCode::FORBIDDEN,
         Refusal::JoinRequired
         | Refusal::UnknownSlot
         | Refusal::UnknownBundle
@@ -167,16 +167,15 @@ fn status_of(why: Refusal) -> StatusCode {
 
 impl From<JoinRefused> for Problem {
     fn from(refused: JoinRefused) -> Self {
-        let (status, kind) = match refused {
+        let status = match refused {
             JoinRefused::Registry(error) => return error.into(),
-            JoinRefused::Malformed => (StatusCode::BAD_REQUEST, "malformed"),
-            JoinRefused::UnknownDevice => (StatusCode::NOT_FOUND, "unknown_device"),
-            JoinRefused::Revoked => (StatusCode::FORBIDDEN, "revoked"),
-            JoinRefused::NotVerified => (StatusCode::FORBIDDEN, "not_verified"),
-            JoinRefused::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_joins"),
-            JoinRefused::Exhausted => (StatusCode::CONFLICT, "generations_exhausted"),
+            JoinRefused::Malformed => StatusCode::BAD_REQUEST,
+            JoinRefused::UnknownDevice => StatusCode::NOT_FOUND,
+            JoinRefused::Revoked | JoinRefused::NotVerified => StatusCode::FORBIDDEN,
+            JoinRefused::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            JoinRefused::Exhausted => StatusCode::CONFLICT,
         };
-        Self::new(status, kind, refused.to_string())
+        Self::new(status, refused.word(), refused.to_string())
     }
 }
 

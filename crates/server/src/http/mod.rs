@@ -25,7 +25,7 @@ use crate::dash;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use frames::split_frames;
 pub(crate) use problem::Problem;
-pub(crate) use serve::serve;
+pub(crate) use serve::{accept, serve};
 
 /// Largest body of a management call, apart from bundles, and of a join.
 const SMALL_BODY: usize = 16 << 10;

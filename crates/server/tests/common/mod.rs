@@ -54,6 +54,8 @@ pub struct Rig {
     /// Where the same is served by TLS, if it is.
     pub https_addr: Option<SocketAddr>,
     pub tls: Option<Arc<Tls>>,
+    /// Where MQTT is served, if it is: without and with TLS.
+    pub mqtt_addrs: [Option<SocketAddr>; 2],
     /// Where `POST /decode` is answered, if it is.
     pub seed_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
@@ -75,6 +77,7 @@ impl Rig {
         let listeners = Listeners::bind(&config).await.unwrap();
         let (addr, seed_addr) = (listeners.http_addr().unwrap(), listeners.seed_addr());
         let (https_addr, tls) = (listeners.https_addr(), listeners.tls.clone());
+        let mqtt_addrs = listeners.mqtt_addrs();
         let core = Arc::new(Core::new(config, store, clock.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&core);
@@ -84,7 +87,17 @@ impl Rig {
             };
             run_core(serving, listeners, stopped).await.unwrap();
         });
-        Self { core, clock, addr, https_addr, tls, seed_addr, stop: Some(stop), served: Some(served) }
+        Self {
+            core,
+            clock,
+            addr,
+            https_addr,
+            tls,
+            mqtt_addrs,
+            seed_addr,
+            stop: Some(stop),
+            served: Some(served),
+        }
     }
 
     /// Answers `POST /decode` with this model, on a free port.

@@ -74,6 +74,16 @@ fn keys_are_derived_as_ever() {
 }
 
 #[test]
+fn access_tokens_are_derived_as_ever() {
+    for block in read("v1_access.txt") {
+        let (id, key) = (id_of(&block), DeviceKey::from_bytes(block.array("device_key")));
+        let expected: std::string::String =
+            block.bytes("access_token").iter().map(|b| std::format!("{b:02x}")).collect();
+        assert_eq!(key.access_token(&id).password(), expected.as_bytes(), "{}", block.name());
+    }
+}
+
+#[test]
 fn old_frames_open() {
     for block in read("v1_frames_pass.txt") {
         let (name, id, fingerprint) = (block.name(), id_of(&block), fingerprint_of(&block));

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 
 use super::{device_key, id, secret};
 use crate::frame::Suite;
-use crate::keys::{DeviceKey, GenerationSecret, JoinKey, LinkKey};
+use crate::keys::{AccessToken, DeviceKey, GenerationSecret, JoinKey, LinkKey};
 
 /// Fails to compile as soon as `$type` has `$trait`: the two impls would then both apply.
 macro_rules! assert_lacks {
@@ -20,12 +20,14 @@ macro_rules! assert_lacks {
 }
 
 assert_lacks!(DeviceKey: Debug, Display, Clone, PartialEq);
+assert_lacks!(AccessToken: Debug, Display, Clone, PartialEq);
 assert_lacks!(JoinKey: Debug, Display, Clone, PartialEq);
 assert_lacks!(GenerationSecret: Debug, Display, Clone, PartialEq);
 assert_lacks!(LinkKey: Debug, Display, Clone, PartialEq);
 
 #[test]
 fn secrets_are_wiped_when_dropped() {
+    assert!(core::mem::needs_drop::<AccessToken>());
     assert!(core::mem::needs_drop::<DeviceKey>() && core::mem::needs_drop::<JoinKey>());
     assert!(core::mem::needs_drop::<GenerationSecret>() && core::mem::needs_drop::<LinkKey>());
 }
