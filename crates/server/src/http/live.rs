@@ -36,6 +36,8 @@ pub(super) async fn stream(
     let events = futures_util::stream::unfold(state, |(mut live, mut stopping, only, place)| async move {
         let event = loop {
             let received = tokio::select! {
+                // What was stored before the end is still told.
+                biased;
                 received = live.recv() => received,
                 // Streams end with the server; otherwise they would keep it from draining.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
