@@ -247,3 +247,71 @@ fn by_tls_a_device_believes_the_pinned_certificate_and_no_other() {
     place.run(&["certificate", "--data", "elsewhere"]).ok();
     place.run(&unknown).fails(4, &["invalid peer certificate"]);
 }
+
+#[test]
+fn by_mqtt_readings_are_stored_once_and_nobody_else_is_let_in() {
+    let place = place();
+    let args = [
+        "serve",
+        "--data",
+        "data",
+        "--http",
+        "127.0.0.1:0",
+        "--mqtt",
+        "127.0.0.1:0",
+        "--mqtts",
+        "127.0.0.1:0",
+    ];
+    let mut command = place.command(&with(&args, &["--json"]));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let running = Running(child);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (mqtt, mqtts) = (ready["mqtt"].as_str().unwrap(), ready["mqtts"].as_str().unwrap());
+
+    let add = ["device", "add", "porch", "--data", "data", "--bundle", "b.kinglet"];
+    place.run(&with(&add, &["--server", mqtts, "--key-out", "porch.key"])).ok();
+    let sent = place.run(&with(&SEND, &["d.csv"])).ok().json();
+    assert_eq!((sent["windows_acked"].as_u64(), sent["joins"].as_u64()), (Some(8), Some(1)), "{sent}");
+    // The same outbox over the other line.
+    place.file("later.csv", plain_csv(20).replace("17000", "17010"));
+    let sent = place.run(&with(&SEND, &["--server", mqtt, "later.csv"])).ok().json();
+    assert_eq!(
+        (sent["windows_acked"].as_u64(), sent["windows_waiting"].as_u64()),
+        (Some(4), Some(0)),
+        "{sent}"
+    );
+    let shown = place.run(&["device", "show", "porch", "--data", "data", "--json"]).ok().json();
+    assert_eq!((shown["windows"].as_u64(), shown["repeats"].as_u64()), (Some(12), Some(0)), "{shown}");
+
+    let token = place.run(&["device", "token", "porch", "--data", "data", "--json"]).ok().json();
+    assert_eq!(token["publish"], "kinglet/porch/up");
+    assert_eq!(token["password"].as_str().map(str::len), Some(64));
+    let crowd = ["simulate", "--devices", "8", "--rate", "60", "--seconds", "3", "--loss", "5%", "--json"];
+    let crowd = place.run(&with(&crowd, &["--server", mqtt, "--data", "data"])).ok().json();
+    assert!(crowd["windows_stored"].as_u64() > Some(20), "{crowd}");
+
+    // Another key for the same id, then none at all.
+    let other = place.path("elsewhere");
+    let add =
+        ["device", "add", "porch", "--data", "elsewhere", "--bundle", "b.kinglet", "--key-out", "wrong.key"];
+    place.run(&add).ok();
+    let wrong = [
+        "send",
+        "--key",
+        "wrong.key",
+        "--bundle",
+        "b.kinglet",
+        "--outbox",
+        "w.outbox",
+        "--server",
+        mqtt,
+        "d.csv",
+    ];
+    place.run(&wrong).fails(5, &["not_verified"]);
+    drop(other);
+    place.run(&["device", "revoke", "porch", "--data", "data"]).ok();
+    place.run(&with(&SEND, &["--server", mqtt, "d.csv"])).fails(5, &["revoked"]);
+    drop(running);
+}

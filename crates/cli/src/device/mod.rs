@@ -1,6 +1,6 @@
 //! A device in this process: a node, its flash, and its way to the server.
 //!
-//! `link` speaks HTTP, by TLS as `trust` says, `session` moves frames and answers between node and link, `feed` says which reading comes
+//! `link` speaks HTTP (`http_line`) or MQTT (`mqtt_line`), by TLS as `trust` says, `session` moves frames and answers between node and link, `feed` says which reading comes
 //! when, `fleet` runs many of them, `verify` compares what the server has with what was measured.
 //!
 //! The seed's own protocol needs less: `lines` reads a sensor's output, `kept` holds what could not be sent, `decode_link`
@@ -10,9 +10,11 @@ pub(crate) mod decode_link;
 pub(crate) mod feed;
 pub(crate) mod file_flash;
 pub(crate) mod fleet;
+mod http_line;
 pub(crate) mod kept;
 pub(crate) mod lines;
 pub(crate) mod link;
+mod mqtt_line;
 pub(crate) mod session;
 mod tls;
 pub(crate) mod trust;

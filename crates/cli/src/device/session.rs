@@ -7,7 +7,7 @@ use kinglet_node::{
 };
 use kinglet_train::nn::Rng;
 
-use super::link::{Answer, Link, LinkError};
+use super::link::{Account, Answer, Line, Link, LinkError};
 
 /// Frames in one request.
 const BATCH_MAX: usize = 64;
@@ -116,6 +116,9 @@ pub(crate) struct Session<'a, F> {
     chance: Chance,
     loss: Loss,
     buf: Vec<u8>,
+    account: Account,
+    /// Made when there is something to send for the first time.
+    line: Option<Box<dyn Line>>,
     pub(crate) counts: Counts,
 }
 
@@ -132,9 +135,10 @@ impl<'a, F: Flash> Session<'a, F> {
     ) -> Result<Self, OpenError> {
         let buffers =
             Buffers { steps: &mut room.steps, workspace: &mut room.workspace, code: &mut room.code };
+        let account = Account::of(&identity);
         let node = Node::open(&mut flash, identity, model, buffers, config)?;
         let buf = vec![0; node.frame_len_max()];
-        Ok(Self { node, flash, chance, loss, buf, counts: Counts::default() })
+        Ok(Self { node, flash, chance, loss, buf, account, line: None, counts: Counts::default() })
     }
 
     pub(crate) fn node(&self) -> &Node<'a> {
@@ -184,9 +188,10 @@ impl<'a, F: Flash> Session<'a, F> {
             return lost(self, LinkError("lost on purpose".into()));
         }
         self.counts.requests += 1;
+        let line = self.line.get_or_insert_with(|| link.line(&self.account));
         let answer = match is_join {
-            true => link.post_join(&frames[0]),
-            false => link.post_frames(&frames),
+            true => line.join(&frames[0]),
+            false => line.bring(&frames),
         };
         let answer = match answer {
             Err(error) => return lost(self, error),

@@ -1,0 +1,113 @@
+//! The way to the server over HTTP, and over TLS.
+
+use std::time::Duration;
+
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
+
+use super::link::{Answer, Line, LinkError};
+use super::tls::TlsConnector;
+use super::trust::Trust;
+
+const ONE: &str = "application/vnd.kinglet.frame";
+const MANY: &str = "application/vnd.kinglet.frames";
+/// Largest answer that is read.
+const ANSWER_LEN_MAX: u64 = 64 << 20;
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A server's address and the connections to it, which all devices share.
+#[derive(Clone)]
+pub(super) struct HttpLine {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl HttpLine {
+    /// `base` is `http://…` or `https://…`; a path is kept in front of `/v1/…`.
+    pub(super) fn new(base: &str, trust: &Trust) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .max_redirects(0)
+            .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
+        let connector = TcpConnector::default().chain(TlsConnector(trust.config()));
+        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+        Self { agent, base: base.into() }
+    }
+
+    fn post(&self, path: &str, kind: &str, body: &[u8]) -> Result<Answer, LinkError> {
+        let failed = |e: ureq::Error| LinkError(e.to_string());
+        let request = self.agent.post(format!("{}{path}", self.base)).header("content-type", kind);
+        let mut response = request.send(body).map_err(failed)?;
+        let header =
+            |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let kind = header("content-type").unwrap_or_default();
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            refused: header("kinglet-refused"),
+            ..Answer::default()
+        };
+        let body = response.body_mut().with_config().limit(ANSWER_LEN_MAX).read_to_vec().map_err(failed)?;
+        match kind.as_str() {
+            ONE if !body.is_empty() => answer.downlinks.push(body),
+            ONE => {}
+            MANY => {
+                answer.downlinks = split(&body).ok_or_else(|| LinkError("the answer is cut short".into()))?
+            }
+            _ => read_problem(&mut answer, &body),
+        }
+        Ok(answer)
+    }
+}
+
+impl Line for HttpLine {
+    fn join(&mut self, request: &[u8]) -> Result<Answer, LinkError> {
+        self.post("/v1/join", ONE, request)
+    }
+
+    fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
+        if let [one] = frames {
+            return self.post("/v1/frames", ONE, one);
+        }
+        let mut list = Vec::new();
+        for frame in frames {
+            // No frame is longer: the wire's limit is below 16 bits.
+            list.extend_from_slice(&u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
+            list.extend_from_slice(frame);
+        }
+        self.post("/v1/frames", MANY, &list)
+    }
+}
+
+/// What a problem (RFC 9457) says.
+fn read_problem(answer: &mut Answer, body: &[u8]) {
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| problem[key].as_str().map(str::to_owned);
+    answer.detail = text("detail");
+    let named = text("title").map(|title| title.replace(' ', "_"));
+    answer.refused = answer.refused.take().or(named).or_else(|| Some(format!("http_{}", answer.status)));
+}
+
+fn split(mut list: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut frames = Vec::new();
+    while !list.is_empty() {
+        let (len, rest) = list.split_first_chunk::<2>()?;
+        let (frame, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        frames.push(frame.to_vec());
+        list = rest;
+    }
+    Some(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_split_or_refused() {
+        assert_eq!(split(&[0, 1, 7, 0, 0]), Some(vec![vec![7], vec![]]));
+        assert_eq!(split(&[0, 2, 7]), None);
+        assert_eq!(split(&[0]), None);
+    }
+}
