@@ -8,6 +8,7 @@ mod demo;
 mod device;
 pub(crate) mod docs;
 pub(crate) mod fuzz;
+mod mqtt;
 pub(crate) mod postgres;
 mod runtimes;
 
@@ -120,6 +121,18 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "the release binary as a person uses it, mistakes included",
         needs: &[],
         run: cli::stage,
+    },
+    Stage {
+        name: "mqtt",
+        about: "a device in Python on paho, mosquitto's clients and our fleet against the real server",
+        needs: &[
+            Need::Program { name: "mosquitto_pub", package: "mosquitto-clients" },
+            Need::Python,
+            Need::Wheel { package: "paho-mqtt", module: "paho.mqtt.client" },
+            Need::Wheel { package: "cbor2", module: "cbor2" },
+            Need::Wheel { package: "cryptography", module: "cryptography" },
+        ],
+        run: mqtt::stage,
     },
     Stage {
         name: "demo",
