@@ -1,6 +1,7 @@
 //! Doors as plain functions over bytes, for fuzzers and for tests: whatever the bytes, they return.
 
 use std::vec;
+use std::vec::Vec;
 
 use kinglet_codec::learn::{Outline, Parts};
 use kinglet_codec::{Decimal, Grid, Model};
@@ -10,6 +11,7 @@ use kinglet_wire::keys::{DeviceId, DeviceKey};
 use kinglet_wire::payload::Millis;
 
 use crate::node::SUITE;
+use crate::provision::{DATA_LEN_MAX, Given, Line, Receiver, Slots};
 use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, Node, SampleTime};
 
 const SECTOR_LEN: u32 = 1024;
@@ -33,6 +35,49 @@ pub fn fuzz_downlink(bytes: &[u8]) {
         assert_eq!(joined, Ok(Downlink::Joined { generation: 1 }));
         let _ = node.handle_downlink(3, flash, &mut bytes.to_vec());
     });
+}
+
+/// Reads `bytes` as a provisioning, as flash that should hold one, and as lines from a serial port.
+pub fn fuzz_provision(bytes: &[u8]) {
+    if let Ok(given) = Given::parse(bytes) {
+        let mut out = vec![0; given.record_len()];
+        let len = given.emit(&mut out).unwrap_or_default();
+        assert!(Given::parse(&out[..len]).is_ok(), "what was read is written so that it can be read");
+    }
+    let mut image = vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize];
+    for (to, from) in image.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    let mut flash = MemFlash::new(image, SECTOR_LEN, 4);
+    let Ok(slots) = Slots::open(&mut flash) else { return };
+    let mut out = vec![0; slots.record_len().unwrap_or_default()];
+    let _ = slots.read(&mut flash, &mut out);
+    let mut receiver = Receiver::new(slots);
+    for line in bytes.split(|&b| b == b'\n').take(64) {
+        let _ = receiver.line(&mut flash, line);
+    }
+}
+
+/// A record, the lines that bring it, and flash that holds it: where mutations of [`fuzz_provision`] start.
+pub fn sample_provisions() -> [Vec<u8>; 3] {
+    let (id, key) = identity();
+    let given = Given { id: Some(id), key: Some(key), ssid: "home", sensor: "dht11 4", ..Given::default() };
+    let mut record = vec![0; given.record_len()];
+    // The buffer is as long as it says.
+    let _ = given.emit(&mut record);
+    let mut lines = std::format!("{}\n", Line::Begin(record.len()));
+    for (n, chunk) in record.chunks(DATA_LEN_MAX).enumerate() {
+        lines += &std::format!("{}\n", Line::Data(n * DATA_LEN_MAX, chunk));
+    }
+    lines += &std::format!("{}\n", Line::End);
+    let mut flash = MemFlash::new(vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize], SECTOR_LEN, 4);
+    if let Ok(slots) = Slots::open(&mut flash) {
+        let mut receiver = Receiver::new(slots);
+        for line in lines.lines() {
+            let _ = receiver.line(&mut flash, line.as_bytes());
+        }
+    }
+    [record, lines.into_bytes(), flash.bytes_mut().to_vec()]
 }
 
 /// Boots a device on flash that holds `bytes` (repeated and cut to fit), and lets it work for a while.
@@ -119,6 +164,19 @@ mod tests {
                 *first = 0x40 | kind << 3;
             }
             fuzz_downlink(&framed);
+        }
+
+        #[test]
+        fn any_provisioning_is_survived(
+            which in 0usize..3,
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        ) {
+            let mut bytes = sample_provisions()[which].clone();
+            for (at, byte) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            fuzz_provision(&bytes);
         }
 
         #[test]

@@ -11,6 +11,7 @@
 //! | sealed ack → let go | `node/receive.rs` |
 //! | keys | `join.rs` |
 //! | after a reboot | `outbox/recover.rs` |
+//! | what a board is given over its serial port | `provision/mod.rs` |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ mod join;
 mod log;
 mod node;
 mod outbox;
+pub mod provision;
 mod record;
 mod status;
 #[cfg(test)]

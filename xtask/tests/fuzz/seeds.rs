@@ -37,6 +37,9 @@ pub(crate) fn of(door: &str) -> Vec<Vec<u8>> {
     if door == "node_flash_image" {
         seeds.push(kinglet_node::fuzz::sample_flash_image());
     }
+    if door == "node_provision" {
+        seeds.extend(kinglet_node::fuzz::sample_provisions());
+    }
     seeds.sort();
     seeds.dedup();
     seeds
