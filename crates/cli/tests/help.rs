@@ -5,7 +5,7 @@ mod support;
 
 use support::Place;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &["demo"],
     &["train"],
     &["eval"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 25] = [
     &["device", "token"],
     &["device", "revoke"],
     &["certificate"],
+    &["device", "flash-config"],
     &["send"],
     &["simulate"],
     &["config"],

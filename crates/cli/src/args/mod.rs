@@ -17,7 +17,9 @@ pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
-pub(crate) use server::{CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, ServeArgs};
+pub(crate) use server::{
+    CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, ServeArgs,
+};
 pub(crate) use values::{Source, Variants};
 
 /// A window of sensor readings in a handful of sealed bytes, within a bound you set
@@ -98,7 +100,7 @@ impl Command {
             Self::Export(a) => a.json,
             Self::Import(a) => a.json,
             Self::Serve(a) => a.json,
-            Self::Device(a) => a.action.common().json,
+            Self::Device(a) => a.action.json(),
             Self::Certificate(a) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,

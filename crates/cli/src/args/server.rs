@@ -133,6 +133,8 @@ pub(crate) struct CertificateArgs {
   kinglet device show porch --json
   kinglet device token porch                               username and password for MQTT
   kinglet device revoke porch
+  kinglet device flash-config --key porch.key --bundle room.kinglet --sensor \"dht22 4\" --ssid home \\
+      --password-file wifi.txt --server http://192.168.1.10:8470 --port /dev/ttyACM0
 
 The server sees the change at once; it need not be running.")]
 pub(crate) struct DeviceArgs {
@@ -152,6 +154,53 @@ pub(crate) enum DeviceAction {
     Token(DeviceOneArgs),
     /// Refuse everything a device says from now on; what it has stored stays
     Revoke(DeviceOneArgs),
+    /// Give an ESP32 with Kinglet's firmware its key, bundle, Wi-Fi and sensor, over its serial port
+    FlashConfig(DeviceFlashArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet device flash-config --key porch.key --bundle room.kinglet --sensor \"dht22 4\" --ssid home \\
+      --password-file wifi.txt --server http://192.168.1.10:8470 --port /dev/ttyACM0
+  kinglet device flash-config --preset seed --sensor \"dht11 4\" --ssid home --password-file wifi.txt \\
+      --server http://192.168.1.10:5000 --port /dev/ttyUSB0
+
+The Wi-Fi password is read from --password-file or KINGLET_WIFI_PASSWORD. With --port - the lines go to standard output
+instead, secrets included, for a terminal program at 115200 baud. What the board was given before is replaced whole.")]
+pub(crate) struct DeviceFlashArgs {
+    /// The provisioning written by `kinglet device add --key-out`
+    #[arg(long, value_name = "FILE", env = "KINGLET_KEY", required_unless_present = "preset")]
+    pub(crate) key: Option<PathBuf>,
+    /// The bundle the device uses
+    #[arg(long, value_name = "BUNDLE", required_unless_present = "preset")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// `seed`: for firmware built for the seed's own use, which has no key and brings its encoder along
+    #[arg(long, value_name = "PRESET", value_parser = ["seed"], conflicts_with_all = ["key", "bundle"])]
+    pub(crate) preset: Option<String>,
+    /// What is wired to which GPIO: \"dht11 PIN\", \"dht22 PIN\", \"bme280 SDA SCL\" (and 77 for its other address)
+    #[arg(long, value_name = "SENSOR")]
+    pub(crate) sensor: String,
+    /// Name of the Wi-Fi network
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ssid: String,
+    /// A file that holds the Wi-Fi password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The network has no password
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) open: bool,
+    /// The server as the board reaches it; by default the one in the provisioning
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Take a server on this machine too: for boards that are programs
+    #[arg(long, hide = true)]
+    pub(crate) allow_loopback: bool,
+    /// The board's serial port, or `-` for standard output
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: PathBuf,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -204,11 +253,21 @@ pub(crate) struct DeviceCommon {
 }
 
 impl DeviceAction {
-    pub(crate) fn common(&self) -> &DeviceCommon {
+    /// True if the result is wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
         match self {
-            Self::Add(a) => &a.common,
-            Self::List(a) => &a.common,
-            Self::Show(a) | Self::Token(a) | Self::Revoke(a) => &a.common,
+            Self::FlashConfig(args) => args.json,
+            _ => self.common().is_some_and(|common| common.json),
+        }
+    }
+
+    /// Of those that work on a server's data.
+    pub(crate) fn common(&self) -> Option<&DeviceCommon> {
+        match self {
+            Self::Add(a) => Some(&a.common),
+            Self::List(a) => Some(&a.common),
+            Self::Show(a) | Self::Token(a) | Self::Revoke(a) => Some(&a.common),
+            Self::FlashConfig(_) => None,
         }
     }
 }

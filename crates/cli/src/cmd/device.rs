@@ -1,4 +1,6 @@
-//! `kinglet device add|list|show|revoke`.
+//! `kinglet device add|list|show|revoke|flash-config`.
+
+mod flash_config;
 
 use std::sync::Arc;
 
@@ -18,7 +20,10 @@ use crate::term::{Align, Out, Table, bytes, iso, when};
 use crate::{files, hex, host};
 
 pub(crate) fn run(args: &DeviceArgs) -> Result {
-    let common = args.action.common();
+    if let DeviceAction::FlashConfig(args) = &args.action {
+        return flash_config::run(args);
+    }
+    let Some(common) = args.action.common() else { return Ok(()) };
     let mut out = Out::new(common.json);
     let runtime = host::runtime()?;
     let config = host::config(&common.overrides())?;
@@ -34,6 +39,8 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
         DeviceAction::List(_) => list(&mut out, &runtime, &core)?,
         DeviceAction::Show(args) => show(&mut out, &runtime, &core, &args.id)?,
         DeviceAction::Token(args) => token(&mut out, &runtime, &core, &args.id)?,
+        // Done above: it needs no server's data.
+        DeviceAction::FlashConfig(_) => {}
         DeviceAction::Revoke(args) => {
             runtime.block_on(core.registry.revoke(&args.id, core.clock.now_ms())).map_err(refused)?;
             out.result(&json!({ "id": args.id, "revoked": true }))?;
