@@ -3,21 +3,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
-use support::{Place, Running, plain_bundle, plain_csv};
-
-/// `kinglet serve` on a free port, ready; gives its address.
-fn serve(place: &Place, http: &str) -> (Running, String) {
-    let mut command = place.command(&["serve", "--data", "data", "--http", http, "--json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let running = Running(child);
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-    (running, ready["url"].as_str().unwrap().to_string())
-}
+use support::{Place, plain_bundle, plain_csv, serve};
 
 fn place() -> Place {
     let place = Place::new();

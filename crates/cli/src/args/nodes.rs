@@ -45,10 +45,17 @@ fn pin(text: &str) -> Result<Pin, String> {
 #[command(after_help = "Examples:
   kinglet send --key porch.key --bundle room.kinglet room.csv
   sensor-logger --csv | kinglet send --key porch.key --bundle room.kinglet -
+  kinglet send --key porch.key --bundle room.kinglet --iio --max-delay 5min
+  kinglet send --key porch.key --bundle room.kinglet --command \"read-sensor --csv\" --every 10s
   thermometer | kinglet send --preset seed --bundle seed.kinglet --server http://192.168.1.10:5000 -
 
 The outbox lies on disk: what could not be sent stays there and goes first the next time, with its own time
 and nothing twice. Run without DATA to send only what is left.
+
+A file is read to its end. --iio, --w1, --command and - go on: samples are sent as they are measured, at the bundle's
+period unless --every says otherwise, until Ctrl-C or SIGTERM; then what was measured is sent or stays in the outbox. Lines on
+standard input need a time in ISO 8601 or since 1970, or none (then they were measured when they come); with options such
+as --timezone or --only, standard input is read to its end as a file is.
 
 --preset seed does what the seed's sketch does: encodes each reading, posts it as JSON to /decode, prints latent and
 answer. Standard input is read as it comes, one reading per line, with or without a header. While the network is away
@@ -57,6 +64,8 @@ pub(crate) struct SendArgs {
     /// The readings, or `-` for standard input; without it only what waits in the outbox is sent
     #[arg(value_name = "DATA.csv")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
     /// The provisioning written by `kinglet device add --key-out`
     #[arg(long, value_name = "FILE", env = "KINGLET_KEY", required_unless_present = "preset")]
     pub(crate) key: Option<PathBuf>,
@@ -85,10 +94,43 @@ pub(crate) struct SendArgs {
     pub(crate) of_seed: SeedSendArgs,
 }
 
+/// Sources that go on.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Readings as they are measured")]
+pub(crate) struct LiveArgs {
+    /// Sensors the kernel reads over industrial I/O (DHT11, DHT22, BME280, …), or one sensor's own folder: --iio=DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, conflicts_with_all = ["data", "preset"],
+          default_missing_value = "/sys/bus/iio/devices")]
+    pub(crate) iio: Option<PathBuf>,
+    /// 1-wire thermometers such as DS18B20, or one thermometer's own folder: --w1=DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, conflicts_with_all = ["data", "iio", "preset"],
+          default_missing_value = "/sys/bus/w1/devices")]
+    pub(crate) w1: Option<PathBuf>,
+    /// A program that prints one sample, one number per channel, and ends; run by the shell at every period
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["data", "iio", "w1", "preset"])]
+    pub(crate) command: Option<String>,
+    /// No sample waits longer than this to be sent; as the bundle says if not given
+    #[arg(long, value_name = "DURATION", value_parser = duration_ms, conflicts_with = "preset")]
+    pub(crate) max_delay: Option<u64>,
+}
+
 impl SendArgs {
-    /// `None`: only what waits in the outbox.
+    /// A recording that is read to its end; `None` if there is none.
     pub(crate) fn source(&self) -> Option<Source> {
-        self.data.clone().map(|path| Source::from_arg(Some(path)))
+        let data = self.data.clone().filter(|_| !self.is_piped_live());
+        data.map(|path| Source::from_arg(Some(path)))
+    }
+
+    /// Standard input is read as it comes: nothing was asked for that needs all of it.
+    pub(crate) fn is_piped_live(&self) -> bool {
+        let how = &self.reading;
+        let is_plain = how.only.is_none()
+            && how.period.is_none()
+            && how.timezone.is_none()
+            && how.date_order.is_none()
+            && how.delimiter.is_none()
+            && !how.keep_duplicates;
+        self.data.as_deref() == Some(std::path::Path::new("-")) && is_plain && self.of_seed.preset.is_none()
     }
 }
 

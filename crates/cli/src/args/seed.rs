@@ -143,8 +143,9 @@ pub(crate) struct SeedSendArgs {
     /// The seed's protocol: JSON without any protection, to a server started with --decode
     #[arg(long, value_name = "PRESET")]
     pub(crate) preset: Option<Preset>,
-    /// Time from reading to reading of a file, such as the sketch's 10s; without it one after the other
-    #[arg(long, value_name = "DURATION", value_parser = duration_ms, requires = "preset")]
+    /// Time from reading to reading: of a sensor, if not the bundle's period; with --preset seed of a file, such as the
+    /// sketch's 10s, which is sent one after the other without it
+    #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
     pub(crate) every: Option<u64>,
     /// Move readings outside the sensor's range to its end, as the sketch does, instead of leaving them out
     #[arg(long, requires = "preset")]

@@ -1,5 +1,6 @@
-//! `kinglet send`: readings from a file, as a device would send them.
+//! `kinglet send`: readings from a file or as they are measured, as a device would send them.
 
+mod live;
 mod seed;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use etcetera::BaseStrategy;
 use kinglet_node::{Config, Identity, NodeError, OpenError};
 use serde_json::json;
 
+use self::live::{Ended, Live};
 use super::crowd;
 use crate::args::SendArgs;
 use crate::device::feed;
@@ -54,11 +56,10 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     let flash = FileFlash::open(&path)?;
     let model = bundle.model();
     let mut memory = Room::new(&model);
-    let config = crowd::config(
-        &bundle,
-        args.frame,
-        Config { retry_min_ms: 500, retry_max_ms: 5_000, ..Config::default() },
-    );
+    // Somebody waits for the end of a file; a service has time.
+    let retry_max_ms = if readings.is_some() { 5_000 } else { 60_000 };
+    let config =
+        crowd::config(&bundle, args.frame, Config { retry_min_ms: 500, retry_max_ms, ..Config::default() });
     let identity = Identity { id, key: provisioning.key };
     let session =
         Session::open(flash, identity, model, &mut memory, config, Chance::System, Loss::new(0.0, 0));
@@ -80,13 +81,25 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     };
     let interrupted = || stop.load(std::sync::atomic::Ordering::Relaxed);
     sender.session.set_unix_time(0, now_ms()).map_err(node_failed)?;
-    let rest = match &readings {
-        Some(readings) => sender.take(readings, &interrupted)?,
-        None => 0,
+    // From here on: what fails before has touched neither sensor nor pipe.
+    let mut live = Live::start(args, &model)?;
+    let mut ended = None;
+    let rest = match (&readings, &mut live) {
+        (Some(readings), _) => sender.take(readings, &interrupted)?,
+        (None, Some(live)) => {
+            out.line(format_args!("{id}: from {} to {url}, outbox {}", live.origin(), path.display()))?;
+            ended = Some(live.run(&mut sender, &mut out, &interrupted)?);
+            0
+        }
+        (None, None) => 0,
     };
     sender.session.flush(sender.now()).map_err(node_failed)?;
+    let was_stopped = matches!(ended, Some(Ended::Stopped));
+    // Whoever stops a service wants what was measured to be sent, if it can be.
+    sender.heard = Instant::now();
     let bar = Progress::line("sending");
-    sender.pump(0, &interrupted, |left| bar.say(format!("sending, {left} windows to go")))?;
+    let gives_up = || !was_stopped && interrupted();
+    sender.pump(0, &gives_up, |left| bar.say(format!("sending, {left} windows to go")))?;
     drop(bar);
 
     let waiting = sender.session.node().stats().n_windows_waiting;
@@ -107,6 +120,18 @@ pub(crate) fn run(args: &SendArgs) -> Result {
         return Err(answer
             .to_failure(&sender.link)
             .next(format_args!("{waiting} windows wait in {}", path.display())));
+    }
+    if let (Some(ended), Some(live)) = (ended, &live)
+        && let Some(failure) = ended.failure(live.origin())
+    {
+        return Err(failure);
+    }
+    if was_stopped {
+        // A service that was stopped has done what was asked; the next start sends the rest.
+        return match waiting {
+            0 => Ok(()),
+            n => Ok(out.line(format_args!("{n} windows wait in {}", path.display()))?),
+        };
     }
     if waiting + rest > 0 {
         let rest = if rest > 0 {

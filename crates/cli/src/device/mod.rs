@@ -1,8 +1,8 @@
 //! A device in this process: a node, its flash, and its way to the server.
 //!
 //! `link` speaks HTTP (`http_line`) or MQTT (`mqtt_line`), by TLS as `trust` says, `session` moves frames and answers between
-//! node and link, `feed` says which reading comes when, `fleet` runs many of them, `serial` brings a board what it is given, `verify`
-//! compares what the server has with what was measured.
+//! node and link, `feed` says which reading comes when, `sense` gives readings as they are measured, `fleet` runs many of them,
+//! `serial` brings a board what it is given, `verify` compares what the server has with what was measured.
 //!
 //! The seed's own protocol needs less: `lines` reads a sensor's output, `kept` holds what could not be sent, `decode_link`
 //! posts it.
@@ -16,6 +16,7 @@ pub(crate) mod kept;
 pub(crate) mod lines;
 pub(crate) mod link;
 mod mqtt_line;
+pub(crate) mod sense;
 pub(crate) mod serial;
 pub(crate) mod session;
 mod tls;

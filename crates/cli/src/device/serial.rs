@@ -23,8 +23,11 @@ pub(crate) fn send(port: &Path, record: &[u8]) -> Result {
 /// Only where ports are files.
 #[cfg(not(unix))]
 pub(crate) fn send(port: &Path, _record: &[u8]) -> Result {
-    Err(crate::failure::Failure::usage(format_args!("{} cannot be opened as a serial port here", port.display()))
-        .next("say --port - and send the lines with a terminal program, 115200 baud"))
+    Err(crate::failure::Failure::usage(format_args!(
+        "{} cannot be opened as a serial port here",
+        port.display()
+    ))
+    .next("say --port - and send the lines with a terminal program, 115200 baud"))
 }
 
 #[cfg(unix)]

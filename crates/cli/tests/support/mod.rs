@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -108,6 +108,17 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// `kinglet serve` on a free port, ready; gives its address.
+pub(crate) fn serve(place: &Place, http: &str) -> (Running, String) {
+    let mut command = place.command(&["serve", "--data", "data", "--http", http, "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let running = Running(child);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    (running, ready["url"].as_str().unwrap().to_string())
 }
 
 /// A bundle nothing was trained for: two channels, tenths within 0.2 and whole numbers lossless, 8 samples,

@@ -100,6 +100,23 @@ impl Clock {
     }
 }
 
+/// Unix milliseconds of a stamp that stands alone, without a column to learn its format from: a date in ISO 8601 (UTC if
+/// it names no zone), or seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their size. Numbers
+/// too small to be a time since 1973 are none.
+pub fn stamp_ms(stamp: &[u8]) -> Option<i64> {
+    let format = match cell::parse(cell::trim(stamp), DecimalMark::Point) {
+        Cell::Number(number) => match number.at_scale(0) {
+            100_000_000..100_000_000_000 => TimeFormat::Seconds,
+            100_000_000_000..100_000_000_000_000 => TimeFormat::Milliseconds,
+            100_000_000_000_000..100_000_000_000_000_000 => TimeFormat::Microseconds,
+            100_000_000_000_000_000.. => TimeFormat::Nanoseconds,
+            _ => return None,
+        },
+        _ => TimeFormat::Calendar,
+    };
+    Clock::new(format, None, DecimalMark::Point, None).ok()?.read(stamp)
+}
+
 /// `None` for UTC. The bundled database, so that every machine reads the same.
 fn find_zone(name: &str) -> Result<Option<TimeZone>, RecordingError> {
     let name = name.trim();
@@ -155,6 +172,25 @@ pub(super) fn number_format(first: Decimal, header: &str) -> TimeFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_alone_says_what_it_is_by_its_size() {
+        let check = |stamp: &str, want| assert_eq!(stamp_ms(stamp.as_bytes()), want, "{stamp}");
+        let t = Some(1_760_000_000_250);
+        for stamp in [
+            "1760000000.25",
+            "1760000000250",
+            "1760000000250000",
+            "2025-10-09T08:53:20.25Z",
+            "2025-10-09 10:53:20.250+02:00",
+        ] {
+            check(stamp, t);
+        }
+        check(" 2025-10-09 08:53:20 ", Some(1_760_000_000_000));
+        for none in ["", "21.5", "99999999", "-1760000000", "soon", "nan"] {
+            check(none, None);
+        }
+    }
 
     fn clock(format: TimeFormat, zone: Option<&str>) -> Clock {
         Clock::new(format, None, DecimalMark::Point, zone).unwrap()

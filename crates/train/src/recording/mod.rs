@@ -27,7 +27,7 @@ mod write;
 
 pub use bound::{Bound, ChosenGrid, GridBasis, GridError, ParseBoundError, grid_for};
 pub use cell::DecimalMark;
-pub use clock::TimeFormat;
+pub use clock::{TimeFormat, stamp_ms};
 pub use error::RecordingError;
 pub use options::{ColumnChoice, DateOrder, Duplicates, ReadOptions};
 pub use quantum::Quantum;
