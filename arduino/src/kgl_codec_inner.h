@@ -1,0 +1,199 @@
+/* Inside the codec. Names as in spec/codec.md; sites of the format as in the Rust crate. */
+#ifndef KGL_CODEC_INNER_H
+#define KGL_CODEC_INNER_H
+
+#include "kgl_codec.h"
+
+#define KGL_LATENT_MAX 2047
+#define KGL_HIDDEN_VALUE_MAX 127
+#define KGL_HISTORY_WORDS 4
+#define KGL_BEAM 4
+#define KGL_CANDIDATES_MAX 8
+#define KGL_RAW_BITS_MAX 28
+#define KGL_CHANNEL_LEN 26
+#define KGL_LATTICE_LEN 8
+#define KGL_NORM_LEN 12
+#define KGL_SCALING_LEN 12
+#define KGL_RAW_CONTEXTS 380
+#define KGL_SYMBOLS_MAX 128
+#define KGL_CLASSES_MAX 48
+#define KGL_RESIDUAL_CONTEXTS 6
+#define KGL_OWN_LAGS_MAX 16
+#define KGL_OTHER_LAGS_MAX 4
+#define KGL_PREDICT_HIDDEN_MAX 32
+#define KGL_COMPONENTS 3
+#define KGL_HEAD_SPECIAL 5
+
+/* --- model bytes, little-endian ------------------------------------------------------------------------------- */
+
+static inline uint8_t kgl_m8(const uint8_t *p) {
+    return KGL_ROM_U8(p);
+}
+static inline uint16_t kgl_m16(const uint8_t *p) {
+    return (uint16_t)(kgl_m8(p) | (uint16_t)((uint16_t)kgl_m8(p + 1) << 8));
+}
+static inline uint32_t kgl_m32(const uint8_t *p) {
+    return (uint32_t)kgl_m16(p) | (uint32_t)kgl_m16(p + 2) << 16;
+}
+static inline int32_t kgl_mi32(const uint8_t *p) {
+    return (int32_t)kgl_m32(p);
+}
+static inline int16_t kgl_mi16(const uint8_t *p) {
+    return (int16_t)kgl_m16(p);
+}
+static inline int64_t kgl_mi64(const uint8_t *p) {
+    return (int64_t)((uint64_t)kgl_m32(p) | (uint64_t)kgl_m32(p + 4) << 32);
+}
+
+/* Reads off the front of a section; `is_short` once it has ended early. */
+typedef struct kgl_reader {
+    const uint8_t *at;
+    uint32_t left;
+    bool is_short;
+} kgl_reader;
+
+const uint8_t *kgl_take(kgl_reader *reader, uint32_t len);
+uint8_t kgl_take_u8(kgl_reader *reader);
+uint16_t kgl_take_u16(kgl_reader *reader);
+uint32_t kgl_take_u32(kgl_reader *reader);
+
+static inline bool kgl_is_step(int32_t x) {
+    return x >= -KGL_DECODED_MAX && x <= KGL_DECODED_MAX;
+}
+static inline size_t kgl_values(const kgl_model *model) {
+    return (size_t)model->n_samples * model->n_channels;
+}
+static inline int32_t kgl_bound_steps(const kgl_model *model, size_t idx) {
+    return kgl_mi32(model->channels + idx * KGL_CHANNEL_LEN + 17);
+}
+/* The bound less what is kept in reserve for readings beside the grid. */
+static inline int32_t kgl_bound_less(const kgl_model *model, size_t idx, int32_t reserve) {
+    int32_t bound = kgl_bound_steps(model, idx) - reserve;
+    return bound < 0 ? 0 : bound;
+}
+
+/* --- tables --------------------------------------------------------------------------------------------------- */
+
+uint32_t kgl_freq_of(uint8_t code);
+uint32_t kgl_log2_q4(uint32_t x);
+bool kgl_table_parse(kgl_reader *reader, uint8_t n_symbols, kgl_table *table);
+/* A table that was checked before. */
+kgl_table kgl_table_at(const uint8_t *bytes, uint8_t n_symbols);
+
+static inline uint32_t kgl_table_cost(const kgl_table *table, size_t sym) {
+    return kgl_m8(table->codes + sym);
+}
+static inline uint32_t kgl_table_freq(const kgl_table *table, size_t sym) {
+    return kgl_freq_of(kgl_m8(table->codes + sym));
+}
+
+/* --- range coder: writes a code, measures it, or both ----------------------------------------------------------- */
+
+typedef struct kgl_coder {
+    uint32_t low, range;
+    uint8_t *out;
+    size_t out_cap, out_len;
+    /* Measured: its own range, whole bytes, and the cost in sixteenths of a bit at which it stops. */
+    uint32_t meter_range, n_bytes, cost_max;
+    bool writes, meters;
+} kgl_coder;
+
+void kgl_coder_init(kgl_coder *coder, uint8_t *out, size_t out_cap, bool writes, bool meters, uint32_t cost_max);
+uint32_t kgl_coder_cost(const kgl_coder *coder);
+/* All of these say false when there is no room, or the code is longer than it may be. */
+bool kgl_coder_finish(kgl_coder *coder, size_t *code_len);
+bool kgl_narrow(kgl_coder *coder, uint32_t cum, uint32_t freq, uint32_t total);
+bool kgl_symbol(kgl_coder *coder, const kgl_table *table, size_t sym);
+bool kgl_bits(kgl_coder *coder, uint8_t n_bits, uint32_t value);
+bool kgl_unbounded(kgl_coder *coder, uint32_t value);
+bool kgl_wide(kgl_coder *coder, uint8_t n_bits, uint32_t value);
+
+/* --- signed numbers --------------------------------------------------------------------------------------------- */
+
+#define KGL_MAGNITUDE_MAX ((UINT32_C(1) << 28) - 1)
+uint32_t kgl_class_first(uint8_t class_idx);
+int8_t kgl_signed_class(int32_t value, int8_t n_classes);
+bool kgl_inside(kgl_coder *coder, int8_t class_idx, int8_t n_classes, int32_t value);
+bool kgl_signed(kgl_coder *coder, const kgl_table *table, int32_t value);
+uint32_t kgl_signed_cost(const kgl_table *table, int32_t value);
+uint32_t kgl_freq_of_value(const kgl_table *table, int32_t value);
+uint32_t kgl_freq_below(const kgl_table *table, int32_t value);
+
+/* --- lattice, first values, context ------------------------------------------------------------------------------- */
+
+typedef struct kgl_lattice {
+    int32_t step, phase;
+} kgl_lattice;
+
+typedef struct kgl_first {
+    const uint8_t *coefs;
+    kgl_table table;
+    int32_t mean, bin_first;
+    uint8_t bin_shift;
+} kgl_first;
+
+/* How a channel moved up to now, in lattice units. Four words of a workspace hold one. */
+typedef struct kgl_history {
+    int32_t r, d1, d2;
+    uint16_t run;
+    int8_t sign;
+    uint8_t n_seen;
+} kgl_history;
+typedef char kgl_history_fits[sizeof(kgl_history) == KGL_HISTORY_WORDS * sizeof(int32_t) ? 1 : -1];
+
+int32_t kgl_div_floor(int32_t a, int32_t b);
+kgl_lattice kgl_lattice_of(const kgl_model *model, size_t idx);
+bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value);
+int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x);
+void kgl_lattice_candidates(kgl_lattice lattice, int32_t x, int32_t bound, int32_t *from, int32_t *to);
+bool kgl_first_parse(kgl_reader *reader, uint8_t idx, kgl_first *first);
+kgl_first kgl_first_of(const kgl_model *model, uint8_t idx);
+uint32_t kgl_first_cost(const kgl_first *first, int32_t predicted, int32_t r);
+bool kgl_first_code(kgl_coder *coder, const kgl_first *first, int32_t predicted, int32_t r);
+int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *histories);
+
+static inline kgl_history kgl_history_load(const int32_t *histories, size_t idx) {
+    kgl_history history;
+    memcpy(&history, histories + idx * KGL_HISTORY_WORDS, sizeof history);
+    return history;
+}
+void kgl_history_push(int32_t *histories, size_t idx, int32_t r);
+/* The context table of the next difference of channel idx. */
+kgl_table kgl_context_table(const kgl_model *model, const kgl_history *history, uint8_t idx,
+                            const int32_t *histories);
+bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
+                      int32_t *histories);
+
+/* --- rungs ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct kgl_window {
+    const int32_t *steps;
+    size_t n_values;
+    bool off_grid;
+} kgl_window;
+
+bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, int32_t *back, int32_t *beam);
+bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve);
+bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories);
+bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, bool off_grid);
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
+                      int32_t *histories);
+bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated);
+
+bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);
+/* A layer that was checked before. */
+void kgl_dense_checked(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);
+int32_t kgl_dense_output(const kgl_dense *dense, uint16_t out_idx, const int32_t *input);
+bool kgl_net_parse(kgl_reader *reader, const kgl_model *model, kgl_net *net);
+size_t kgl_net_scratch_len(const kgl_net *net);
+void kgl_net_encode(const kgl_net *net, uint8_t n_channels, const int32_t *steps, size_t n_values, int32_t *input,
+                    int32_t *scratch);
+void kgl_net_decode(const kgl_net *net, uint8_t n_channels, int32_t *scratch, int32_t *steps, size_t n_values);
+bool kgl_latent_parse(kgl_model *model, kgl_reader section);
+bool kgl_latent_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *guess,
+                     int32_t *scratch);
+bool kgl_fixed_parse(kgl_model *model, kgl_reader section);
+size_t kgl_fixed_code_len(const kgl_model *model);
+void kgl_fixed_encode(const kgl_model *model, const int32_t *steps, int32_t *values, int32_t *scratch, uint8_t *out);
+
+#endif

@@ -1,0 +1,273 @@
+/* The ladder: a window is coded on the rung that needs the fewest bytes. */
+#include "kgl_codec_inner.h"
+
+/* The parts of a workspace. */
+typedef struct areas {
+    int32_t *values, *path, *back, *scratch;
+    bool has_path;
+} areas;
+
+size_t kgl_workspace_len(const kgl_model *model) {
+    size_t scratch = 2U * KGL_BEAM * KGL_HISTORY_WORDS * model->n_channels, len;
+    if (model->has_latent && (len = kgl_net_scratch_len(&model->latent.net)) > scratch) {
+        scratch = len;
+    }
+    if (model->has_fixed && (len = kgl_net_scratch_len(&model->fixed.net)) > scratch) {
+        scratch = len;
+    }
+    return 3 * kgl_values(model) + scratch;
+}
+
+size_t kgl_code_len_max(const kgl_model *model) {
+    size_t len = 8 + 5U * (size_t)model->n_channels + 5 * kgl_values(model), fixed;
+    return model->has_fixed && (fixed = kgl_fixed_code_len(model)) > len ? fixed : len;
+}
+
+/* What a value is: a step, missing, above the grid, below it. */
+static uint8_t kind_of(int32_t x) {
+    return x == KGL_MISSING ? 1 : x == KGL_ABOVE ? 2 : x == KGL_BELOW ? 3 : 0;
+}
+
+/* What a value is likely to be, by what its channel's last one was: a step (or none yet), missing, beyond the grid. */
+static const uint8_t PRESENCE[3][4] KGL_PROGMEM = {{2, 64, 128, 128}, {48, 3, 128, 128}, {48, 48, 24, 24}};
+
+static bool has_marks(const kgl_window *window) {
+    size_t at = 0;
+    while (at < window->n_values && kind_of(window->steps[at]) == 0) {
+        at++;
+    }
+    return at < window->n_values;
+}
+
+static bool is_plain(const kgl_model *model, const kgl_window *window) {
+    return window->n_values == kgl_values(model) && !has_marks(window);
+}
+
+/* How a special window says its length and which of its values are steps. */
+static bool shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *window) {
+    uint8_t last[KGL_CHANNELS_MAX] = {0};
+    uint32_t n_samples = (uint32_t)(window->n_values / model->n_channels);
+    bool is_short = n_samples < model->n_samples, is_marked = has_marks(window);
+    size_t at;
+    if (!kgl_bits(coder, 1, is_short) ||
+        (is_short && !kgl_narrow(coder, n_samples - 1, 1, (uint32_t)model->n_samples - 1)) ||
+        !kgl_bits(coder, 1, is_marked)) {
+        return false;
+    }
+    for (at = 0; is_marked && at < window->n_values; at++) {
+        uint8_t *before = &last[at % model->n_channels], kind = kind_of(window->steps[at]), i;
+        uint32_t cum = 0, total = 0, freq = 0;
+        for (i = 0; i < 4; i++) {
+            uint32_t f = kgl_freq_of(KGL_ROM_U8(&PRESENCE[*before < 2 ? *before : 2][i]));
+            cum += i < kind ? f : 0;
+            freq = i == kind ? f : freq;
+            total += f;
+        }
+        if (!kgl_narrow(coder, cum, freq, total)) {
+            return false;
+        }
+        *before = kind;
+    }
+    return true;
+}
+
+/* The lattice values nearest to the steps; false if one lies beyond its bound. */
+static bool nearest(const kgl_model *model, const kgl_window *window, int32_t reserve, int32_t *rs) {
+    size_t at;
+    for (at = 0; at < window->n_values; at++) {
+        size_t idx = at % model->n_channels;
+        int32_t x = window->steps[at], value;
+        kgl_lattice lattice = kgl_lattice_of(model, idx);
+        rs[at] = kgl_is_step(x) ? kgl_lattice_nearest(lattice, x) : x;
+        if (kgl_is_step(x) && (!kgl_lattice_value(lattice, rs[at], &value) ||
+                               kgl_abs(value - x) > (uint32_t)kgl_bound_less(model, idx, reserve))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lattice values become what they stand for. */
+static void to_values(const kgl_model *model, int32_t *rs, size_t n_values) {
+    size_t at;
+    for (at = 0; at < n_values; at++) {
+        int32_t value;
+        if (kgl_is_step(rs[at])) {
+            rs[at] = kgl_lattice_value(kgl_lattice_of(model, at % model->n_channels), rs[at], &value) ? value
+                                                                                                    : KGL_MISSING;
+        }
+    }
+}
+
+/* Makes ready what `write_rung` says; false if the rung cannot keep this window's bound. */
+static bool prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, areas *a) {
+    int32_t reserve = window->off_grid ? 1 : 0;
+    size_t len = window->n_values * sizeof *a->values;
+    switch (rung) {
+    case KGL_RUNG_CONTEXT:
+        a->has_path = model->has_context && kgl_search(model, window, a->path, a->back, a->scratch);
+        return a->has_path;
+    case KGL_RUNG_LATENT:
+        if (!model->has_latent || window->n_values != kgl_values(model) || window->off_grid) {
+            return false;
+        }
+        kgl_net_encode(&model->latent.net, model->n_channels, window->steps, window->n_values, a->values,
+                       a->scratch);
+        memcpy(a->values, window->steps, len);
+        return true;
+    case KGL_RUNG_PREDICT:
+        if (!model->has_predict) {
+            return false;
+        }
+        if (!model->predict.is_gated) {
+            return nearest(model, window, reserve, a->values);
+        }
+        /* What the context rung has found stands in `path`: it comes first. */
+        memcpy(a->values, a->path, len);
+        return a->has_path;
+    case KGL_RUNG_HOLD:
+        memcpy(a->values, window->steps, len);
+        return kgl_hold_choose(model, a->values, window->n_values, a->scratch, reserve);
+    case KGL_RUNG_RAW:
+        memcpy(a->values, window->steps, len);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Writes a prepared window; `values` becomes what a decoder reads. */
+static bool write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, areas *a, kgl_coder *coder) {
+    size_t n = window->n_values;
+    if (!is_plain(model, window) &&
+        (!kgl_symbol(coder, &model->head, KGL_HEAD_SPECIAL) || !shape_code(model, coder, window))) {
+        return false;
+    }
+    if (!kgl_symbol(coder, &model->head, (size_t)rung)) {
+        return false;
+    }
+    switch (rung) {
+    case KGL_RUNG_CONTEXT:
+        if (!kgl_context_code(model, coder, a->path, n, a->scratch)) {
+            return false;
+        }
+        memcpy(a->values, a->path, n * sizeof *a->values);
+        to_values(model, a->values, n);
+        return true;
+    case KGL_RUNG_PREDICT:
+        if (!kgl_predict_code(model, coder, a->values, n, a->scratch)) {
+            return false;
+        }
+        to_values(model, a->values, n);
+        return true;
+    case KGL_RUNG_HOLD:
+        return kgl_hold_code(model, coder, a->values, n, a->scratch);
+    case KGL_RUNG_LATENT:
+        return kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
+    case KGL_RUNG_RAW:
+        return kgl_raw_code(model, coder, a->values, n, window->off_grid);
+    default:
+        return false;
+    }
+}
+
+static bool is_window(const kgl_model *model, const kgl_window *window) {
+    size_t at;
+    if (window->n_values == 0 || window->n_values % model->n_channels != 0 ||
+        window->n_values > kgl_values(model)) {
+        return false;
+    }
+    for (at = 0; at < window->n_values; at++) {
+        int32_t x = window->steps[at];
+        if (kgl_abs(x) > (uint32_t)KGL_STEP_MAX && kind_of(x) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Measures the cheap rungs, then lets the networks write what they measure. Gives the rung that won; `is_written` if
+ * its code already stands in the coder. */
+static kgl_rung choose(const kgl_model *model, const kgl_window *window, areas *a, kgl_coder *coder, uint8_t *out,
+                       size_t out_len, bool *is_written) {
+    /* The context rung comes first: what it has found stays in `path`, the others are soon prepared again. */
+    static const uint8_t order[4] KGL_PROGMEM = {KGL_RUNG_CONTEXT, KGL_RUNG_HOLD, KGL_RUNG_LATENT, KGL_RUNG_RAW};
+    uint32_t best_cost = UINT32_MAX;
+    kgl_rung best = KGL_RUNG_RAW;
+    uint8_t i;
+    *is_written = false;
+    for (i = 0; i < 4; i++) {
+        kgl_rung rung = (kgl_rung)KGL_ROM_U8(&order[i]);
+        if (!prepare(model, window, rung, a)) {
+            continue;
+        }
+        kgl_coder_init(coder, NULL, 0, false, true, UINT32_MAX);
+        if (write_rung(model, window, rung, a, coder) && kgl_coder_cost(coder) < best_cost) {
+            best_cost = kgl_coder_cost(coder);
+            best = rung;
+        }
+    }
+    /* The networks are dear: they run once, and no further than where they have lost. */
+    if (prepare(model, window, KGL_RUNG_PREDICT, a)) {
+        kgl_coder_init(coder, out, out_len, true, true, best_cost);
+        if (write_rung(model, window, KGL_RUNG_PREDICT, a, coder)) {
+            uint32_t cost = kgl_coder_cost(coder);
+            bool on_par_wins = best == KGL_RUNG_LATENT || best == KGL_RUNG_RAW;
+            *is_written = cost < best_cost || (on_par_wins && cost == best_cost);
+        }
+    }
+    return *is_written ? KGL_RUNG_PREDICT : best;
+}
+
+kgl_status kgl_encode(const kgl_model *model, const int32_t *steps, size_t n_values, bool off_grid,
+                      int32_t *workspace, size_t workspace_len, uint8_t *out, size_t out_len, size_t *code_len,
+                      kgl_rung *rung) {
+    kgl_window window;
+    kgl_coder coder;
+    areas a;
+    bool is_written;
+    kgl_rung best;
+    window.steps = steps;
+    window.n_values = n_values;
+    window.off_grid = off_grid;
+    if (!is_window(model, &window)) {
+        return KGL_ERR_WINDOW;
+    }
+    if (workspace_len < kgl_workspace_len(model) || out_len < kgl_code_len_max(model)) {
+        return KGL_ERR_BUFFER;
+    }
+    a.values = workspace;
+    a.path = a.values + kgl_values(model);
+    a.back = a.path + kgl_values(model);
+    a.scratch = a.back + kgl_values(model);
+    a.has_path = false;
+    if (model->has_fixed && is_plain(model, &window)) {
+        kgl_fixed_encode(model, steps, a.values, a.scratch, out);
+        *code_len = kgl_fixed_code_len(model);
+        if (rung != NULL) {
+            *rung = KGL_RUNG_FIXED;
+        }
+        return KGL_OK;
+    }
+    best = choose(model, &window, &a, &coder, out, out_len, &is_written);
+    if (!is_written) {
+        if (best != KGL_RUNG_CONTEXT) {
+            (void)prepare(model, &window, best, &a);
+        }
+        kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
+        if (!write_rung(model, &window, best, &a, &coder)) {
+            return KGL_ERR_BUFFER;
+        }
+    }
+    if (!kgl_coder_finish(&coder, code_len)) {
+        return KGL_ERR_BUFFER;
+    }
+    if (model->has_fixed && *code_len == kgl_fixed_code_len(model)) {
+        /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */
+        out[(*code_len)++] = 0;
+    }
+    if (rung != NULL) {
+        *rung = best;
+    }
+    return KGL_OK;
+}

@@ -1,0 +1,237 @@
+/* The predict rung: a small network says how likely each next value is, and the range coder says which it was.
+ * Gated networks are what trainers make; mixed ones are what the first bundles had. */
+#include "kgl_predict.h"
+
+#define OUTPUTS_MIXED 9
+#define OUTPUTS_GATED 10
+
+static uint16_t n_linear(const kgl_model *model) {
+    return (uint16_t)(model->predict.own_lags + (model->n_channels - 1) * model->predict.other_lags);
+}
+
+static uint16_t n_features(const kgl_model *model) {
+    return (uint16_t)(n_linear(model) + model->n_channels + KGL_EXTRAS);
+}
+
+/* One channel's network. */
+typedef struct record {
+    const uint8_t *linear;
+    /* Share of the table in the mix, in 64ths; 0 if the network says it. */
+    uint8_t table_weight;
+    kgl_dense layers[3];
+} record;
+
+/* `is_checked`: it was read once before. */
+static bool record_read(const kgl_model *model, kgl_reader *reader, bool is_checked, record *out) {
+    const uint8_t *n_hidden = model->predict.n_hidden;
+    bool is_gated = model->predict.is_gated;
+    uint16_t ins[3], outs[3];
+    uint8_t i;
+    ins[0] = n_features(model);
+    ins[1] = outs[0] = n_hidden[0];
+    ins[2] = outs[1] = n_hidden[1];
+    outs[2] = is_gated ? OUTPUTS_GATED : OUTPUTS_MIXED;
+    out->linear = kgl_take(reader, 2U * n_linear(model) * (is_gated ? KGL_COMPONENTS : 1U));
+    out->table_weight = is_gated ? 0 : kgl_take_u8(reader);
+    for (i = 0; i < 3; i++) {
+        if (is_checked) {
+            kgl_dense_checked(reader, ins[i], outs[i], true, &out->layers[i]);
+        } else if (!kgl_dense_parse(reader, ins[i], outs[i], true, &out->layers[i])) {
+            return false;
+        }
+    }
+    return !reader->is_short;
+}
+
+bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated) {
+    uint8_t i, j;
+    model->predict.is_gated = is_gated;
+    model->predict.own_lags = is_gated ? kgl_take_u8(&section) : 8;
+    model->predict.other_lags = is_gated ? kgl_take_u8(&section) : 3;
+    for (j = 0; j < 2; j++) {
+        model->predict.n_hidden[j] = kgl_take_u8(&section);
+        if (model->predict.n_hidden[j] < 1 || model->predict.n_hidden[j] > KGL_PREDICT_HIDDEN_MAX) {
+            return false;
+        }
+    }
+    if (model->predict.own_lags < 1 || model->predict.own_lags > KGL_OWN_LAGS_MAX || model->predict.other_lags < 1 ||
+        model->predict.other_lags > KGL_OTHER_LAGS_MAX) {
+        return false;
+    }
+    model->predict.scalings = kgl_take(&section, (uint32_t)KGL_SCALING_LEN * model->n_channels);
+    model->predict.records = section.at;
+    model->predict.record_len = section.left / model->n_channels;
+    for (i = 0; !section.is_short && i < model->n_channels; i++) {
+        const uint8_t *scaling = model->predict.scalings + (size_t)i * KGL_SCALING_LEN;
+        uint32_t mean_move = kgl_m32(scaling), deviation = kgl_m32(scaling + 8);
+        record one;
+        if (mean_move < 1 || mean_move > UINT32_C(1) << 24 || deviation < 1 || deviation > UINT32_C(1) << 26 ||
+            kgl_abs(kgl_mi32(scaling + 4)) > UINT32_C(1) << 26 || !record_read(model, &section, false, &one) ||
+            one.table_weight > 64) {
+            return false;
+        }
+    }
+    return !section.is_short && section.left == 0;
+}
+
+/* The distribution of the next difference of channel idx. */
+static void mixture_of(const kgl_model *model, const record *net, const kgl_features *features, uint32_t mean_move,
+                       kgl_mixture *mixture) {
+    bool is_gated = model->predict.is_gated;
+    uint16_t n = n_linear(model), i;
+    int64_t linear[KGL_COMPONENTS];
+    int32_t hidden[2][KGL_PREDICT_HIDDEN_MAX], outputs[OUTPUTS_GATED];
+    const uint8_t *weight = net->linear;
+    uint8_t k;
+    for (k = 0; k < KGL_COMPONENTS; k++) {
+        int64_t sum = 0;
+        if (k > 0 && !is_gated) {
+            linear[k] = linear[0];
+            continue;
+        }
+        for (i = 0; i < n; i++, weight += 2) {
+            sum += (int64_t)kgl_mi16(weight) * features->linear[i];
+        }
+        linear[k] = sum >> 8;
+    }
+    for (i = 0; i < net->layers[0].n_out; i++) {
+        hidden[0][i] = kgl_clamp(kgl_dense_output(&net->layers[0], i, features->values), 0, KGL_HIDDEN_VALUE_MAX);
+    }
+    for (i = 0; i < net->layers[1].n_out; i++) {
+        hidden[1][i] = kgl_clamp(kgl_dense_output(&net->layers[1], i, hidden[0]), 0, KGL_HIDDEN_VALUE_MAX);
+    }
+    for (i = 0; i < net->layers[2].n_out; i++) {
+        outputs[i] = kgl_dense_output(&net->layers[2], i, hidden[1]);
+    }
+    kgl_mixture_make(mixture, linear, mean_move, outputs, is_gated ? &outputs[OUTPUTS_MIXED] : NULL);
+}
+
+/* --- gated: the table is one more component ----------------------------------------------------------------------- */
+
+#define CLASSES 32
+#define SYMBOLS_GATED (2 * CLASSES + 1)
+#define TOTAL (UINT32_C(1) << 16)
+#define CENTRE_MAX (INT32_C(1) << 26)
+
+/* Where the symbol of a class begins. Every symbol keeps a width of one. */
+static uint32_t gated_cum(const kgl_mixture *mixture, const kgl_table *table, int32_t centre, int8_t class_idx) {
+    uint32_t below = 0;
+    int32_t edge;
+    if (class_idx <= -CLASSES) {
+        return 0;
+    }
+    if (class_idx > CLASSES) {
+        return TOTAL;
+    }
+    edge = class_idx > 0 ? (int32_t)kgl_class_first((uint8_t)class_idx)
+                         : 1 - (int32_t)kgl_class_first((uint8_t)(1 - class_idx));
+    edge += centre;
+    if (mixture->rest > 0) {
+        below = mixture->rest * ((kgl_freq_below(table, edge) << 15) / table->total);
+    }
+    /* Boundaries lie half way between values. */
+    below = (kgl_mixture_below(mixture, (int64_t)edge * 16 - 8) + below) >> 9;
+    return ((below * (TOTAL - SYMBOLS_GATED)) >> 16) + (uint32_t)(class_idx + CLASSES);
+}
+
+static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, int32_t d) {
+    int32_t centre = kgl_clamp(mixture->centre, -CENTRE_MAX, CENTRE_MAX), distance = kgl_sub(d, centre);
+    int8_t class_idx = kgl_signed_class(distance, CLASSES);
+    uint32_t from = gated_cum(mixture, table, centre, class_idx);
+    uint32_t to = gated_cum(mixture, table, centre, (int8_t)(class_idx + 1));
+    return kgl_narrow(coder, from, to - from, TOTAL) && kgl_inside(coder, class_idx, CLASSES, distance);
+}
+
+/* --- mixed: symbol frequencies are mixed with the table's ----------------------------------------------------------- */
+
+#define REACH 24
+#define SYMBOLS_MIXED (2 * REACH + 3)
+
+static bool mixed_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, uint32_t weight,
+                       int32_t d) {
+    int32_t centre = mixture->centre, low = centre - REACH, high = centre + REACH;
+    int64_t x = ((int64_t)centre - REACH) * 16 - 8;
+    uint32_t freqs[SYMBOLS_MIXED], below = 0, rest = table->total, cum = 0, total = 0;
+    uint8_t sym, wanted;
+    for (sym = 0; sym < SYMBOLS_MIXED - 1; sym++, x += 16) {
+        uint32_t up_to = kgl_mixture_below(mixture, x) >> 10;
+        freqs[sym] = up_to - below;
+        below = up_to;
+    }
+    freqs[SYMBOLS_MIXED - 1] = below < UINT32_C(1) << 15 ? (UINT32_C(1) << 15) - below : 0;
+    for (sym = 1; sym < SYMBOLS_MIXED - 1; sym++) {
+        uint32_t share = kgl_freq_of_value(table, low - 1 + sym);
+        rest = rest > share ? rest - share : 0;
+        freqs[sym] = ((weight * share + (64 - weight) * freqs[sym]) >> 6) + 1;
+    }
+    freqs[0] = ((weight * (rest / 2) + (64 - weight) * freqs[0]) >> 6) + 1;
+    freqs[SYMBOLS_MIXED - 1] = ((weight * (rest / 2) + (64 - weight) * freqs[SYMBOLS_MIXED - 1]) >> 6) + 1;
+    wanted = d < low ? 0 : d > high ? SYMBOLS_MIXED - 1 : (uint8_t)(d - low + 1);
+    for (sym = 0; sym < SYMBOLS_MIXED; sym++) {
+        cum += sym < wanted ? freqs[sym] : 0;
+        total += freqs[sym];
+    }
+    if (!kgl_narrow(coder, cum, freqs[wanted], total)) {
+        return false;
+    }
+    if (wanted == 0) {
+        return kgl_unbounded(coder, (uint32_t)kgl_sub(kgl_sub(low, 1), d) & KGL_MAGNITUDE_MAX);
+    }
+    return wanted < SYMBOLS_MIXED - 1 ||
+           kgl_unbounded(coder, (uint32_t)kgl_sub(kgl_sub(d, high), 1) & KGL_MAGNITUDE_MAX);
+}
+
+static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *features, const kgl_measure *measures,
+                       const int32_t *rs, size_t at, const kgl_history *history, const int32_t *histories) {
+    uint8_t idx = (uint8_t)(at % model->n_channels);
+    kgl_table table = kgl_context_table(model, history, idx, histories);
+    int32_t d = kgl_sub(rs[at], history->r);
+    kgl_mixture mixture;
+    kgl_reader reader;
+    record net;
+    reader.at = model->predict.records + (size_t)(idx * model->predict.record_len);
+    reader.left = model->predict.record_len;
+    reader.is_short = false;
+    kgl_features_look(features, model, measures, rs, at, history);
+    if (!record_read(model, &reader, true, &net)) {
+        return false;
+    }
+    mixture_of(model, &net, features, measures[idx].mean_move, &mixture);
+    return model->predict.is_gated ? gated_code(coder, &mixture, &table, d)
+                                   : mixed_code(coder, &mixture, &table, net.table_weight, d);
+}
+
+/* `rs`: lattice values, sample-major; what is no step is skipped. */
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
+                      int32_t *histories) {
+    kgl_features features;
+    kgl_measure measures[KGL_CHANNELS_MAX];
+    size_t at;
+    uint8_t idx;
+    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    for (idx = 0; idx < model->n_channels; idx++) {
+        kgl_measure_read(&measures[idx], model->predict.scalings + (size_t)idx * KGL_SCALING_LEN);
+    }
+    for (at = 0; at < n_values; at++) {
+        kgl_history history;
+        int32_t value;
+        if (!kgl_is_step(rs[at])) {
+            continue;
+        }
+        idx = (uint8_t)(at % model->n_channels);
+        history = kgl_history_load(histories, idx);
+        if (history.n_seen == 0) {
+            kgl_first first = kgl_first_of(model, idx);
+            if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), rs[at])) {
+                return false;
+            }
+        } else if (!code_later(model, coder, &features, measures, rs, at, &history, histories)) {
+            return false;
+        }
+        if (!kgl_lattice_value(kgl_lattice_of(model, idx), rs[at], &value)) {
+            return false;
+        }
+        kgl_history_push(histories, idx, rs[at]);
+    }
+    return true;
+}

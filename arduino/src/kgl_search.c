@@ -1,0 +1,186 @@
+/* Which lattice value to say: among all that lie within the bound, the path that codes shortest. A beam search keeps
+ * the few cheapest beginnings. Only the encoder searches, so nothing here is part of the format; but it is the search
+ * of the Rust encoder, step by step, so that the bytes are the same. */
+#include "kgl_codec_inner.h"
+
+#define AHEAD 12
+#define AHEAD_BONUS 5
+#define KEPT_MAX (2 * KGL_BEAM)
+
+typedef struct candidate {
+    int32_t rank, cost, r;
+    uint8_t parent, choice;
+} candidate;
+
+typedef struct kept {
+    candidate list[KEPT_MAX];
+    uint8_t len;
+} kept;
+
+/* The best so far, cheapest first; twice the beam, because some turn out to be alike. */
+static void offer(kept *kept_, const candidate *c) {
+    uint8_t at = kept_->len, i;
+    while (at > 0 && kept_->list[at - 1].rank > c->rank) {
+        at--;
+    }
+    if (at == KEPT_MAX) {
+        return;
+    }
+    if (kept_->len < KEPT_MAX) {
+        kept_->len++;
+    }
+    for (i = (uint8_t)(kept_->len - 1); i > at; i--) {
+        kept_->list[i] = kept_->list[i - 1];
+    }
+    kept_->list[at] = *c;
+}
+
+/* For how many of the next samples the channel could stay at the value. */
+static int32_t holds(const kgl_model *model, const kgl_window *window, size_t at, int32_t bound, int32_t value) {
+    int32_t n = 0;
+    for (at += model->n_channels; n < AHEAD && at < window->n_values; at += model->n_channels, n++) {
+        int32_t x = window->steps[at];
+        if (kgl_is_step(x) && kgl_abs(x - value) > (uint32_t)bound) {
+            break;
+        }
+    }
+    return n;
+}
+
+/* One value within each bound: there is nothing to choose. */
+static bool is_decided(const kgl_model *model, int32_t reserve) {
+    uint8_t idx;
+    for (idx = 0; idx < model->n_channels; idx++) {
+        if (kgl_lattice_of(model, idx).step != 2 * kgl_bound_less(model, idx, reserve) + 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Follows the back pointers of the cheapest path. */
+static void trace(const kgl_model *model, const kgl_window *window, int32_t reserve, int32_t *rs,
+                  const int32_t *back, uint8_t slot) {
+    size_t at = window->n_values;
+    while (at > 0) {
+        int32_t x = window->steps[--at], from, to;
+        size_t idx = at % model->n_channels;
+        uint8_t byte;
+        if (!kgl_is_step(x)) {
+            rs[at] = x;
+            continue;
+        }
+        byte = (uint8_t)((uint32_t)back[at] >> (8U * slot));
+        kgl_lattice_candidates(kgl_lattice_of(model, idx), x, kgl_bound_less(model, idx, reserve), &from, &to);
+        rs[at] = from + (byte >> 2);
+        slot = byte & 3;
+    }
+}
+
+/* Offers every way to say value `at` after each of the beginnings. */
+static void extend(const kgl_model *model, const kgl_window *window, int32_t reserve, size_t at, const int32_t *now,
+                   const int32_t *costs, uint8_t n_paths, kept *kept_) {
+    size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS;
+    uint8_t idx = (uint8_t)(at % model->n_channels), parent;
+    kgl_lattice lattice = kgl_lattice_of(model, idx);
+    int32_t bound = kgl_bound_less(model, idx, reserve), from, to, r, values[KGL_CANDIDATES_MAX];
+    int32_t bonus[KGL_CANDIDATES_MAX];
+    kgl_lattice_candidates(lattice, window->steps[at], bound, &from, &to);
+    to = to < from + KGL_CANDIDATES_MAX - 1 ? to : from + KGL_CANDIDATES_MAX - 1;
+    for (r = from; r <= to; r++) {
+        bool is_sayable = kgl_lattice_value(lattice, r, &values[r - from]);
+        bonus[r - from] = is_sayable ? AHEAD_BONUS * holds(model, window, at, bound, values[r - from]) : -1;
+    }
+    for (parent = 0; parent < n_paths; parent++) {
+        const int32_t *histories = now + parent * path_len;
+        kgl_history history = kgl_history_load(histories, idx);
+        bool is_first = history.n_seen == 0;
+        int32_t predicted = 0;
+        kgl_first first;
+        kgl_table table;
+        if (is_first) {
+            first = kgl_first_of(model, idx);
+            predicted = kgl_predict_first(model, idx, histories);
+            table = first.table;
+        } else {
+            table = kgl_context_table(model, &history, idx, histories);
+            memset(&first, 0, sizeof first);
+        }
+        for (r = from; r <= to; r++) {
+            candidate c;
+            if (bonus[r - from] < 0) {
+                continue;
+            }
+            c.cost = costs[parent] + (int32_t)(is_first ? kgl_first_cost(&first, predicted, r)
+                                                        : kgl_signed_cost(&table, kgl_sub(r, history.r)));
+            c.rank = c.cost - bonus[r - from];
+            c.r = r;
+            c.parent = parent;
+            c.choice = (uint8_t)(r - from);
+            offer(kept_, &c);
+        }
+    }
+}
+
+/* Beginnings that end alike differ in the past only: the cheapest stands for all. Gives how many are kept. */
+static uint8_t keep(const kgl_model *model, size_t idx, const kept *kept_, const int32_t *now, int32_t *next,
+                    int32_t *costs, uint32_t *word) {
+    size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS;
+    uint8_t n_kept = 0, i, j;
+    *word = 0;
+    for (i = 0; i < kept_->len && n_kept < KGL_BEAM; i++) {
+        const candidate *c = &kept_->list[i];
+        int32_t *path = next + n_kept * path_len;
+        bool is_new = true;
+        memcpy(path, now + c->parent * path_len, path_len * sizeof *path);
+        kgl_history_push(path, idx, c->r);
+        for (j = 0; j < n_kept && is_new; j++) {
+            is_new = memcmp(next + j * path_len, path, path_len * sizeof *path) != 0;
+        }
+        if (is_new) {
+            costs[n_kept] = c->cost;
+            *word |= (uint32_t)(c->parent | (uint8_t)(c->choice << 2)) << (8U * n_kept);
+            n_kept++;
+        }
+    }
+    return n_kept;
+}
+
+/* Fills `rs` with the path found; false if some value has no lattice value within its bound.
+ * `back`: a word per value. `beam`: two generations of histories for each beginning. */
+bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, int32_t *back, int32_t *beam) {
+    size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS, at;
+    int32_t reserve = window->off_grid ? 1 : 0, costs[KGL_BEAM] = {0, 0, 0, 0};
+    int32_t *now = beam, *next = beam + KGL_BEAM * path_len;
+    uint8_t n_paths = 1, best = 0, i;
+    if (is_decided(model, reserve)) {
+        for (at = 0; at < window->n_values; at++) {
+            int32_t x = window->steps[at];
+            rs[at] = kgl_is_step(x) ? kgl_lattice_nearest(kgl_lattice_of(model, at % model->n_channels), x) : x;
+        }
+        return true;
+    }
+    memset(now, 0, KGL_BEAM * path_len * sizeof *now);
+    for (at = 0; at < window->n_values; at++) {
+        kept found;
+        uint32_t word;
+        int32_t *swap = now;
+        if (!kgl_is_step(window->steps[at])) {
+            continue;
+        }
+        found.len = 0;
+        extend(model, window, reserve, at, now, costs, n_paths, &found);
+        n_paths = keep(model, at % model->n_channels, &found, now, next, costs, &word);
+        if (n_paths == 0) {
+            return false;
+        }
+        back[at] = (int32_t)word;
+        now = next;
+        next = swap;
+    }
+    for (i = 1; i < n_paths; i++) {
+        best = costs[i] < costs[best] ? i : best;
+    }
+    trace(model, window, reserve, rs, back, best);
+    return true;
+}
