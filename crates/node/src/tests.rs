@@ -7,4 +7,5 @@ mod power;
 mod rig;
 mod server;
 mod sizes;
+mod twin;
 mod windows;

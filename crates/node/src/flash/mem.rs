@@ -47,6 +47,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MemFlash<B> {
         self.dead
     }
 
+    #[cfg(test)]
+    /// The cut that is to come: writes until then, and where it tears.
+    pub(crate) fn cut(&self) -> Option<(u32, u32)> {
+        self.until_cut.map(|n| (n, self.tear))
+    }
+
     /// Programs and erases so far.
     pub fn n_writes(&self) -> u32 {
         self.n_writes

@@ -69,7 +69,9 @@ fn a_cut_at_every_write_while_the_outbox_is_full() {
 #[test]
 fn many_cuts_over_a_bad_link() {
     let mut n_cuts = 0;
-    for seed in 0..250 {
+    // `cargo xtask c` tries more of them, on the node in C beside this one.
+    let n_seeds = std::env::var("KINGLET_POWER_SEEDS").map_or(250, |n| n.parse().unwrap());
+    for seed in 0..n_seeds {
         let mut dice = Rng(seed ^ 0xC0FFEE);
         let model = model_bytes(1 + dice.below(6) as u16, 60_000, "x");
         let mut rig = Rig::new(seed, 4 + dice.below(4) as u32, 1024, model);
@@ -93,7 +95,8 @@ fn many_cuts_over_a_bad_link() {
         n_cuts += rig.n_reboots;
         rig.check();
     }
-    assert!(n_cuts > 1000, "{n_cuts} cuts and reboots");
+    assert!(n_cuts > 4 * n_seeds as usize, "{n_cuts} cuts and reboots");
+    std::println!("{n_cuts} cuts and reboots");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use kinglet_wire::frame::{Frame, Kind, kind_of};
 use kinglet_wire::keys::{DeviceId, DeviceKey};
 
 use super::server::{Answer, Server};
-use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, Node, NodeError, SampleTime};
+use super::twin::{Device, Twin};
+use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, NodeError, SampleTime};
 
 pub(super) const PERIOD_MS: u64 = 1000;
 const KEY: [u8; 32] = [5; 32];
@@ -72,7 +73,8 @@ enum Event {
 }
 
 pub(super) struct Rig {
-    pub(super) node: Option<Node<'static>>,
+    pub(super) node: Option<Device>,
+    twin: Option<Twin>,
     pub(super) flash: MemFlash<Vec<u8>>,
     pub(super) server: Server,
     pub(super) link: Link,
@@ -105,6 +107,7 @@ impl Rig {
         let id = DeviceId::new("cellar").unwrap();
         Self {
             node: None,
+            twin: Twin::start(),
             flash: MemFlash::new(vec![0xFF; (n_sectors * sector_len) as usize], sector_len, 4),
             server: Server::new(id, KEY, vec![model]),
             link: GOOD,
@@ -166,7 +169,8 @@ impl Rig {
                 code: Box::leak(vec![0; need.code].into_boxed_slice()),
             };
             let identity = Identity { id: self.server.id, key: DeviceKey::from_bytes(KEY) };
-            match Node::open(&mut self.flash, identity, model, buffers, self.config) {
+            let twin = self.twin.as_ref();
+            match Device::open(&mut self.flash, identity, model, buffers, self.config, twin) {
                 Ok(node) => {
                     self.boots.insert(node.stats().boot as u16, self.booted_at);
                     self.node = Some(node);
@@ -198,7 +202,7 @@ impl Rig {
                 self.reboot();
             }
             self.poll();
-            let poll_at = self.node.as_ref().and_then(Node::poll_at).map(|at| self.booted_at + at);
+            let poll_at = self.node.as_ref().and_then(Device::poll_at).map(|at| self.booted_at + at);
             let arrival = self.events.keys().next().map(|(at, _)| *at);
             let sample = samples.then_some(sample_at);
             let next = [poll_at, arrival, sample, Some(end)].into_iter().flatten().min().unwrap_or(end);
@@ -218,7 +222,8 @@ impl Rig {
                 self.poll();
             }
         }
-        self.now = end;
+        // A boot in the last instant ends a little later.
+        self.now = self.now.max(end);
     }
 
     /// Takes the next sample now.
@@ -344,7 +349,7 @@ impl Rig {
         for _ in 0..50 {
             self.flush();
             self.idle(30_000);
-            let waits = |node: &Node<'_>| {
+            let waits = |node: &Device| {
                 let stats = node.stats();
                 stats.n_windows_waiting + stats.n_samples_open > 0
             };
@@ -353,7 +358,7 @@ impl Rig {
                 return self.idle(120_000);
             }
         }
-        panic!("still waiting: {:?}", self.node.as_ref().map(Node::stats));
+        panic!("still waiting: {:?}", self.node.as_ref().map(Device::stats));
     }
 
     pub(super) fn lost(&self) -> u32 {

@@ -1,0 +1,227 @@
+//! The encoder in C writes the same bytes: random models and windows go to both, and to readings the same steps.
+//!
+//! `KINGLET_C_TWIN` names the program (`arduino/test/twin.c`); `cargo xtask c` builds it and runs these.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+#![allow(clippy::print_stdout, reason = "how much was compared belongs into the log")]
+
+mod support;
+
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+
+use kinglet_codec::learn::{Lags, Outline, Parts};
+use kinglet_codec::{Decimal, Grid, Model, Rung, Window, encode};
+use support::{Rng, parts, window, with_context, with_fixed, with_latent, with_networks, with_predict};
+
+/// Windows that go out before their answers come back.
+const BATCH: usize = 256;
+
+struct Twin {
+    child: Child,
+    to: BufWriter<ChildStdin>,
+    from: BufReader<ChildStdout>,
+}
+
+impl Twin {
+    fn start() -> Self {
+        let program = std::env::var_os("KINGLET_C_TWIN").expect("cargo xtask c names the program");
+        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let to = BufWriter::new(child.stdin.take().unwrap());
+        let from = BufReader::new(child.stdout.take().unwrap());
+        Self { child, to, from }
+    }
+
+    /// True if it takes these bytes for a model.
+    fn model(&mut self, bytes: &[u8]) -> bool {
+        self.to.write_all(b"M").unwrap();
+        self.to.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
+        self.to.write_all(bytes).unwrap();
+        self.to.flush().unwrap();
+        self.byte() == 0
+    }
+
+    fn byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.from.read_exact(&mut byte).unwrap();
+        byte[0]
+    }
+
+    /// Sends windows and compares what comes back with what the encoder here makes. Counts rungs.
+    fn compare(&mut self, model: &Model<'_>, windows: &[(bool, Vec<i32>)], rungs: &mut [usize; 6]) {
+        let (mut workspace, mut out) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+        let mut expected = Vec::new();
+        for (off_grid, steps) in windows {
+            let given = Window { steps, off_grid: *off_grid };
+            let encoded = encode(model, given, &mut workspace, &mut out).unwrap();
+            let rung = match encoded.rung {
+                Rung::Hold => 0,
+                Rung::Context => 1,
+                Rung::Predict => 2,
+                Rung::Latent => 3,
+                Rung::Raw => 4,
+                _ => 5,
+            };
+            rungs[usize::from(rung)] += 1;
+            expected.extend([0, rung]);
+            expected.extend((encoded.code_len as u16).to_le_bytes());
+            expected.extend(&out[..encoded.code_len]);
+            workspace[..steps.len()].iter().for_each(|x| expected.extend(x.to_le_bytes()));
+        }
+        let mut answers = vec![0; expected.len()];
+        let (to, from) = (&mut self.to, &mut self.from);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (off_grid, steps) in windows {
+                    to.write_all(&[b'E', u8::from(*off_grid)]).unwrap();
+                    to.write_all(&(steps.len() as u16).to_le_bytes()).unwrap();
+                    steps.iter().for_each(|x| to.write_all(&x.to_le_bytes()).unwrap());
+                }
+                to.flush().unwrap();
+            });
+            from.read_exact(&mut answers).unwrap();
+        });
+        assert!(answers == expected, "some window of {windows:?} has another code in C");
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Models of every kind and many shapes.
+fn model_bytes(rng: &mut Rng) -> Vec<u8> {
+    let n_channels = 1 + rng.below(4) as usize;
+    let bounds: Vec<u32> = (0..n_channels).map(|_| [0, 0, 1, 2, 5, 40][rng.below(6) as usize]).collect();
+    let mut base = parts(1 + rng.below(40) as u16, &bounds, 1 + rng.below(3) as u32);
+    for (channel, &bound) in base.channels.iter_mut().zip(&bounds) {
+        // A lattice finer than an eighth of the bound's span is none.
+        let step = channel.lattice.step.max((2 * bound + 1).div_ceil(7));
+        channel.lattice.step = step;
+        channel.lattice.phase = rng.between(1 - step as i32, step as i32 - 1);
+    }
+    let base = if rng.below(8) == 0 { base } else { with_context(base, rng) };
+    let has_context = base.context.is_some();
+    let mut parts = match rng.below(6) {
+        0 if has_context => with_predict(base, rng),
+        1 | 2 if has_context => {
+            let lags = Lags { own: 1 + rng.below(16) as u8, other: 1 + rng.below(4) as u8 };
+            let n_hidden = [1 + rng.below(32) as usize, 1 + rng.below(32) as usize];
+            with_networks(base, lags, n_hidden, rng)
+        }
+        3 => with_latent(base, rng),
+        4 => with_fixed(base, rng),
+        _ => base,
+    };
+    // Which rung wins shall change from model to model.
+    for weight in &mut parts.head {
+        *weight = [0.01, 1.0, 1.0, 30.0][rng.below(4) as usize];
+    }
+    parts.emit()
+}
+
+fn count(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |n| n.parse().unwrap())
+}
+
+#[test]
+#[ignore = "wants the program in C: cargo xtask c"]
+fn random_windows_have_the_same_codes() {
+    let (mut rng, mut twin) = (Rng(1), Twin::start());
+    let (mut n_windows, mut n_models, mut rungs) = (0, 0, [0; 6]);
+    while n_windows < count("KINGLET_TWIN_WINDOWS", 20_000) {
+        let bytes = model_bytes(&mut rng);
+        let model = Model::parse(&bytes).unwrap();
+        assert!(twin.model(&bytes), "a sound model is refused in C");
+        let windows: Vec<_> = (0..BATCH)
+            .map(|_| {
+                let n_samples = match rng.below(3) {
+                    0 => 1 + rng.below(model.samples() as u64) as usize,
+                    _ => model.samples(),
+                };
+                (rng.below(8) == 0, window(n_samples, model.channels(), &mut rng))
+            })
+            .collect();
+        twin.compare(&model, &windows, &mut rungs);
+        n_windows += windows.len();
+        n_models += 1;
+    }
+    assert!(rungs.iter().all(|&n| n > n_windows / 1000), "rungs taken: {rungs:?}");
+    println!("{n_windows} windows, {n_models} models; hold, context, predict, latent, raw, fixed: {rungs:?}");
+}
+
+#[test]
+#[ignore = "wants the program in C: cargo xtask c"]
+fn damaged_models_are_refused_alike() {
+    let (mut rng, mut twin) = (Rng(2), Twin::start());
+    let (mut n_refused, mut n_taken) = (0, 0);
+    for _ in 0..200 {
+        let sound = model_bytes(&mut rng);
+        for _ in 0..40 {
+            let mut bytes = sound.clone();
+            for _ in 0..1 + rng.below(3) {
+                let at = match rng.below(2) {
+                    0 => rng.below(bytes.len() as u64),
+                    _ => rng.below(bytes.len().min(120) as u64),
+                };
+                bytes[at as usize] ^= 1 << rng.below(8);
+            }
+            if rng.below(4) == 0 {
+                bytes.truncate(rng.below(bytes.len() as u64) as usize);
+            }
+            let model = Model::parse(&bytes).ok();
+            assert_eq!(twin.model(&bytes), model.is_some(), "{bytes:?}");
+            match model {
+                // What is taken for a model can be encoded with, whatever its bytes say.
+                Some(model) => {
+                    let windows: Vec<_> = (0..4)
+                        .map(|_| (false, window(model.samples(), model.channels(), &mut rng)))
+                        .collect();
+                    twin.compare(&model, &windows, &mut [0; 6]);
+                    n_taken += 1;
+                }
+                None => n_refused += 1,
+            }
+        }
+    }
+    assert!(n_refused > 1000 && n_taken > 1000, "{n_refused} refused, {n_taken} taken");
+}
+
+#[test]
+#[ignore = "wants the program in C: cargo xtask c"]
+fn readings_have_the_same_steps() {
+    let (mut rng, mut twin) = (Rng(3), Twin::start());
+    for _ in 0..300 {
+        let quantum = [1, 3, 25, 1 << 20, 1 << 34][rng.below(5) as usize];
+        let grid = Grid {
+            scale: rng.below(16) as u8,
+            origin: rng.next() as i64 >> (2 + rng.below(60)),
+            quantum,
+            bound_steps: 1,
+            rounds: rng.below(2) == 0,
+        };
+        let bytes = Parts::untrained(1, 1000, &[Outline::new("x", grid, (-4, 8))]).emit();
+        assert!(twin.model(&bytes));
+        for _ in 0..100 {
+            let near = grid.value(rng.between(-500, 500)).map_or(0, Decimal::mantissa);
+            let (mantissa, digits) = match rng.below(3) {
+                0 => (near, grid.value(0).map_or(0, Decimal::scale)),
+                1 => (near.saturating_add(rng.between(-9, 9).into()), rng.below(16) as u8),
+                _ => (rng.next() as i64 >> rng.below(64), rng.below(19) as u8),
+            };
+            let expected = grid.quantise(Decimal::new(mantissa, digits));
+            twin.to.write_all(&[b'Q', 0, 1]).unwrap();
+            twin.to.write_all(&mantissa.to_le_bytes()).unwrap();
+            twin.to.write_all(&[digits]).unwrap();
+            twin.to.flush().unwrap();
+            let mut answer = [0; 5];
+            twin.from.read_exact(&mut answer).unwrap();
+            let [a, b, c, d, exact] = answer;
+            let step = i32::from_le_bytes([a, b, c, d]);
+            assert_eq!((step, exact == 1), (expected.step, expected.exact), "{grid:?} {mantissa}e-{digits}");
+        }
+    }
+}
