@@ -21,6 +21,20 @@ uint8_t kgl_ilog2(uint32_t x) {
     return (uint8_t)(n + (x >> 1));
 }
 
+uint64_t kgl_div_u64(uint64_t a, uint32_t b) {
+    uint64_t rest = 0;
+    uint8_t i;
+    for (i = 0; i < 64; i++) {
+        rest = rest << 1 | a >> 63;
+        a <<= 1;
+        if (rest >= b) {
+            rest -= b;
+            a |= 1;
+        }
+    }
+    return a;
+}
+
 void kgl_wipe(void *at, size_t len) {
     volatile uint8_t *byte = (volatile uint8_t *)at;
     while (len > 0) {

@@ -86,6 +86,9 @@ static inline uint32_t kgl_abs(int32_t x) {
 /* Position of the highest bit; 0 for 0. */
 uint8_t kgl_ilog2(uint32_t x);
 
+/* a / b for b > 0, bit by bit: needed seldom, and a compiler's 64-bit division takes 700 bytes of flash. */
+uint64_t kgl_div_u64(uint64_t a, uint32_t b);
+
 /* Fills with zeros in a way no compiler leaves out: for secrets. */
 void kgl_wipe(void *at, size_t len);
 

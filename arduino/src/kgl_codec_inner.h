@@ -26,22 +26,30 @@
 
 /* --- model bytes, little-endian ------------------------------------------------------------------------------- */
 
+/* One load where a chip can load unaligned words, and then it is shorter than a call; a call elsewhere. */
+#ifdef __ARM_FEATURE_UNALIGNED
+#define KGL_INLINE static inline __attribute__((always_inline))
+#else
+#define KGL_INLINE static inline
+#endif
+
 static inline uint8_t kgl_m8(const uint8_t *p) {
     return KGL_ROM_U8(p);
 }
-static inline uint16_t kgl_m16(const uint8_t *p) {
-    return (uint16_t)(kgl_m8(p) | (uint16_t)((uint16_t)kgl_m8(p + 1) << 8));
+KGL_INLINE uint16_t kgl_m16(const uint8_t *p) {
+    return (uint16_t)((uint32_t)kgl_m8(p) | (uint32_t)kgl_m8(p + 1) << 8);
 }
-static inline uint32_t kgl_m32(const uint8_t *p) {
-    return (uint32_t)kgl_m16(p) | (uint32_t)kgl_m16(p + 2) << 16;
+KGL_INLINE uint32_t kgl_m32(const uint8_t *p) {
+    return (uint32_t)kgl_m8(p) | (uint32_t)kgl_m8(p + 1) << 8 | (uint32_t)kgl_m8(p + 2) << 16 |
+           (uint32_t)kgl_m8(p + 3) << 24;
 }
-static inline int32_t kgl_mi32(const uint8_t *p) {
+KGL_INLINE int32_t kgl_mi32(const uint8_t *p) {
     return (int32_t)kgl_m32(p);
 }
 static inline int16_t kgl_mi16(const uint8_t *p) {
     return (int16_t)kgl_m16(p);
 }
-static inline int64_t kgl_mi64(const uint8_t *p) {
+KGL_INLINE int64_t kgl_mi64(const uint8_t *p) {
     return (int64_t)((uint64_t)kgl_m32(p) | (uint64_t)kgl_m32(p + 4) << 32);
 }
 

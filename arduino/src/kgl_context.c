@@ -15,11 +15,11 @@ kgl_lattice kgl_lattice_of(const kgl_model *model, size_t idx) {
     return lattice;
 }
 
-/* False beyond what a grid can say. */
+/* False beyond what a grid can say. An encoder's r stand for values near given ones, so that 32 bits are enough:
+ * 2^26 of a step, 2^25 each of the lattice's step and phase. */
 bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value) {
-    int64_t wide = (int64_t)lattice.step * r + lattice.phase;
-    *value = (int32_t)wide;
-    return wide >= -KGL_DECODED_MAX && wide <= KGL_DECODED_MAX;
+    *value = lattice.step * r + lattice.phase;
+    return kgl_is_step(*value);
 }
 
 int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x) {

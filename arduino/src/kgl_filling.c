@@ -69,108 +69,118 @@ kgl_status kgl_filling_added(kgl_filling *filling, const kgl_model *model, const
 
 /* --- readings on the grid: exact, in 128 bits, because sensors write up to 15 digits behind the point ------------- */
 
+/* Eight limbs of 16 bits, least first. Twenty readings a second are nothing to a loop, and a loop is small. */
+#define LIMBS 8
 typedef struct wide {
-    uint64_t high, low;
+    uint16_t limb[LIMBS];
 } wide;
 
-static wide wide_mul(uint64_t a, uint64_t b) {
-    uint64_t a1 = a >> 32, a0 = a & UINT32_MAX, b1 = b >> 32, b0 = b & UINT32_MAX;
-    uint64_t middle = a1 * b0 + (a0 * b0 >> 32), other = a0 * b1 + (middle & UINT32_MAX);
-    wide w;
-    w.high = a1 * b1 + (middle >> 32) + (other >> 32);
-    w.low = a * b;
-    return w;
+/* a += b, or a -= b, which is not below 0. */
+static void wide_add(wide *a, const wide *b, bool subtracts) {
+    uint32_t carry = subtracts;
+    uint8_t i;
+    for (i = 0; i < LIMBS; i++) {
+        carry += (uint32_t)a->limb[i] + (subtracts ? (uint16_t)~b->limb[i] : b->limb[i]);
+        a->limb[i] = (uint16_t)carry;
+        carry >>= 16;
+    }
 }
 
-static wide wide_add(wide a, wide b) {
-    a.low += b.low;
-    a.high += b.high + (a.low < b.low);
-    return a;
+static bool is_less(const wide *a, const wide *b) {
+    uint8_t i = LIMBS - 1;
+    while (i > 0 && a->limb[i] == b->limb[i]) {
+        i--;
+    }
+    return a->limb[i] < b->limb[i];
 }
 
-static wide wide_sub(wide a, wide b) {
-    a.high -= b.high + (a.low < b.low);
-    a.low -= b.low;
-    return a;
+static void wide_half(wide *a) {
+    uint32_t carry = 0;
+    uint8_t i = LIMBS;
+    while (i > 0) {
+        carry = carry << 16 | a->limb[--i];
+        a->limb[i] = (uint16_t)(carry >> 1);
+        carry &= 1;
+    }
 }
 
-static bool is_less(wide a, wide b) {
-    return a.high < b.high || (a.high == b.high && a.low < b.low);
-}
-
-static wide wide_half(wide a) {
-    a.low = a.low >> 1 | a.high << 63;
-    a.high >>= 1;
-    return a;
+/* magnitude x 10^n */
+static void wide_of(wide *a, uint64_t magnitude, uint8_t n) {
+    uint8_t i;
+    for (i = 0; i < LIMBS; i++) {
+        a->limb[i] = (uint16_t)magnitude;
+        magnitude >>= 16;
+    }
+    for (; n > 0; n--) {
+        uint32_t carry = 0;
+        for (i = 0; i < LIMBS; i++) {
+            carry += (uint32_t)a->limb[i] * 10;
+            a->limb[i] = (uint16_t)carry;
+            carry >>= 16;
+        }
+    }
 }
 
 static uint64_t magnitude_of(int64_t x) {
     return x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
 }
 
-static uint64_t pow10_of(uint8_t n) {
-    uint64_t p = 1;
-    while (n > 0) {
-        p *= 10;
-        n--;
-    }
-    return p;
-}
-
-/* The distance of a reading from the grid's origin, at `digits` behind the point; true if below. */
-static bool distance_of(int64_t mantissa, uint64_t unit, int64_t origin, uint64_t origin_unit, wide *distance) {
-    wide reading = wide_mul(magnitude_of(mantissa), unit), from = wide_mul(magnitude_of(origin), origin_unit);
-    bool below = mantissa < 0;
-    if ((mantissa < 0) != (origin < 0)) {
-        *distance = wide_add(reading, from);
-    } else if (is_less(reading, from)) {
-        *distance = wide_sub(from, reading);
-        below = !below;
-    } else {
-        *distance = wide_sub(reading, from);
-    }
-    return below;
+/* The bound leaves room for rounding readings to the grid. */
+static bool rounds_of(const uint8_t *channel) {
+    return (kgl_m8(channel) & 0x80) != 0;
 }
 
 int32_t kgl_quantise(const kgl_model *model, uint8_t channel, kgl_reading reading, bool *is_exact) {
     const uint8_t *at = model->channels + (size_t)channel * KGL_CHANNEL_LEN;
     uint8_t scale = kgl_m8(at) & 0x7F, digits, i;
-    bool rounds = (kgl_m8(at) & 0x80) != 0, below;
-    wide distance, quantum, half, part;
+    int64_t origin = kgl_mi64(at + 1);
+    uint64_t mantissa = magnitude_of(reading.mantissa);
+    bool below = reading.mantissa < 0;
+    wide distance, part, half;
     int32_t step = 0;
     *is_exact = true;
     if (!reading.is_given) {
         return KGL_MISSING;
     }
     for (; reading.digits > 15; reading.digits--) {
-        int64_t rounded = reading.mantissa < 0 ? -5 : 5;
-        reading.mantissa = reading.mantissa / 10 + (reading.mantissa % 10 + rounded) / 10;
+        mantissa = kgl_div_u64(mantissa + 5, 10);
     }
     digits = scale > reading.digits ? scale : reading.digits;
-    below = distance_of(reading.mantissa, pow10_of((uint8_t)(digits - reading.digits)), kgl_mi64(at + 1),
-                        pow10_of((uint8_t)(digits - scale)), &distance);
-    quantum = wide_mul((uint64_t)kgl_mi64(at + 9), pow10_of((uint8_t)(digits - scale)));
-    half = wide_half(quantum);
-    distance = wide_add(distance, half);
-    /* Long division: a quotient of 27 bits, or beyond everything the grid can say. */
-    part = quantum;
-    for (i = 0; i < 27; i++) {
-        part = wide_add(part, part);
+    /* How far the reading lies from the grid's origin, and on which side. */
+    wide_of(&distance, mantissa, (uint8_t)(digits - reading.digits));
+    wide_of(&part, magnitude_of(origin), (uint8_t)(digits - scale));
+    if (below != (origin < 0)) {
+        wide_add(&distance, &part, false);
+    } else if (is_less(&distance, &part)) {
+        wide_add(&part, &distance, true);
+        distance = part;
+        below = !below;
+    } else {
+        wide_add(&distance, &part, true);
     }
-    if (!is_less(distance, part)) {
+    /* Long division by the quantum, rounded: a quotient of 27 bits, or beyond everything the grid can say. */
+    wide_of(&part, (uint64_t)kgl_mi64(at + 9), (uint8_t)(digits - scale));
+    half = part;
+    wide_half(&half);
+    wide_add(&distance, &half, false);
+    for (i = 0; i < 27; i++) {
+        wide_add(&part, &part, false);
+    }
+    if (!is_less(&distance, &part)) {
         return below ? KGL_BELOW : KGL_ABOVE;
     }
     for (i = 0; i < 27; i++) {
-        part = wide_half(part);
+        wide_half(&part);
         step <<= 1;
-        if (!is_less(distance, part)) {
-            distance = wide_sub(distance, part);
+        if (!is_less(&distance, &part)) {
+            wide_add(&distance, &part, true);
             step |= 1;
         }
     }
     if (step > KGL_STEP_MAX) {
         return below ? KGL_BELOW : KGL_ABOVE;
     }
-    *is_exact = rounds || (distance.high == half.high && distance.low == half.low);
+    /* What is left is the half that was added. */
+    *is_exact = rounds_of(at) || memcmp(&distance, &half, sizeof half) == 0;
     return below ? -step : step;
 }

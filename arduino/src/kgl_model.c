@@ -143,42 +143,30 @@ static bool context_parse(kgl_model *model, kgl_reader reader) {
     return reader.left == 0;
 }
 
+/* The sections a bundle has only if they pay. Networks lean on the context rung's tables, and one kind of them is enough. */
+static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
+    switch (tag) {
+    case 4: return model->has_context = context_parse(model, part);
+    case 5: return model->has_latent = kgl_latent_parse(model, part);
+    case 7: return model->has_fixed = kgl_fixed_parse(model, part);
+    default:
+        if (!model->has_context || model->has_predict) {
+            return false;
+        }
+        return model->has_predict = kgl_predict_parse(model, part, tag == 8);
+    }
+}
+
 static bool parse_sections(kgl_model *model, kgl_reader *reader) {
     kgl_reader channels, head, lattice, part;
+    uint8_t tag;
     if (!section(reader, 1, &channels) || !section(reader, 2, &head) || !section(reader, 3, &lattice) ||
         reader->is_short || !kgl_table_parse(&head, 6, &model->head) || head.left != 0 ||
         !check_channels(model, channels) || !check_lattice(model, lattice)) {
         return false;
     }
-    if (section(reader, 4, &part)) {
-        model->has_context = !reader->is_short && context_parse(model, part);
-        if (!model->has_context) {
-            return false;
-        }
-    }
-    if (section(reader, 5, &part)) {
-        model->has_latent = !reader->is_short && kgl_latent_parse(model, part);
-        if (!model->has_latent) {
-            return false;
-        }
-    }
-    /* Networks lean on the context rung's tables, and one kind of them is enough. */
-    if (section(reader, 6, &part)) {
-        model->has_predict = !reader->is_short && model->has_context && kgl_predict_parse(model, part, false);
-        if (!model->has_predict) {
-            return false;
-        }
-    }
-    if (section(reader, 7, &part)) {
-        model->has_fixed = !reader->is_short && kgl_fixed_parse(model, part);
-        if (!model->has_fixed) {
-            return false;
-        }
-    }
-    if (section(reader, 8, &part)) {
-        bool alone = model->has_context && !model->has_predict;
-        model->has_predict = !reader->is_short && alone && kgl_predict_parse(model, part, true);
-        if (!model->has_predict) {
+    for (tag = 4; tag <= 8; tag++) {
+        if (section(reader, tag, &part) && (reader->is_short || !parse_optional(model, tag, part))) {
             return false;
         }
     }

@@ -201,7 +201,6 @@ bool kgl_latent_code(const kgl_model *model, kgl_coder *coder, int32_t *values, 
     for (at = 0; at < n_values; at++) {
         size_t idx = at % model->n_channels;
         int32_t residual = 0;
-        int64_t value;
         if (!kgl_is_step(values[at])) {
             continue;
         }
@@ -216,11 +215,7 @@ bool kgl_latent_code(const kgl_model *model, kgl_coder *coder, int32_t *values, 
             last[idx] = residual;
             before = residual;
         }
-        value = guess[at] + (int64_t)residual * (2 * (int64_t)kgl_bound_steps(model, idx) + 1);
-        if (value < -KGL_DECODED_MAX || value > KGL_DECODED_MAX) {
-            return false;
-        }
-        values[at] = (int32_t)value;
+        values[at] = guess[at] + residual * (2 * kgl_bound_steps(model, idx) + 1);
     }
     return true;
 }

@@ -86,11 +86,9 @@ static bool fits(const kgl_model *model, const int32_t *values, size_t n_values)
     uint8_t idx;
     for (idx = 0; idx < model->n_channels; idx++) {
         const uint8_t *channel = model->channels + (size_t)idx * KGL_CHANNEL_LEN;
-        int64_t spacing = 2 * (int64_t)kgl_bound_steps(model, idx) + 1;
-        int64_t from = kgl_mi32(channel + 21) - spacing / 2;
-        int64_t end = from + (int64_t)((uint64_t)spacing << kgl_m8(channel + 25));
-        int32_t low, high;
-        if (span_of(model, values, n_values, idx, &low, &high) && (low < from || high >= end)) {
+        int32_t spacing = 2 * kgl_bound_steps(model, idx) + 1, from = kgl_mi32(channel + 21) - spacing / 2, low, high;
+        if (span_of(model, values, n_values, idx, &low, &high) &&
+            (low < from || (uint32_t)(high - from) >> kgl_m8(channel + 25) >= (uint32_t)spacing)) {
             return false;
         }
     }
@@ -124,11 +122,10 @@ bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, siz
         for (at = idx; at < n_values; at += model->n_channels) {
             if (kgl_is_step(values[at])) {
                 int32_t q = (values[at] - base + spacing / 2) / spacing;
-                int64_t value = base + (int64_t)q * spacing;
-                if (!kgl_wide(coder, n_bits, (uint32_t)q) || value < -KGL_DECODED_MAX || value > KGL_DECODED_MAX) {
+                if (!kgl_wide(coder, n_bits, (uint32_t)q)) {
                     return false;
                 }
-                values[at] = (int32_t)value;
+                values[at] = base + q * spacing;
             }
         }
     }

@@ -83,6 +83,7 @@ static void extend(const kgl_model *model, const kgl_window *window, int32_t res
     size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS;
     uint8_t idx = (uint8_t)(at % model->n_channels), parent;
     kgl_lattice lattice = kgl_lattice_of(model, idx);
+    kgl_first own = kgl_first_of(model, idx);
     int32_t bound = kgl_bound_less(model, idx, reserve), from, to, r, values[KGL_CANDIDATES_MAX];
     int32_t bonus[KGL_CANDIDATES_MAX];
     kgl_lattice_candidates(lattice, window->steps[at], bound, &from, &to);
@@ -96,22 +97,18 @@ static void extend(const kgl_model *model, const kgl_window *window, int32_t res
         kgl_history history = kgl_history_load(histories, idx);
         bool is_first = history.n_seen == 0;
         int32_t predicted = 0;
-        kgl_first first;
-        kgl_table table;
+        kgl_table table = own.table;
         if (is_first) {
-            first = kgl_first_of(model, idx);
             predicted = kgl_predict_first(model, idx, histories);
-            table = first.table;
         } else {
             table = kgl_context_table(model, &history, idx, histories);
-            memset(&first, 0, sizeof first);
         }
         for (r = from; r <= to; r++) {
             candidate c;
             if (bonus[r - from] < 0) {
                 continue;
             }
-            c.cost = costs[parent] + (int32_t)(is_first ? kgl_first_cost(&first, predicted, r)
+            c.cost = costs[parent] + (int32_t)(is_first ? kgl_first_cost(&own, predicted, r)
                                                         : kgl_signed_cost(&table, kgl_sub(r, history.r)));
             c.rank = c.cost - bonus[r - from];
             c.r = r;

@@ -123,7 +123,8 @@ kgl_status kgl_down_parse(const uint8_t *bytes, size_t len, kgl_down *down) {
 }
 
 static uint8_t time_len(kgl_time_kind kind) {
-    return kind == KGL_TIME_ARRIVAL ? 0 : kind == KGL_TIME_UNIX_MS ? 6 : kind == KGL_TIME_UPTIME ? 8 : 4;
+    static const uint8_t lens[5] KGL_PROGMEM = {0, 4, 6, 8, 4};
+    return KGL_ROM_U8(&lens[kind]);
 }
 
 size_t kgl_data_head_len(kgl_time time, bool has_origin) {
@@ -131,16 +132,11 @@ size_t kgl_data_head_len(kgl_time time, bool has_origin) {
 }
 
 size_t kgl_data_head(uint8_t *out, kgl_time time, kgl_origin origin, bool is_padded) {
-    uint8_t *at = out + 1;
+    uint8_t len = time_len(time.kind), *at = out + 1 + len;
     out[0] = (uint8_t)((unsigned)time.kind | (unsigned)time.quality << 3 | (origin.is_given ? 1U << 5 : 0U) |
                        (is_padded ? 1U << 6 : 0U));
-    if (time.kind == KGL_TIME_UPTIME) {
-        kgl_put_be(at, time.boot, 2);
-        kgl_put_be(at + 2, time.value, 6);
-    } else {
-        kgl_put_be(at, time.value, time_len(time.kind));
-    }
-    at += time_len(time.kind);
+    /* Only an uptime is long enough for the boot before it. */
+    kgl_put_be(out + 1, time.value | (uint64_t)time.boot << 48, len);
     if (origin.is_given) {
         kgl_put_be(at, origin.generation, 4);
         kgl_put_be(at + 4, origin.counter, 6);

@@ -51,7 +51,7 @@ fn is_soft_float(symbol: &str) -> bool {
 }
 
 /// One line per check: `ok NAME` or `FAILED NAME: …`.
-fn count(text: &str) -> Tally {
+pub(super) fn count(text: &str) -> Tally {
     let mut tally = Tally::default();
     for line in text.lines() {
         if line.starts_with("ok ") {

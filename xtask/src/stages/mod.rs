@@ -1,6 +1,7 @@
 //! The stages of `cargo xtask test`, fast ones first.
 
 mod browser;
+mod c;
 mod cargo;
 mod cli;
 mod cose;
@@ -94,6 +95,12 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Program { name: "qemu-system-arm", package: "qemu-system-arm" },
         ],
         run: device::stage,
+    },
+    Stage {
+        name: "c",
+        about: "the C library: golden bytes on chips, call by call against the Rust crates, its size",
+        needs: &[Need::Program { name: "cc", package: "gcc" }],
+        run: c::stage,
     },
     Stage {
         name: "cose",

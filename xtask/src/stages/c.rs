@@ -1,0 +1,312 @@
+//! The C library: the golden bytes on the host and on bare chips, call by call against the Rust crates, its size.
+//!
+//! No build script and no build system: sources are compiled as a person with a compiler would. A chip whose compiler
+//! or emulator is missing is skipped by name.
+
+mod size;
+mod vectors;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::device::count;
+use crate::Result;
+use crate::context::Context;
+use crate::counts::{self, Tally};
+use crate::need::{self, Need};
+use crate::run;
+
+const LIMIT: Duration = Duration::from_secs(600);
+const WARNINGS: &[&str] =
+    &["-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"];
+
+/// Where the programs run.
+struct Target {
+    name: &'static str,
+    needs: &'static [Need],
+    /// Compiler and what every call of it gets.
+    compiler: &'static [&'static str],
+    /// What linking gets besides; `@` stands for the folder of the tests.
+    link: &'static [&'static str],
+    /// Files of the tests that make a program run there.
+    port: &'static [&'static str],
+    /// The emulator before the program; none on the host.
+    emulator: &'static [&'static str],
+}
+
+const TARGETS: &[Target] = &[
+    Target {
+        name: "host",
+        needs: &[],
+        compiler: &["cc", "-std=c99", "-O2"],
+        link: &[],
+        port: &["host.c"],
+        emulator: &[],
+    },
+    Target {
+        name: "host with sanitizers",
+        needs: &[],
+        compiler: SANITIZED,
+        link: &[],
+        port: &["host.c"],
+        emulator: &[],
+    },
+    Target {
+        name: "rv32imc",
+        needs: &[
+            Need::Program { name: "riscv64-unknown-elf-gcc", package: "gcc-riscv64-unknown-elf" },
+            Need::File {
+                path: "/usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs",
+                package: "picolibc-riscv64-unknown-elf",
+            },
+            Need::Program { name: "qemu-system-riscv32", package: "qemu-system-misc" },
+        ],
+        compiler: &[
+            "riscv64-unknown-elf-gcc",
+            "-std=gnu99",
+            "-O2",
+            "-march=rv32imc",
+            "-mabi=ilp32",
+            "--specs=picolibc.specs",
+        ],
+        link: &[
+            "--oslib=semihost",
+            "--crt0=hosted",
+            "-Wl,--defsym=__flash=0x80000000,--defsym=__flash_size=0x200000",
+            "-Wl,--defsym=__ram=0x80200000,--defsym=__ram_size=0x100000,--defsym=__stack_size=0x4000",
+        ],
+        port: &["riscv.c"],
+        emulator: &[
+            "qemu-system-riscv32",
+            "-M",
+            "virt",
+            "-cpu",
+            "rv32,a=false,f=false,d=false",
+            "-m",
+            "8M",
+            "-bios",
+            "none",
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-semihosting-config",
+            "enable=on,target=native",
+            "-icount",
+            "shift=0",
+            "-kernel",
+        ],
+    },
+    Target {
+        name: "Xtensa lx106",
+        needs: &[
+            Need::Program { name: "xtensa-lx106-elf-gcc", package: "gcc-xtensa-lx106" },
+            Need::File {
+                path: "/usr/lib/xtensa-lx106-elf/picolibc.specs",
+                package: "picolibc-xtensa-lx106-elf",
+            },
+            Need::Program { name: "qemu-system-xtensa", package: "qemu-system-misc" },
+        ],
+        compiler: &[
+            "xtensa-lx106-elf-gcc",
+            "-std=gnu99",
+            "-O2",
+            "--specs=/usr/lib/xtensa-lx106-elf/picolibc.specs",
+            "-mtext-section-literals",
+        ],
+        link: &["-nostartfiles", "-T", "@/xtensa.ld", "-Wl,--no-warn-rwx-segments"],
+        port: &["xtensa.c", "xtensa_math.c"],
+        emulator: &[
+            "qemu-system-xtensa",
+            "-M",
+            "sim",
+            "-cpu",
+            "lx106",
+            "-semihosting",
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-icount",
+            "shift=10",
+            "-kernel",
+        ],
+    },
+    Target {
+        name: "AVR (ATmega1284P)",
+        needs: &[
+            Need::Program { name: "avr-gcc", package: "gcc-avr" },
+            Need::File { path: "/usr/lib/avr/include/avr/io.h", package: "avr-libc" },
+            Need::Program { name: "simavr", package: "simavr" },
+        ],
+        compiler: &["avr-gcc", "-std=gnu99", "-Os", "-mmcu=atmega1284p", "-ffunction-sections"],
+        link: &["-Wl,--gc-sections"],
+        port: &["avr.c"],
+        emulator: &["simavr", "-m", "atmega1284p", "-f", "16000000"],
+    },
+];
+
+const SANITIZED: &[&str] =
+    &["cc", "-std=c99", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+pub(super) fn stage(context: &Context) -> Result<Tally> {
+    let dir = context.target().join("c");
+    let headers = vectors::write(&context.root, &dir)?;
+    let mut tally = Tally::default();
+    for target in TARGETS {
+        match need::meet(context, target.needs) {
+            Ok(()) => tally.add(programs(context, target, &dir, &headers)?),
+            Err(why) => {
+                context.say(&format!("{}: skipped. {why}", target.name));
+                tally.skipped += 1;
+            }
+        }
+    }
+    tally.add(mbedtls(context, &dir, &headers)?);
+    tally.add(twins(context, &dir)?);
+    tally.add(size::stage(context, &dir)?);
+    Ok(tally)
+}
+
+/// All vectors on one target.
+fn programs(context: &Context, target: &Target, dir: &Path, headers: &[vectors::Header]) -> Result<Tally> {
+    let built = dir.join(target.name.replace([' ', '(', ')'], "-"));
+    let objects = library(context, target.compiler, &built, &[])?;
+    let tests = context.root.join("arduino/test");
+    let mut tally = Tally::default();
+    for header in headers {
+        let program = built.join(&header.name);
+        let mut compile = compiler(context, target.compiler);
+        compile.arg(format!("-DVECTOR_FILE=\"{}\"", header.path.display())).arg("-o").arg(&program);
+        if target.name.starts_with("AVR") {
+            compile.arg("-DWORDS_MAX=1700");
+        }
+        compile.arg(tests.join(header.test));
+        compile.args(target.port.iter().map(|file| tests.join(file))).args(&objects);
+        compile.args(target.link.iter().map(|arg| arg.replace('@', &tests.display().to_string())));
+        must(context, &mut compile)?;
+        tally.add(verdict(context, target, &program)?);
+    }
+    context.say(&format!("{}: {}", target.name, tally.line()));
+    Ok(tally)
+}
+
+/// Runs one program. What it says counts, and that it came to its end.
+fn verdict(context: &Context, target: &Target, program: &Path) -> Result<Tally> {
+    let mut words = target.emulator.iter().map(PathBuf::from).chain([program.to_path_buf()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    let ran = run::quiet(&mut command, LIMIT)?;
+    let text: String = run::plain(&ran.text);
+    let tally = count(&text);
+    for line in text.lines().filter(|line| line.contains(" cases, ") || line.starts_with("FAILED")) {
+        context.say(&format!("{}: {}", target.name, line.trim_end_matches('.')));
+    }
+    // An emulator of an AVR gives no exit code.
+    let is_over = if target.emulator.first() == Some(&"simavr") { text.contains("the end") } else { ran.ok };
+    if tally == Tally::default() || (tally.failed == 0) != is_over {
+        context.say(&text);
+        return Err(format!("{} on {} ended without a verdict", program.display(), target.name));
+    }
+    Ok(tally)
+}
+
+/// The library's objects, with every warning an error.
+pub(super) fn library(
+    context: &Context,
+    command: &[&str],
+    built: &Path,
+    more: &[&str],
+) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(built).map_err(|e| format!("{}: {e}", built.display()))?;
+    let mut objects = Vec::new();
+    for source in sources(&context.root)? {
+        let object = built.join(source.file_name().unwrap_or_default()).with_extension("o");
+        let mut compile = compiler(context, command);
+        compile.args(WARNINGS).args(more).arg("-c").arg(&source).arg("-o").arg(&object);
+        must(context, &mut compile)?;
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
+/// Every source of the library, in order.
+pub(super) fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let dir = root.join("arduino/src");
+    let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut sources: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|x| x == "c"));
+    sources.sort();
+    Ok(sources)
+}
+
+pub(super) fn compiler(context: &Context, command: &[&str]) -> Command {
+    let mut compile = Command::new(command[0]);
+    compile.args(&command[1..]).arg("-I").arg(context.root.join("arduino/src"));
+    compile
+}
+
+/// Runs a command that has to succeed, and shows what it says if it does not.
+pub(super) fn must(context: &Context, command: &mut Command) -> Result<()> {
+    let ran = run::quiet(command, LIMIT)?;
+    if ran.ok {
+        return Ok(());
+    }
+    context.say(&ran.text);
+    Err(format!("{} failed", run::line_of(command)))
+}
+
+/// The wire vectors again with the AES-CCM of mbedTLS.
+fn mbedtls(context: &Context, dir: &Path, headers: &[vectors::Header]) -> Result<Tally> {
+    let needs = [Need::File { path: "/usr/include/mbedtls/ccm.h", package: "libmbedtls-dev" }];
+    if let Err(why) = need::meet(context, &needs) {
+        context.say(&format!("mbedTLS: skipped. {why}"));
+        return Ok(Tally { skipped: 1, ..Tally::default() });
+    }
+    let target = Target {
+        name: "host with mbedTLS",
+        needs: &[],
+        compiler: &["cc", "-std=c99", "-O2", "-DKINGLET_USE_MBEDTLS"],
+        link: &["-lmbedcrypto"],
+        port: &["host.c"],
+        emulator: &[],
+    };
+    let wire: Vec<_> = headers.iter().filter(|h| h.test == "wire.c").cloned().collect();
+    programs(context, &target, dir, &wire)
+}
+
+/// The Rust crates' own tests with the C library beside them, sanitized; then power cuts by the thousand.
+fn twins(context: &Context, dir: &Path) -> Result<Tally> {
+    let source = context.root.join("arduino/test/twin.c");
+    let mut programs = Vec::new();
+    for (name, command) in [("twin", &["cc", "-std=c99", "-O2"][..]), ("twin_sanitized", SANITIZED)] {
+        let objects = library(context, command, &dir.join(name), &[])?;
+        let program = dir.join(name).join(name);
+        let mut compile = compiler(context, command);
+        must(context, compile.arg(&source).args(&objects).arg("-o").arg(&program))?;
+        programs.push(program);
+    }
+    let [fast, sanitized] = &programs[..] else { return Err("two programs were to be built".into()) };
+    let mut tally = Tally::default();
+    let node = &["test", "--locked", "--all-features", "-p", "kinglet-node", "--lib", "--"][..];
+    let codec = &["test", "--locked", "--all-features", "-p", "kinglet-codec", "--test", "c_twin", "--"][..];
+    let cuts = ["many_cuts_over_a_bad_link", "--nocapture"];
+    for (args, more, program, seeds) in [
+        (codec, &["--ignored", "--nocapture"][..], sanitized, "250"),
+        (node, &["tests::"][..], sanitized, "250"),
+        (node, &cuts[..], fast, "2600"),
+    ] {
+        let mut cargo = run::cargo(context, &context.root, &[args, more].concat());
+        cargo.env("KINGLET_C_TWIN", program).env("KINGLET_POWER_SEEDS", seeds);
+        let ran = run::show(context, &mut cargo, Duration::from_secs(3600))?;
+        let counted = counts::libtest(&ran.text).unwrap_or_default();
+        if counted.passed == 0 || (counted.failed == 0) != ran.ok {
+            return Err(format!("{} ended without a verdict", run::line_of(&cargo)));
+        }
+        tally.add(counted);
+    }
+    Ok(tally)
+}
