@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::bundle::Bundle;
-use crate::learn::{Outline, Parts};
+use crate::learn::{CountPart, Outline, Parts};
 use crate::{Grid, Model, Window, decode, encode, is_step};
 
 /// Reads a model, and codes with it if it is one.
@@ -18,8 +18,9 @@ pub fn fuzz_model(data: &[u8]) {
 
 /// Reads a code with a model of each kind.
 pub fn fuzz_decode(data: &[u8]) {
-    for bounds in [&[0u32][..], &[0, 3], &[1, 2, 5]] {
-        let bytes = parts(bounds).emit();
+    let kinds = [&[0u32][..], &[0, 3], &[1, 2, 5]].map(parts).into_iter().chain([counted(&[0, 9])]);
+    for parts in kinds {
+        let bytes = parts.emit();
         if let Ok(model) = Model::parse(&bytes) {
             fuzz_decode_with(&model, data);
         }
@@ -30,7 +31,7 @@ pub fn fuzz_decode(data: &[u8]) {
 pub fn fuzz_round_trip(data: &[u8]) {
     let Some((&first, data)) = data.split_first() else { return };
     let bounds = [u32::from(first & 7), u32::from(first >> 4)];
-    let bytes = parts(&bounds).emit();
+    let bytes = if first & 128 == 0 { parts(&bounds) } else { counted(&bounds) }.emit();
     let Ok(model) = Model::parse(&bytes) else { return };
     // Two bytes a value: small steps are as likely as marks and far ones.
     let steps: Vec<i32> = data
@@ -60,6 +61,18 @@ fn parts(bounds: &[u32]) -> Parts {
     let grid = |&bound_steps: &u32| Grid { scale: 1, origin: 0, quantum: 1, bound_steps, rounds: false };
     let outlines: Vec<Outline> = bounds.iter().map(|b| Outline::new("x", grid(b), (-400, 800))).collect();
     Parts::untrained(32, 1000, &outlines)
+}
+
+/// The same for sensors that count coarser than their grid; bounds are in grid steps.
+fn counted(bounds: &[u32]) -> Parts {
+    let in_counts: Vec<u32> = bounds.iter().map(|b| b / 7).collect();
+    let mut parts = parts(&in_counts);
+    let counts = bounds.iter().zip(&mut parts.channels).map(|(&bound_steps, channel)| {
+        let bound = core::mem::replace(&mut channel.grid.bound_steps, bound_steps);
+        CountPart { bound, period: 25, residues: vec![0, 6, 13, 19] }
+    });
+    parts.counts = Some(counts.collect());
+    parts
 }
 
 fn fuzz_decode_with(model: &Model<'_>, code: &[u8]) {

@@ -5,6 +5,7 @@
 //! then the rung.
 
 use crate::context::{self, History};
+use crate::counts::code_rests;
 use crate::fixed;
 use crate::grid::is_step;
 use crate::hold;
@@ -25,7 +26,8 @@ const SPECIAL: usize = HEAD_SYMBOLS - 1;
 /// Words of workspace: see [`Areas`].
 pub(crate) fn workspace_len(model: &Model<'_>) -> usize {
     let beam = search::workspace_len(model.channels()).max(model.channels() * History::WORDS);
-    3 * model.values() + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
+    let n_areas = if model.counts.is_some() { 4 } else { 3 };
+    n_areas * model.values() + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
 }
 
 /// See [`crate::encode`].
@@ -36,6 +38,8 @@ pub(crate) fn encode(
     out: &mut [u8],
 ) -> Result<Encoded, EncodeError> {
     check(model, window, workspace.len(), out.len())?;
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
     if let (Some(fixed), true) = (&model.fixed, is_plain(model, window.steps)) {
         let code_len = fixed.encode(model, window.steps, areas.values, areas.scratch, out);
@@ -99,6 +103,7 @@ pub(crate) fn decode(
     if steps.len() < model.values() {
         return Err(DecodeError::OutTooSmall);
     }
+    let (workspace, _) = Counted::split(model, workspace);
     let areas = Areas::split(model, workspace, model.values());
     let mut code = code;
     if let Some(fixed) = &model.fixed {
@@ -166,8 +171,39 @@ impl<'w> Areas<'w> {
     }
 }
 
+/// A window as the rungs see it.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    /// Counts where the model has them, else grid steps.
+    steps: &'a [i32],
+    off_grid: bool,
+    /// The window as it was given, in grid steps.
+    given: &'a [i32],
+    /// Some values lie beside the counts.
+    is_beside: bool,
+}
+
+impl<'a> Counted<'a> {
+    /// Takes what [`Counted::new`] needs off a workspace.
+    fn split<'w>(model: &Model<'_>, workspace: &'w mut [i32]) -> (&'w mut [i32], &'w mut [i32]) {
+        let spare_len = if model.counts.is_some() { model.values() } else { 0 };
+        workspace.split_at_mut(workspace.len() - spare_len)
+    }
+
+    fn new(model: &Model<'_>, window: Window<'a>, spare: &'a mut [i32]) -> Self {
+        let Window { steps: given, off_grid } = window;
+        let Some(counts) = &model.counts else {
+            return Self { steps: given, off_grid, given, is_beside: false };
+        };
+        let counted = &mut spare[..given.len()];
+        counted.copy_from_slice(given);
+        let is_beside = counts.count(counted);
+        Self { steps: counted, off_grid, given, is_beside }
+    }
+}
+
 /// Makes ready what [`write`] says on `rung`; false if the rung cannot keep this window's bound.
-fn prepare(model: &Model<'_>, window: Window<'_>, rung: Rung, areas: &mut Areas<'_>) -> bool {
+fn prepare(model: &Model<'_>, window: Counted<'_>, rung: Rung, areas: &mut Areas<'_>) -> bool {
     let reserve = i32::from(window.off_grid);
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
@@ -223,17 +259,18 @@ fn to_values(model: &Model<'_>, rs: &mut [i32]) {
 /// Writes a prepared window; `areas.values` becomes what a decoder reads.
 fn write(
     model: &Model<'_>,
-    window: Window<'_>,
+    window: Counted<'_>,
     rung: Rung,
     areas: &mut Areas<'_>,
     coder: &mut impl Coder,
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
-    if !is_plain(model, window.steps) {
+    if window.is_beside || !is_plain(model, window.steps) {
         coder.symbol(Site::Head, model.head, SPECIAL)?;
         // Walks serve both directions and so take what they could change; here they only look.
         areas.back.copy_from_slice(window.steps);
-        shape::code(model, coder, window.steps.len() / model.channels(), areas.back)?;
+        let shape = (window.steps.len() / model.channels(), window.is_beside);
+        shape::code(model, coder, shape, areas.back)?;
     }
     coder.symbol(Site::Head, model.head, head)?;
     match (rung, &model.context, &model.latent) {
@@ -241,18 +278,22 @@ fn write(
             context::code(model, context, coder, areas.path, areas.scratch)?;
             areas.values.copy_from_slice(areas.path);
             to_values(model, areas.values);
-            Ok(())
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
             predict::code(model, (predict, context), coder, areas.values, areas.scratch)?;
             to_values(model, areas.values);
-            Ok(())
         }
-        (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch),
-        (Rung::Latent, _, Some(latent)) => latent.code(model, coder, areas.values, areas.back, areas.scratch),
-        (Rung::Raw, ..) => raw::code(model, coder, areas.values, window.off_grid),
-        _ => Err(Stop),
+        (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch)?,
+        (Rung::Latent, _, Some(latent)) => {
+            latent.code(model, coder, areas.values, areas.back, areas.scratch)?;
+        }
+        (Rung::Raw, ..) => raw::code(model, coder, areas.values, window.off_grid)?,
+        _ => return Err(Stop),
+    }
+    match &model.counts {
+        Some(counts) => code_rests(counts, coder, window.is_beside, window.given, areas.values),
+        None => Ok(()),
     }
 }
 
@@ -262,11 +303,11 @@ fn read(
     areas: Areas<'_>,
     steps: &mut [i32],
 ) -> Result<Decoded, Stop> {
-    let mut n_samples = model.samples();
+    let (mut n_samples, mut is_beside) = (model.samples(), false);
     steps[..model.values()].fill(0);
     let mut head = coder.symbol(Site::Head, model.head, 0)?;
     if head == SPECIAL {
-        n_samples = shape::code(model, coder, 0, &mut steps[..model.values()])?;
+        (n_samples, is_beside) = shape::code(model, coder, (0, false), &mut steps[..model.values()])?;
         head = coder.symbol(Site::Head, model.head, 0)?;
     }
     let rung = *RUNGS.get(head).ok_or(Stop)?;
@@ -289,6 +330,9 @@ fn read(
         (Rung::Raw, ..) => raw::code(model, coder, steps, false)?,
         _ => return Err(Stop),
     }
+    if let Some(counts) = &model.counts {
+        code_rests(counts, coder, is_beside, &[], steps)?;
+    }
     Ok(Decoded { n_samples, rung })
 }
 
@@ -302,6 +346,8 @@ pub(crate) fn encode_on(
     out: &mut [u8],
 ) -> Option<usize> {
     check(model, window, workspace.len(), out.len()).ok()?;
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
     let mut encoder = Encoder::new(out);
     let written = prepare(model, window, rung, &mut areas)
@@ -318,6 +364,8 @@ pub(crate) fn observe(
     workspace: &mut [i32],
     coder: &mut impl Coder,
 ) -> bool {
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
     prepare(model, window, rung, &mut areas) && write(model, window, rung, &mut areas, coder).is_ok()
 }
@@ -325,6 +373,8 @@ pub(crate) fn observe(
 /// The lattice values the context rung says for a window.
 #[cfg(feature = "bundle")]
 pub(crate) fn path<'w>(model: &Model<'_>, window: Window<'_>, workspace: &'w mut [i32]) -> Option<&'w [i32]> {
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
     prepare(model, window, Rung::Context, &mut areas).then_some(areas.path)
 }

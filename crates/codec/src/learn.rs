@@ -10,8 +10,8 @@ use std::vec::Vec;
 
 use crate::context::{History, neighbour_of};
 use crate::model::{
-    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_FIXED, SECTION_GATED,
-    SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
+    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS, SECTION_FIXED,
+    SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
 };
 use crate::predict::{Features, Measure};
 use crate::{Grid, Rung, Window, ladder};
@@ -20,6 +20,7 @@ pub use untrained::Outline;
 
 pub use crate::alphabet::{CLASSES_MAX, symbol_of, symbol_raw_bits};
 pub use crate::context::{RAW_CONTEXTS, TABLES_MAX};
+pub use crate::counts::RESIDUES_MAX;
 pub use crate::first::Lattice;
 pub use crate::freq::{SYMBOLS_MAX, Table, emit_table, freq_of};
 pub use crate::latent::RESIDUAL_CONTEXTS;
@@ -221,6 +222,17 @@ pub struct LatentPart {
     pub residuals: (u8, Vec<Vec<f64>>),
 }
 
+/// What a channel's sensor counts: grid step `period · (n div K) + residues[n mod K]` is count n, K being their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountPart {
+    /// The bound in counts.
+    pub bound: u32,
+    /// Grid steps after which the residues repeat.
+    pub period: u16,
+    /// Ascending, below the period, at most [`RESIDUES_MAX`].
+    pub residues: Vec<u16>,
+}
+
 /// All a model is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -242,6 +254,8 @@ pub struct Parts {
     pub predict: Option<PredictPart>,
     /// The fixed-size autoencoder and the bits of each latent.
     pub fixed: Option<(NetPart, Vec<u8>)>,
+    /// What the channels' sensors count; all but grids and this is then in counts in place of grid steps.
+    pub counts: Option<Vec<CountPart>>,
 }
 
 impl Parts {
@@ -282,6 +296,16 @@ impl Parts {
         }
         if let Some(predict) = &self.predict {
             section(&mut out, SECTION_GATED, |out| emit_predict(predict, out));
+        }
+        if let Some(counts) = &self.counts {
+            section(&mut out, SECTION_COUNTS, |out| {
+                counts.iter().for_each(|count| out.extend(count.bound.to_le_bytes()));
+                for CountPart { period, residues, .. } in counts {
+                    out.extend(period.to_le_bytes());
+                    out.push(residues.len() as u8);
+                    residues.iter().for_each(|residue| out.extend(residue.to_le_bytes()));
+                }
+            });
         }
         let len = out.len() as u32;
         out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());

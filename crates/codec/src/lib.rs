@@ -19,6 +19,7 @@ mod alphabet;
 #[cfg(feature = "bundle")]
 pub mod bundle;
 mod context;
+mod counts;
 mod decimal;
 mod fill;
 mod first;

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::context::Context;
+use crate::counts::Counts;
 use crate::first::{First, Lattice};
 use crate::fixed::Fixed;
 use crate::freq::Table;
@@ -22,6 +23,7 @@ pub(crate) const SECTION_LATENT: u8 = 5;
 pub(crate) const SECTION_PREDICT: u8 = 6;
 pub(crate) const SECTION_FIXED: u8 = 7;
 pub(crate) const SECTION_GATED: u8 = 8;
+pub(crate) const SECTION_COUNTS: u8 = 9;
 /// Symbols of the head table: hold, context, predict, latent, raw, special.
 pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
@@ -86,6 +88,7 @@ pub struct Model<'a> {
     pub(crate) latent: Option<Latent<'a>>,
     pub(crate) predict: Option<Predict<'a>>,
     pub(crate) fixed: Option<Fixed<'a>>,
+    pub(crate) counts: Option<Counts<'a>>,
 }
 
 impl<'a> Model<'a> {
@@ -138,9 +141,9 @@ impl<'a> Model<'a> {
             latent: None,
             predict: None,
             fixed: None,
+            counts: None,
         };
         this.check_channels().ok_or("channels")?;
-        this.check_lattice().ok_or("lattice")?;
         if !head.0.is_empty() {
             return Err("head");
         }
@@ -164,6 +167,13 @@ impl<'a> Model<'a> {
             let gated = Predict::parse_gated(section, n_channels).filter(|_| alone);
             this.predict = Some(gated.ok_or("gated predict")?);
         }
+        if let Some(section) = reader.optional_section(SECTION_COUNTS, "counts")? {
+            let counts = Counts::parse(section, n_channels, |idx| this.bound_steps(idx));
+            // What has no bound has nothing to keep exact.
+            this.counts = Some(counts.filter(|_| this.fixed.is_none()).ok_or("counts")?);
+        }
+        // Last, because counts decide what the lattice lies on.
+        this.check_lattice().ok_or("lattice")?;
         if reader.0.is_empty() { Ok(this) } else { Err("end") }
     }
 
@@ -192,8 +202,7 @@ impl<'a> Model<'a> {
         let mut reader = Reader(self.firsts);
         for idx in 0..self.n_channels {
             let lattice = self.lattice(idx);
-            let bound_steps = self.channel(idx).grid.bound_steps;
-            let span = 2 * bound_steps + 1;
+            let span = 2 * self.bound_steps(idx).unsigned_abs() + 1;
             let ok = (1..=span).contains(&lattice.step)
                 && span / lattice.step < CANDIDATES_MAX
                 && lattice.phase.unsigned_abs() < lattice.step;
@@ -266,8 +275,9 @@ impl<'a> Model<'a> {
 
     /// Bytes of the longest code: every value at the raw rung's widest.
     pub fn code_len_max(&self) -> usize {
-        // Head and shape 4 B, presence at most 1 B a value, widths and bases 5 B a channel, 4 B a value.
-        (8 + 5 * self.n_channels + 5 * self.values()).max(self.fixed_code_len().unwrap_or(0))
+        // Head and shape 4 B, presence at most 1 B a value, widths and bases 5 B a channel, 4 B a value; a rest 3 B.
+        let value_len = if self.counts.is_some() { 8 } else { 5 };
+        (8 + 5 * self.n_channels + value_len * self.values()).max(self.fixed_code_len().unwrap_or(0))
     }
 
     /// `i32` words [`crate::encode`] and [`crate::decode`] need as workspace.
@@ -285,8 +295,12 @@ impl<'a> Model<'a> {
         (0..self.n_channels).map_while(move |idx| First::parse(&mut reader, idx))
     }
 
-    /// The bound of channel `idx` in grid steps; read alone, because the search asks for every value.
+    /// The bound of channel `idx` in what is coded, counts or grid steps; read alone, because the search asks for every
+    /// value.
     pub(crate) fn bound_steps(&self, idx: usize) -> i32 {
+        if let Some(counts) = &self.counts {
+            return counts.bound(idx);
+        }
         Reader(&self.channels[idx * CHANNEL_LEN + CHANNEL_BOUND_AT..]).i32().unwrap_or(0)
     }
 }

@@ -13,14 +13,15 @@ pub(crate) const ABSENT: [i32; 4] = [0, MISSING, ABOVE, BELOW];
 const PRESENCE: [Table<'static>; 3] =
     [fixed(32352, &[2, 64, 128, 128]), fixed(33126, &[48, 3, 128, 128]), fixed(31362, &[48, 48, 24, 24])];
 
-/// Codes the shape of a special window; returns its length in samples. An encoder gives `n_samples` and its window;
-/// a decoder a full window of zeros, of which the values that are no steps are then marked.
+/// Codes the shape of a special window; returns its length in samples, and whether values lie beside the counts. An
+/// encoder gives these and its window; a decoder a full window of zeros, of which the values that are no steps are then
+/// marked.
 pub(crate) fn code(
     model: &Model<'_>,
     coder: &mut impl Coder,
-    n_samples: usize,
+    (n_samples, is_beside): (usize, bool),
     steps: &mut [i32],
-) -> Result<usize, Stop> {
+) -> Result<(usize, bool), Stop> {
     let n_samples_max = model.samples() as u32;
     let mut n_samples = n_samples as u32;
     let is_short = coder.bits(1, u32::from(n_samples < n_samples_max))? == 1;
@@ -34,7 +35,8 @@ pub(crate) fn code(
     let n_channels = model.channels();
     let steps = &mut steps[..n_samples as usize * n_channels];
     let has_absent = coder.bits(1, u32::from(steps.iter().any(|&x| kind_of(x) != 0)))? == 1;
-    if !has_absent && !is_short {
+    let is_beside = model.counts.is_some() && coder.bits(1, u32::from(is_beside))? == 1;
+    if !has_absent && !is_short && !is_beside {
         return Err(Stop); // not special
     }
     if has_absent {
@@ -48,7 +50,7 @@ pub(crate) fn code(
             *last = kind;
         }
     }
-    Ok(n_samples as usize)
+    Ok((n_samples as usize, is_beside))
 }
 
 fn kind_of(x: i32) -> usize {

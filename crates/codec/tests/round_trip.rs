@@ -5,7 +5,7 @@ mod support;
 
 use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
 use proptest::prelude::*;
-use support::{Rng, window, with_context, with_fixed, with_latent, with_predict};
+use support::{Rng, count, window, with_context, with_counts, with_fixed, with_latent, with_predict};
 
 fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
     support::parts(n_samples, bounds, finer).emit()
@@ -13,6 +13,11 @@ fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
 
 /// Encodes and decodes; checks bounds, marks, lengths, and that the device knows what the server reads.
 fn check(model: &Model<'_>, steps: &[i32], off_grid: bool) -> Rung {
+    check_bound(model, steps, off_grid, true)
+}
+
+/// The same where values may lie beside what the sensor counts, which is dearer than raw.
+fn check_bound(model: &Model<'_>, steps: &[i32], off_grid: bool, is_on_counts: bool) -> Rung {
     let mut workspace = vec![0; model.workspace_len()];
     let mut code = vec![0; model.code_len_max()];
     let encoded = encode(model, Window { steps, off_grid }, &mut workspace, &mut code).unwrap();
@@ -28,7 +33,10 @@ fn check(model: &Model<'_>, steps: &[i32], off_grid: bool) -> Rung {
     }
     let n_bits: usize =
         (0..steps.len()).map(|at| usize::from(model.channel(at % model.channels()).raw_bits)).sum();
-    let plain = steps.len() == read.len() && steps.iter().all(|x| (-400..=800).contains(x)) && !off_grid;
+    let plain = is_on_counts
+        && steps.len() == read.len()
+        && steps.iter().all(|x| (-400..=800).contains(x))
+        && !off_grid;
     assert!(!plain || encoded.code_len <= n_bits.div_ceil(8) + 1, "longer than raw: {} B", encoded.code_len);
     encoded.rung
 }
@@ -84,6 +92,20 @@ proptest! {
         let model = Model::parse(&bytes).unwrap();
         for n_samples in [20, 20, 7, 1] {
             check(&model, &window(n_samples, bounds.len(), &mut rng), false);
+        }
+    }
+
+    #[test]
+    fn counts_keep_the_bound_on_and_beside_them(seed: u64, slack in 0u32..4, but in 0usize..4, off_grid: bool) {
+        let mut rng = Rng(seed);
+        let in_counts = with_predict(with_context(support::parts(20, &[0, slack, slack / 2], 2), &mut rng), &mut rng);
+        let parts = with_counts(in_counts, &[0, slack, 4 * slack.div_ceil(2)]);
+        let bytes = parts.emit();
+        let model = Model::parse(&bytes).unwrap();
+        for n_samples in [20, 20, 7, 1] {
+            let mut steps = window(n_samples, 3, &mut rng);
+            count(&mut steps, parts.counts.as_ref().unwrap(), but);
+            check_bound(&model, &steps, off_grid, but == 0);
         }
     }
 

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use kinglet_codec::learn::{Lags, Parts};
 use kinglet_codec::{Model, Window, decode, encode};
-use support::{Rng, parts, window, with_context, with_fixed, with_latent, with_networks, with_predict};
+use support::{
+    Rng, count, parts, window, with_context, with_counts, with_fixed, with_latent, with_networks,
+    with_predict,
+};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/codec").join(name)
@@ -95,7 +98,8 @@ fn emit_code(code: &[u8], out: &mut Vec<u8>) {
 
 fn write(folder: &Path, make: impl FnOnce(&mut Rng) -> Parts) {
     let mut rng = Rng(0x6b69_6e67_6c65_7431);
-    let model_bytes = make(&mut rng).emit();
+    let parts = make(&mut rng);
+    let model_bytes = parts.emit();
     let model = Model::parse(&model_bytes).unwrap();
     let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
     let (mut cases, mut refusals) = (Vec::new(), Vec::new());
@@ -103,7 +107,10 @@ fn write(folder: &Path, make: impl FnOnce(&mut Rng) -> Parts) {
     for n in 0..72 {
         let n_samples =
             if n % 3 == 0 { 1 + rng.below(model.samples() as u64) as usize } else { model.samples() };
-        let steps = window(n_samples, model.channels(), &mut rng);
+        let mut steps = window(n_samples, model.channels(), &mut rng);
+        if let Some(counts) = &parts.counts {
+            count(&mut steps, counts, [0, 0, 1, 5][n % 4]);
+        }
         let off_grid = n % 9 == 8;
         let encoded = encode(&model, Window { steps: &steps, off_grid }, &mut workspace, &mut code).unwrap();
         let known = workspace[..steps.len()].to_vec();
@@ -164,6 +171,14 @@ fn v1_gated_deep() {
             tables.fill(1.0);
         }
         with_networks(parts, Lags { own: 16, other: 2 }, [24, 24], rng)
+    });
+}
+
+#[test]
+fn v1_counts() {
+    check("v1_counts", |rng| {
+        let parts = with_context(parts(20, &[0, 3, 1], 2), rng);
+        with_counts(with_predict(parts, rng), &[5, 3, 4])
     });
 }
 

@@ -1,9 +1,9 @@
 //! Bytes per window on real recordings, beside every classical coder:
-//! `cargo bench -p kinglet-train --bench codec [-- [CASE] [--classical]]`.
+//! `cargo bench -p kinglet-train --bench codec [-- [CASE] [--classical | --ours] [--fast]]`.
 //!
 //! First 70 % of at most 40,000 rows train, the rest is coded in windows that decode alone; gaps are ignored and missing
 //! values take the last one, for all coders alike. The last lines say what is saved over the best classical coder whose
-//! tables fit 20 kB. `--classical` leaves ours out.
+//! tables fit 20 kB. `--classical` leaves ours out, `--ours` the others; `--fast` learns with less effort.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kinglet_train::fit::{FitOptions, train};
+use kinglet_train::fit::{Effort, FitOptions, train};
 use kinglet_train::recording::{Bound, ColumnChoice, Cut, ReadOptions, Recording, read};
 use kinglet_train::yardstick::{Prepared, Yardstick};
 
@@ -49,13 +49,16 @@ const STATIC_LEN_MAX: usize = 20 << 10;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filter = arguments.iter().find(|a| !a.starts_with("--")).cloned().unwrap_or_default();
-    let is_ours_left_out = arguments.iter().any(|a| a == "--classical");
+    let is_asked = |option: &str| arguments.iter().any(|a| a == option);
+    let (is_ours_left_out, is_alone) = (is_asked("--classical"), is_asked("--ours"));
+    let effort = if is_asked("--fast") { Effort::Fast } else { Effort::Normal };
+    let yardsticks = if is_alone { &[][..] } else { &Yardstick::ALL[..] };
     let Some(folder) = recordings() else {
         println!("no recordings: put them into `recordings/` or name their folder in KINGLET_RECORDINGS");
         return;
     };
     print!("{:30}", "bits per value");
-    Yardstick::ALL.iter().for_each(|y| print!(" {:>8}", y.name()));
+    yardsticks.iter().for_each(|y| print!(" {:>8}", y.name()));
     println!("  {:>8} {:>7} {:>6} {:>4} {:>6} {:>5} rungs", "ours", "saved", "mean B", "p95", "static", "s");
     let mut saved: [Vec<f64>; 2] = Default::default();
     let mut worst = Vec::new();
@@ -68,8 +71,14 @@ fn main() {
         }
         let recording = load(&folder, case);
         let bounds = Bound::parse_list(bound).unwrap();
-        let options =
-            FitOptions { bounds, n_samples, rows_max: 40_000, cut: Cut::ByRows, ..FitOptions::default() };
+        let options = FitOptions {
+            bounds,
+            n_samples,
+            rows_max: 40_000,
+            cut: Cut::ByRows,
+            effort,
+            ..FitOptions::default()
+        };
         let prepared = match Prepared::new(&recording, &options) {
             Ok(prepared) => prepared,
             Err(why) => {
@@ -79,7 +88,7 @@ fn main() {
         };
         print!("{name:30}");
         let mut best = (f64::INFINITY, Yardstick::LastCtx);
-        for &yardstick in Yardstick::ALL {
+        for &yardstick in yardsticks {
             let figure = prepared.measure(yardstick).unwrap();
             let bits = figure.bits_per_value(prepared.values());
             print!(" {bits:8.3}");
@@ -112,13 +121,16 @@ fn main() {
             best.1.name(),
         );
         assert!(ours.max_error_over_bound.is_some_and(|e| e <= 1.0), "the bound is broken");
+        if is_alone {
+            continue;
+        }
         saved[usize::from(best.0 <= 1.0)].push(ratio);
         // One per cent or two bits a window, whichever is more.
         if ours.bits_per_value > (1.01 * best.0).max(best.0 + 2.0 / prepared.values() as f64) {
             worst.push(format!("{name} {:+.1}%", -100.0 * ratio));
         }
     }
-    if is_ours_left_out {
+    if is_ours_left_out || is_alone {
         return;
     }
     for (words, saved) in ["above 1 bit a value", "at most 1 bit a value"].iter().zip(&saved) {

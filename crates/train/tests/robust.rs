@@ -23,6 +23,9 @@ enum Trouble {
     Stuck,
     /// A level a hundred ranges off.
     Step,
+    /// A sensor that counts sixteenths behind hundredths, another one than was learned from.
+    OtherCounts,
+    SameCounts,
 }
 
 struct Draw(u64);
@@ -62,10 +65,18 @@ fn recording(n: usize, trouble: Trouble) -> Recording {
             Trouble::Spikes => {}
             Trouble::Gaps => is_missing = since % 90 > 70,
             Trouble::Stuck => values[0] = 217,
+            Trouble::OtherCounts | Trouble::SameCounts => {}
             Trouble::Step => values = values.map(|v| v + if since > 100 { 60_000 } else { 0 }),
         }
+        let is_counting = matches!(trouble, Trouble::OtherCounts | Trouble::SameCounts);
+        let mut scale = 1;
+        if is_counting {
+            let shift = if late && matches!(trouble, Trouble::OtherCounts) { 3 } else { 0 };
+            values = values.map(|v| (v * 25 + 2).div_euclid(4) + shift);
+            scale = 2;
+        }
         for (channel, value) in channels.iter_mut().zip(values) {
-            channel.push((!is_missing).then(|| Decimal::new(value, 1)));
+            channel.push((!is_missing).then(|| Decimal::new(value, scale)));
         }
     }
     let names = ["temperature", "humidity"];
@@ -112,6 +123,12 @@ fn a_thousand_rows_to_learn_from() {
 fn a_node_nobody_has_seen() {
     check(3000, "lossless", Trouble::UnseenNode);
     check(3000, "0.3,1", Trouble::UnseenNode);
+}
+
+#[test]
+fn a_sensor_that_counts_coarser_than_it_prints() {
+    check(3000, "lossless", Trouble::SameCounts);
+    check(3000, "lossless", Trouble::OtherCounts);
 }
 
 #[test]

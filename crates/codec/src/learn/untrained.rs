@@ -54,6 +54,7 @@ impl Parts {
             predict: None,
             latent: None,
             fixed: None,
+            counts: None,
         }
     }
 }

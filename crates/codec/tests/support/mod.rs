@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use kinglet_codec::learn::{
-    ContextPart, DensePart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts, PredictNet,
-    PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
+    ContextPart, CountPart, DensePart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts,
+    PredictNet, PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
 };
 use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
 
@@ -126,6 +126,30 @@ pub fn with_latent(mut parts: Parts, rng: &mut Rng) -> Parts {
 pub fn with_fixed(mut parts: Parts, rng: &mut Rng) -> Parts {
     parts.fixed = Some((net(&parts, 4, [7, 3], rng), vec![8, 3, 4, 1]));
     parts
+}
+
+/// Sensors that count coarser than the grid, by rules of different kinds, from parts for bounds in counts; the bounds in
+/// grid steps become `bounds`.
+pub fn with_counts(mut parts: Parts, bounds: &[u32]) -> Parts {
+    let rules: [(u16, &[u16]); 3] = [(25, &[0, 6, 13, 19]), (1, &[0]), (7, &[1, 2, 6])];
+    let counts = bounds.iter().zip(rules.iter().cycle()).zip(&mut parts.channels);
+    let counts = counts.map(|((&bound_steps, (period, residues)), channel)| {
+        let bound = std::mem::replace(&mut channel.grid.bound_steps, bound_steps);
+        CountPart { bound, period: *period, residues: residues.to_vec() }
+    });
+    parts.counts = Some(counts.collect());
+    parts
+}
+
+/// Moves a window's values down to the counts; every `but`-th stays where it is, 0 for none.
+pub fn count(steps: &mut [i32], counts: &[CountPart], but: usize) {
+    for (at, x) in steps.iter_mut().enumerate().filter(|(_, x)| kinglet_codec::is_step(**x)) {
+        let CountPart { period, residues, .. } = &counts[at % counts.len()];
+        let on = |x: &i32| residues.contains(&(x.rem_euclid(i32::from(*period)) as u16));
+        if but == 0 || at % but != but - 1 {
+            *x = (0..i32::from(*period)).map(|down| *x - down).find(on).unwrap();
+        }
+    }
 }
 
 /// A window as a sensor could give it: calm, moving, jumping, stuck, with outages and values beyond the grid.

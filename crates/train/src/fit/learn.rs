@@ -3,16 +3,17 @@
 use std::ops::ControlFlow;
 
 use kinglet_codec::Model;
-use kinglet_codec::learn::{Lags, Lattice, Outline, Parts, PredictPart};
+use kinglet_codec::learn::{CountPart, Lags, Lattice, Outline, Parts, PredictPart};
 
 use super::context::{count, tables};
-use super::curve::{LossSeen, Step};
+use super::counts::{count_outlines, count_rows, find_counts};
 use super::first::{Shaping, learn_first};
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
 use super::predict::{LearnedPredict, Size, learn_predict};
 use super::rows::Rows;
 use super::train::FitProgress;
+use super::work::Work;
 
 /// How long learning may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -118,28 +119,64 @@ pub fn learn(
         return Err(LearnError::TooFewRows { have: rows.len(), need });
     }
     let (fit_rows, held_out) = rows.split(FIT_SHARE, blocks(setup, rows));
-    let mut work = Work::new(setup, fit_rows.len(), progress);
+    let counts = find_counts(rows, &setup.channels).filter(|_| setup.fixed_bytes.is_none());
+    let (n_counts, n_trainings) = units(setup, fit_rows.len(), counts.is_some());
+    let mut work = Work::new(n_counts, n_trainings, progress);
     let choice = choose_lattice(setup, &fit_rows, &held_out, &mut work)?;
+    if let Some(counts) = counts {
+        let in_counts = Setup { channels: count_outlines(&setup.channels, &counts), ..setup.clone() };
+        let [fit_counted, held_counted] = [&fit_rows, &held_out].map(|rows| count_rows(rows, &counts));
+        let choice_counted = choose_lattice(&in_counts, &fit_counted, &held_counted, &mut work)?;
+        let with = with_counts(choice_counted.parts.clone(), setup, &counts);
+        if judge(&Model::parse(&with.emit())?, &held_out).bytes() < choice.bytes {
+            let rows = count_rows(rows, &counts);
+            let Learned { parts, divisor } =
+                learn_rungs(&in_counts, choice_counted, &rows, &fit_counted, &held_counted, &mut work)?;
+            let parts = with_counts(parts, setup, &counts);
+            Model::parse(&parts.emit())?;
+            return Ok(Learned { parts, divisor });
+        }
+    }
+    learn_rungs(setup, choice, rows, &fit_rows, &held_out, &mut work)
+}
+
+/// Parts that were learned in counts, as parts for grid steps.
+fn with_counts(mut parts: Parts, setup: &Setup, counts: &[CountPart]) -> Parts {
+    for (channel, outline) in parts.channels.iter_mut().zip(&setup.channels) {
+        channel.grid = outline.grid;
+    }
+    Parts { counts: Some(counts.to_vec()), ..parts }
+}
+
+/// All that follows the choice of a lattice.
+fn learn_rungs(
+    setup: &Setup,
+    choice: Choice,
+    rows: &Rows,
+    fit_rows: &Rows,
+    held_out: &Rows,
+    work: &mut Work<'_>,
+) -> Result<Learned, LearnError> {
     work.begin("counting contexts")?;
     let mut parts = learn_tables(setup, rows, choice.divisor, choice.shaping, 5);
     if let Some(n_bytes) = setup.fixed_bytes {
         let told = &mut work.inside("training the autoencoder")?;
         parts.fixed = Some(learn_fixed(setup, rows, n_bytes, told)?);
     } else {
-        parts.predict = predict_if_it_pays(setup, &choice, &parts, rows, &fit_rows, &held_out, &mut work)?;
+        parts.predict = predict_if_it_pays(setup, &choice, &parts, rows, fit_rows, held_out, work)?;
         let mut best = bar(choice.bytes, held_out.windows(usize::from(setup.n_samples)).count());
         let tried = latents_tried(setup);
         for (n_latents, setup) in tried.iter().flat_map(|&n| seeded(setup).map(move |setup| (n, setup))) {
             let told = &mut work.inside("training the autoencoder")?;
-            let Some(latent) = learn_latent(&setup, &choice.parts, &fit_rows, &held_out, n_latents, told)?
+            let Some(latent) = learn_latent(&setup, &choice.parts, fit_rows, held_out, n_latents, told)?
             else {
                 continue;
             };
             let mut with = Parts { latent: Some(latent), ..choice.parts.clone() };
             with.head = head_weights(&Judgement::equal(), &with);
-            with.head = head_weights(&judge(&Model::parse(&with.emit())?, &fit_rows), &with);
+            with.head = head_weights(&judge(&Model::parse(&with.emit())?, fit_rows), &with);
             let bytes = with.emit();
-            let judged = judge(&Model::parse(&bytes)?, &held_out).bytes() as f64;
+            let judged = judge(&Model::parse(&bytes)?, held_out).bytes() as f64;
             let is_forced = setup.n_latents.is_some() && parts.latent.is_none();
             if bytes.len() <= setup.static_len_max && (judged < best || is_forced) {
                 best = judged;
@@ -285,49 +322,13 @@ fn latents_tried(setup: &Setup) -> Vec<usize> {
     }
 }
 
-/// Counts pieces of work for whoever watches.
-struct Work<'a> {
-    progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>,
-    done: u32,
-    total: u32,
-}
-
-/// Units of one training of an autoencoder; counting tables once is one unit.
-const TRAINING_UNITS: u32 = 20;
-
-impl<'a> Work<'a> {
-    fn new(
-        setup: &Setup,
-        n_rows: usize,
-        progress: &'a mut dyn FnMut(FitProgress) -> ControlFlow<()>,
-    ) -> Self {
-        let n_tried = latents_tried(setup).len() + sizes_tried(setup, n_rows).len();
-        let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 1 };
-        let n_counts = divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() + 2;
-        Self { progress, done: 0, total: n_counts as u32 + TRAINING_UNITS * n_trainings as u32 }
-    }
-
-    fn tell(&mut self, stage: &'static str, done: u32, loss: Option<LossSeen>) -> ControlFlow<()> {
-        (self.progress)(FitProgress { stage, done, total: self.total, training: self.done, loss })
-    }
-
-    /// Begins a unit.
-    fn begin(&mut self, stage: &'static str) -> Result<(), LearnError> {
-        let answer = self.tell(stage, self.done, None);
-        self.done += 1;
-        if answer.is_break() { Err(LearnError::Cancelled) } else { Ok(()) }
-    }
-
-    /// Begins a training, to be told its own share.
-    fn inside(&mut self, stage: &'static str) -> Result<impl FnMut(Step) -> ControlFlow<()>, LearnError> {
-        self.begin(stage)?;
-        let before = self.done - 1;
-        self.done += TRAINING_UNITS - 1;
-        Ok(move |step: Step| {
-            let done = before + (step.share * f64::from(TRAINING_UNITS - 1)) as u32;
-            self.tell(stage, done, Some(step.loss()))
-        })
-    }
+/// How often tables are counted and networks trained.
+fn units(setup: &Setup, n_rows: usize, is_counted: bool) -> (usize, usize) {
+    let n_tried = latents_tried(setup).len() + sizes_tried(setup, n_rows).len();
+    let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 1 };
+    let n_counts =
+        divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() * (1 + usize::from(is_counted)) + 2;
+    (n_counts, n_trainings)
 }
 
 /// Tables on the lattice of one divisor.

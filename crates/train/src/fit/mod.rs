@@ -1,11 +1,12 @@
 //! How a model is learned: grids, tables, lattices, the autoencoder, and the judgement over them.
 //!
-//! The files in the order to read them: `train` (from a recording to a bundle), `evaluate` (a bundle on a recording), `fill` (samples in frames), `picture` (what a report draws), `rows` (a recording on its grids), `learn` (the order of steps), `context`
-//! (tables by counting), `cluster` (which contexts share a table), `first` (first values), `latent` and `fixed` (the
+//! The files in the order to read them: `train` (from a recording to a bundle), `work` (how far it is), `evaluate` (a bundle on a recording), `fill` (samples in frames), `picture` (what a report draws), `rows` (a recording on its grids), `learn` (the order of steps), `context`
+//! (tables by counting), `counts` (what sensors count), `cluster` (which contexts share a table), `first` (first values), `latent` and `fixed` (the
 //! autoencoder), `judge` (bytes and errors on rows nobody has seen).
 
 mod cluster;
 mod context;
+mod counts;
 mod curve;
 mod evaluate;
 mod examples;
@@ -19,6 +20,7 @@ mod picture;
 mod predict;
 mod rows;
 mod train;
+mod work;
 
 pub use curve::{Curve, LossSeen};
 pub(crate) use evaluate::to_f64;
