@@ -63,6 +63,8 @@ pub(crate) struct First<'a> {
     bin_shift: u32,
     /// Bins, then "below", then "above".
     table: Table<'a>,
+    /// The bin that is symbol 0; the others follow, round to the one before it.
+    zero: i32,
 }
 
 impl<'a> First<'a> {
@@ -77,7 +79,7 @@ impl<'a> First<'a> {
             && mean.unsigned_abs() <= crate::STEP_MAX.unsigned_abs()
             && bin_first.unsigned_abs() <= 1 << 26;
         let table = Table::parse(reader, n_bins + 2)?;
-        ok.then_some(Self { mean, coefs, bin_first, bin_shift, table })
+        ok.then_some(Self { mean, coefs, bin_first, bin_shift, table, zero: 0 })
     }
 
     /// Predicted grid step, from earlier channels' values minus their means.
@@ -89,6 +91,16 @@ impl<'a> First<'a> {
         }
         let limit = i64::from(crate::STEP_MAX);
         (i64::from(self.mean) + (sum >> 8)).clamp(-limit, limit) as i32
+    }
+
+    /// The same with another bin as symbol 0.
+    pub(crate) fn beginning(self, bin: u8) -> Self {
+        Self { zero: i32::from(bin), ..self }
+    }
+
+    /// Number of bins.
+    pub(crate) fn bins(&self) -> usize {
+        self.table.len() - 2
     }
 
     /// Codes `r` against `predicted`, both in lattice units.
@@ -105,7 +117,7 @@ impl<'a> First<'a> {
         let sym = match r {
             _ if r < first => n_bins,
             _ if r >= end => n_bins + 1,
-            _ => (r - first) >> self.bin_shift,
+            _ => (((r - first) >> self.bin_shift) - self.zero).rem_euclid(n_bins),
         };
         let sym = coder.symbol(site, self.table, sym as usize)? as i32;
         let r = if sym == n_bins {
@@ -113,7 +125,8 @@ impl<'a> First<'a> {
         } else if sym == n_bins + 1 {
             i64::from(end) + i64::from(code_unbounded(coder, beyond(r, end))?)
         } else {
-            let bin_first = first + (sym << self.bin_shift);
+            let bin = (sym + self.zero) % n_bins;
+            let bin_first = first + (bin << self.bin_shift);
             let inside = (r.wrapping_sub(bin_first)) as u32 & ((1 << self.bin_shift) - 1);
             i64::from(bin_first) + i64::from(coder.bits(self.bin_shift, inside)?)
         };
@@ -129,7 +142,10 @@ impl<'a> First<'a> {
         match r {
             _ if r < first => self.table.cost(n_bins as usize) + gamma(beyond(first - 1, r)),
             _ if r >= end => self.table.cost(n_bins as usize + 1) + gamma(beyond(r, end)),
-            _ => self.table.cost(((r - first) >> self.bin_shift) as usize) + 16 * self.bin_shift,
+            _ => {
+                let sym = (((r - first) >> self.bin_shift) - self.zero).rem_euclid(n_bins);
+                self.table.cost(sym as usize) + 16 * self.bin_shift
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::bundle::Bundle;
-use crate::learn::{CountPart, Outline, Parts};
+use crate::learn::{CountPart, ExpectedPart, Outline, Parts};
 use crate::{Grid, Model, Window, decode, encode, is_step};
 
 /// Reads a model, and codes with it if it is one.
@@ -63,7 +63,7 @@ fn parts(bounds: &[u32]) -> Parts {
     Parts::untrained(32, 1000, &outlines)
 }
 
-/// The same for sensors that count coarser than their grid; bounds are in grid steps.
+/// The same for sensors that count coarser than their grid, with a window that is expected; bounds are in grid steps.
 fn counted(bounds: &[u32]) -> Parts {
     let in_counts: Vec<u32> = bounds.iter().map(|b| b / 7).collect();
     let mut parts = parts(&in_counts);
@@ -72,6 +72,7 @@ fn counted(bounds: &[u32]) -> Parts {
         CountPart { bound, period: 25, residues: vec![0, 6, 13, 19] }
     });
     parts.counts = Some(counts.collect());
+    parts.expected = Some(ExpectedPart { head: 1, bins: vec![31; bounds.len()] });
     parts
 }
 

@@ -8,6 +8,17 @@ use crate::range::{Coder, Stop};
 /// Replaces every value by the one its channel is held at, the cheapest within all bounds; false if some channel
 /// moves further than its bound allows.
 pub(crate) fn choose(model: &Model<'_>, values: &mut [i32], histories: &mut [i32], reserve: i32) -> bool {
+    choose_but(model, None, values, histories, reserve)
+}
+
+/// The same but for channel `forced.0`, which takes value `forced.1` of those within all bounds; false if there is none.
+pub(crate) fn choose_but(
+    model: &Model<'_>,
+    forced: Option<(usize, i32)>,
+    values: &mut [i32],
+    histories: &mut [i32],
+    reserve: i32,
+) -> bool {
     let n_channels = model.channels();
     histories[..n_channels * History::WORDS].fill(0);
     for (idx, first) in model.firsts().enumerate() {
@@ -17,6 +28,10 @@ pub(crate) fn choose(model: &Model<'_>, values: &mut [i32], histories: &mut [i32
         let lattice = model.lattice(idx);
         let (from, to) = (lattice.candidates(high, bound).0, lattice.candidates(low, bound).1);
         let predicted = context::predict_first(model, idx, histories);
+        let (from, to) = match forced {
+            Some((channel, place)) if channel == idx => (from + place, to.min(from + place)),
+            _ => (from, to),
+        };
         let cheapest =
             (from..=to).filter(|&r| lattice.value(r).is_some()).min_by_key(|&r| first.cost(predicted, r));
         let Some(r) = cheapest else { return false };

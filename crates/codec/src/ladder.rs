@@ -4,6 +4,8 @@
 //! values without a step begins with the mark "special" instead, then says its length and which values are steps,
 //! then the rung.
 
+mod shortest;
+
 use crate::context::{self, History};
 use crate::counts::code_rests;
 use crate::fixed;
@@ -26,7 +28,7 @@ const SPECIAL: usize = HEAD_SYMBOLS - 1;
 /// Words of workspace: see [`Areas`].
 pub(crate) fn workspace_len(model: &Model<'_>) -> usize {
     let beam = search::workspace_len(model.channels()).max(model.channels() * History::WORDS);
-    let n_areas = if model.counts.is_some() { 4 } else { 3 };
+    let n_areas = 3 + usize::from(model.counts.is_some()) + usize::from(model.is_shortest());
     n_areas * model.values() + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
 }
 
@@ -44,6 +46,11 @@ pub(crate) fn encode(
     if let (Some(fixed), true) = (&model.fixed, is_plain(model, window.steps)) {
         let code_len = fixed.encode(model, window.steps, areas.values, areas.scratch, out);
         return Ok(Encoded { code_len, rung: Rung::Fixed });
+    }
+    if model.is_shortest() {
+        let (code_len, rung) =
+            shortest::encode(model, window, &mut areas, out).map_err(|Stop| EncodeError::OutTooSmall)?;
+        return Ok(Encoded { code_len, rung });
     }
     let mut best = (u32::MAX, Rung::Raw);
     // The context rung comes first: what it has found stays in `path`, the others are soon prepared again.
@@ -147,6 +154,8 @@ fn is_plain(model: &Model<'_>, steps: &[i32]) -> bool {
 struct Areas<'w> {
     /// What a decoder will read.
     values: &'w mut [i32],
+    /// The best path so far, where whole bytes are looked for; else nothing.
+    best: &'w mut [i32],
     /// The context rung's lattice path.
     path: &'w mut [i32],
     /// Whether there is one.
@@ -160,11 +169,14 @@ impl<'w> Areas<'w> {
     fn split(model: &Model<'_>, workspace: &'w mut [i32], n_values: usize) -> Self {
         let (values, rest) = workspace.split_at_mut(model.values());
         let (path, rest) = rest.split_at_mut(model.values());
-        let (back, scratch) = rest.split_at_mut(model.values());
+        let (back, rest) = rest.split_at_mut(model.values());
+        let best_len = if model.is_shortest() { n_values } else { 0 };
+        let (best, scratch) = rest.split_at_mut(best_len);
         Self {
             values: &mut values[..n_values],
             path: &mut path[..n_values],
             has_path: false,
+            best,
             back: &mut back[..n_values],
             scratch,
         }
@@ -266,13 +278,13 @@ fn write(
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
     if window.is_beside || !is_plain(model, window.steps) {
-        coder.symbol(Site::Head, model.head, SPECIAL)?;
+        coder.symbol(Site::Head, model.head, model.head_symbol(SPECIAL))?;
         // Walks serve both directions and so take what they could change; here they only look.
         areas.back.copy_from_slice(window.steps);
         let shape = (window.steps.len() / model.channels(), window.is_beside);
         shape::code(model, coder, shape, areas.back)?;
     }
-    coder.symbol(Site::Head, model.head, head)?;
+    coder.symbol(Site::Head, model.head, model.head_symbol(head))?;
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
             context::code(model, context, coder, areas.path, areas.scratch)?;
@@ -305,10 +317,10 @@ fn read(
 ) -> Result<Decoded, Stop> {
     let (mut n_samples, mut is_beside) = (model.samples(), false);
     steps[..model.values()].fill(0);
-    let mut head = coder.symbol(Site::Head, model.head, 0)?;
+    let mut head = model.head_place(coder.symbol(Site::Head, model.head, 0)?);
     if head == SPECIAL {
         (n_samples, is_beside) = shape::code(model, coder, (0, false), &mut steps[..model.values()])?;
-        head = coder.symbol(Site::Head, model.head, 0)?;
+        head = model.head_place(coder.symbol(Site::Head, model.head, 0)?);
     }
     let rung = *RUNGS.get(head).ok_or(Stop)?;
     let n_values = n_samples * model.channels();

@@ -10,8 +10,8 @@ use std::vec::Vec;
 
 use crate::context::{History, neighbour_of};
 use crate::model::{
-    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS, SECTION_FIXED,
-    SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
+    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS, SECTION_EXPECTED,
+    SECTION_FIXED, SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
 };
 use crate::predict::{Features, Measure};
 use crate::{Grid, Rung, Window, ladder};
@@ -233,6 +233,15 @@ pub struct CountPart {
     pub residues: Vec<u16>,
 }
 
+/// The window that the empty code says; with it the encoder looks for the fewest whole bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedPart {
+    /// Its rung, by its place in [`Parts::head`].
+    pub head: u8,
+    /// Of each channel the bin of its first value.
+    pub bins: Vec<u8>,
+}
+
 /// All a model is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -256,6 +265,8 @@ pub struct Parts {
     pub fixed: Option<(NetPart, Vec<u8>)>,
     /// What the channels' sensors count; all but grids and this is then in counts in place of grid steps.
     pub counts: Option<Vec<CountPart>>,
+    /// What window is expected.
+    pub expected: Option<ExpectedPart>,
 }
 
 impl Parts {
@@ -271,7 +282,9 @@ impl Parts {
         out.extend(self.period_ms.to_le_bytes());
         out.extend(self.max_delay_ms.to_le_bytes());
         section(&mut out, SECTION_CHANNELS, |out| self.emit_channels(out));
-        section(&mut out, SECTION_HEAD, |out| emit_table(&self.head, out));
+        let mut head = self.head;
+        head.rotate_left(self.expected.as_ref().map_or(0, |e| usize::from(e.head)));
+        section(&mut out, SECTION_HEAD, |out| emit_table(&head, out));
         section(&mut out, SECTION_LATTICE, |out| self.emit_lattice(out));
         if let Some(context) = &self.context {
             section(&mut out, SECTION_CONTEXT, |out| {
@@ -307,6 +320,12 @@ impl Parts {
                 }
             });
         }
+        if let Some(ExpectedPart { head, bins }) = &self.expected {
+            section(&mut out, SECTION_EXPECTED, |out| {
+                out.push(*head);
+                out.extend(bins);
+            });
+        }
         let len = out.len() as u32;
         out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
         out
@@ -335,13 +354,18 @@ impl Parts {
             out.extend(channel.lattice.step.to_le_bytes());
             out.extend(channel.lattice.phase.to_le_bytes());
         }
-        for FirstPart { mean, coefs, bin_first, bin_shift, weights } in self.channels.iter().map(|c| &c.first)
-        {
+        for (idx, channel) in self.channels.iter().enumerate() {
+            let FirstPart { mean, coefs, bin_first, bin_shift, weights } = &channel.first;
+            let mut weights = weights.clone();
+            if let Some(&bin) = self.expected.as_ref().and_then(|e| e.bins.get(idx)) {
+                let n_bins = weights.len() - 2;
+                weights[..n_bins].rotate_left(usize::from(bin));
+            }
             out.extend(mean.to_le_bytes());
             coefs.iter().for_each(|coef| out.extend(coef.to_le_bytes()));
             out.extend(bin_first.to_le_bytes());
             out.extend([*bin_shift, (weights.len() - 2) as u8]);
-            emit_table(weights, out);
+            emit_table(&weights, out);
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const SECTION_PREDICT: u8 = 6;
 pub(crate) const SECTION_FIXED: u8 = 7;
 pub(crate) const SECTION_GATED: u8 = 8;
 pub(crate) const SECTION_COUNTS: u8 = 9;
+pub(crate) const SECTION_EXPECTED: u8 = 10;
 /// Symbols of the head table: hold, context, predict, latent, raw, special.
 pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
@@ -89,6 +90,9 @@ pub struct Model<'a> {
     pub(crate) predict: Option<Predict<'a>>,
     pub(crate) fixed: Option<Fixed<'a>>,
     pub(crate) counts: Option<Counts<'a>>,
+    /// The head symbol that comes first, then of each channel the bin of its first value that does: what the empty code
+    /// says. Empty for the order of old.
+    expected: &'a [u8],
 }
 
 impl<'a> Model<'a> {
@@ -142,6 +146,7 @@ impl<'a> Model<'a> {
             predict: None,
             fixed: None,
             counts: None,
+            expected: &[],
         };
         this.check_channels().ok_or("channels")?;
         if !head.0.is_empty() {
@@ -171,6 +176,10 @@ impl<'a> Model<'a> {
             let counts = Counts::parse(section, n_channels, |idx| this.bound_steps(idx));
             // What has no bound has nothing to keep exact.
             this.counts = Some(counts.filter(|_| this.fixed.is_none()).ok_or("counts")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_EXPECTED, "expected")? {
+            this.expected = section;
+            this.check_expected().filter(|()| this.fixed.is_none()).ok_or("expected")?;
         }
         // Last, because counts decide what the lattice lies on.
         this.check_lattice().ok_or("lattice")?;
@@ -212,6 +221,35 @@ impl<'a> Model<'a> {
             First::parse(&mut reader, idx)?;
         }
         reader.0.is_empty().then_some(())
+    }
+
+    fn check_expected(&self) -> Option<()> {
+        let (&head, bins) = self.expected.split_first()?;
+        let mut reader = Reader(self.firsts);
+        let within = |(idx, &bin): (usize, &u8)| {
+            First::parse(&mut reader, idx).is_some_and(|first| usize::from(bin) < first.bins())
+        };
+        let ok = usize::from(head) < HEAD_SYMBOLS
+            && bins.len() == self.n_channels
+            && bins.iter().enumerate().all(within);
+        ok.then_some(())
+    }
+
+    /// True if the encoder looks for the fewest whole bytes, and the empty code says the window that is expected.
+    pub(crate) fn is_shortest(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    /// The head symbol of a rung, or of "special", by its place in the order of rungs.
+    pub(crate) fn head_symbol(&self, place: usize) -> usize {
+        let first = usize::from(self.expected.first().copied().unwrap_or(0));
+        (place + HEAD_SYMBOLS - first) % HEAD_SYMBOLS
+    }
+
+    /// The inverse of [`Model::head_symbol`].
+    pub(crate) fn head_place(&self, sym: usize) -> usize {
+        let first = usize::from(self.expected.first().copied().unwrap_or(0));
+        (sym + first) % HEAD_SYMBOLS
     }
 
     /// The bytes this model was parsed from.
@@ -292,7 +330,11 @@ impl<'a> Model<'a> {
     /// How the first value of each channel is coded, in order of channels.
     pub(crate) fn firsts(&self) -> impl Iterator<Item = First<'a>> {
         let mut reader = Reader(self.firsts);
-        (0..self.n_channels).map_while(move |idx| First::parse(&mut reader, idx))
+        let bins = self.expected.get(1..).unwrap_or(&[]);
+        (0..self.n_channels).map_while(move |idx| {
+            let bin = bins.get(idx).copied().unwrap_or(0);
+            First::parse(&mut reader, idx).map(|first| first.beginning(bin))
+        })
     }
 
     /// The bound of channel `idx` in what is coded, counts or grid steps; read alone, because the search asks for every
@@ -301,6 +343,11 @@ impl<'a> Model<'a> {
         if let Some(counts) = &self.counts {
             return counts.bound(idx);
         }
+        self.grid_bound(idx)
+    }
+
+    /// The bound of channel `idx` in grid steps.
+    pub(crate) fn grid_bound(&self, idx: usize) -> i32 {
         Reader(&self.channels[idx * CHANNEL_LEN + CHANNEL_BOUND_AT..]).i32().unwrap_or(0)
     }
 }

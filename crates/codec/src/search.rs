@@ -54,14 +54,34 @@ impl Search<'_> {
     ///
     /// `back`: a word per value. `beam`: [`workspace_len`] words.
     pub(crate) fn run(&self, rs: &mut [i32], back: &mut [i32], beam: &mut [i32]) -> bool {
+        let Some(ends) = self.ends(None, rs, back, beam) else { return false };
+        if let Some(costs) = ends {
+            let best = costs.iter().enumerate().min_by_key(|(_, cost)| **cost).map_or(0, |(slot, _)| slot);
+            self.trace(rs, back, best);
+        }
+        true
+    }
+
+    /// What the paths kept cost at the window's end, to be had by [`Search::trace`], `i32::MAX` where there is none; no
+    /// costs where `rs` holds the only path there is.
+    ///
+    /// `forced`: which of the lattice values within its bound the first value takes; the cheapest to go on from without.
+    pub(crate) fn ends(
+        &self,
+        forced: Option<i32>,
+        rs: &mut [i32],
+        back: &mut [i32],
+        beam: &mut [i32],
+    ) -> Option<Option<[i32; BEAM]>> {
         let n_channels = self.model.channels();
         if (0..n_channels).all(|idx| self.model.lattice(idx).step as i32 == 2 * self.bound(idx) + 1) {
             // One value within each bound: there is nothing to choose.
             for (at, (r, &x)) in rs.iter_mut().zip(self.steps).enumerate() {
                 *r = if is_step(x) { self.model.lattice(at % n_channels).nearest(x) } else { x };
             }
-            return true;
+            return Some(None);
         }
+        let mut forced = forced;
         let path_len = n_channels * History::WORDS;
         let (mut now, mut next) = beam.split_at_mut(BEAM * path_len);
         now.fill(0);
@@ -74,12 +94,19 @@ impl Search<'_> {
             let idx = at % n_channels;
             let lattice = self.model.lattice(idx);
             let (first_r, last_r) = lattice.candidates(x, self.bound(idx));
-            let last_r = last_r.min(first_r + CANDIDATES_MAX as i32 - 1);
+            let mut last_r = last_r.min(first_r + CANDIDATES_MAX as i32 - 1);
+            let mut from_r = first_r;
+            if let Some(forced) = forced.take() {
+                if first_r + forced > last_r {
+                    return None;
+                }
+                (from_r, last_r) = (first_r + forced, first_r + forced);
+            }
             let mut kept = Kept::default();
             for parent in 0..n_paths {
                 let histories = &now[parent * path_len..][..path_len];
                 let pricing = self.pricing(idx, histories);
-                for r in first_r..=last_r {
+                for r in from_r..=last_r {
                     let Some(value) = lattice.value(r) else { continue };
                     let cost = costs[parent] + pricing.cost(r) as i32;
                     let rank = cost - AHEAD_BONUS * self.holds(at, idx, value);
@@ -108,22 +135,18 @@ impl Search<'_> {
                 n_kept += 1;
             }
             if n_kept == 0 {
-                return false;
+                return None;
             }
             n_paths = n_kept;
             back[at] = word as i32;
             core::mem::swap(&mut now, &mut next);
         }
-        self.trace(
-            rs,
-            back,
-            costs[..n_paths].iter().enumerate().min_by_key(|(_, c)| **c).map_or(0, |(i, _)| i),
-        );
-        true
+        costs[n_paths..].fill(i32::MAX);
+        Some(Some(costs))
     }
 
-    /// Follows the back pointers of the cheapest path.
-    fn trace(&self, rs: &mut [i32], back: &[i32], best: usize) {
+    /// Follows the back pointers of the path that ends in slot `best`.
+    pub(crate) fn trace(&self, rs: &mut [i32], back: &[i32], best: usize) {
         let n_channels = self.model.channels();
         let mut slot = best;
         for (at, &x) in self.steps.iter().enumerate().rev() {

@@ -5,7 +5,9 @@ mod support;
 
 use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
 use proptest::prelude::*;
-use support::{Rng, count, window, with_context, with_counts, with_fixed, with_latent, with_predict};
+use support::{
+    Rng, count, window, with_context, with_counts, with_expected, with_fixed, with_latent, with_predict,
+};
 
 fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
     support::parts(n_samples, bounds, finer).emit()
@@ -107,6 +109,33 @@ proptest! {
             count(&mut steps, parts.counts.as_ref().unwrap(), but);
             check_bound(&model, &steps, off_grid, but == 0);
         }
+    }
+
+    #[test]
+    fn the_fewest_bytes_keep_the_bound(seed: u64, bounds in prop::collection::vec(0u32..9, 1..4), finer in 1u32..5, head in 0u8..6) {
+        let mut rng = Rng(seed);
+        let parts = with_predict(with_context(support::parts(20, &bounds, finer), &mut rng), &mut rng);
+        let bytes = with_expected(parts, head).emit();
+        let model = Model::parse(&bytes).unwrap();
+        for n_samples in [20, 20, 7, 1] {
+            let steps = window(n_samples, bounds.len(), &mut rng);
+            check(&model, &steps, false);
+            check(&model, &steps, true);
+        }
+    }
+
+    #[test]
+    fn the_empty_code_says_what_lies_near_the_expected_window(seed: u64, head in 0u8..2) {
+        let mut rng = Rng(seed);
+        let bytes = with_expected(with_context(support::parts(20, &[2, 3], 2), &mut rng), head).emit();
+        let model = Model::parse(&bytes).unwrap();
+        let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+        let mut steps = vec![0; 40];
+        decode(&model, &[], &mut workspace, &mut steps).unwrap();
+        steps.iter_mut().for_each(|x| *x += rng.between(-2, 2));
+        let window = Window { steps: &steps, off_grid: false };
+        prop_assert_eq!(encode(&model, window, &mut workspace, &mut code).unwrap().code_len, 0);
+        check(&model, &steps, false);
     }
 
     #[test]

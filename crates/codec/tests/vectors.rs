@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use kinglet_codec::learn::{Lags, Parts};
 use kinglet_codec::{Model, Window, decode, encode};
 use support::{
-    Rng, count, parts, window, with_context, with_counts, with_fixed, with_latent, with_networks,
-    with_predict,
+    Rng, count, parts, window, with_context, with_counts, with_expected, with_fixed, with_latent,
+    with_networks, with_predict,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -111,6 +111,12 @@ fn write(folder: &Path, make: impl FnOnce(&mut Rng) -> Parts) {
         if let Some(counts) = &parts.counts {
             count(&mut steps, counts, [0, 0, 1, 5][n % 4]);
         }
+        if parts.expected.is_some() && n % 12 < 2 {
+            // What the empty code says, then nearly that.
+            steps = read.clone();
+            decode(&model, &[], &mut workspace, &mut steps).unwrap();
+            steps[0] += if n % 12 == 1 { 1 } else { 0 };
+        }
         let off_grid = n % 9 == 8;
         let encoded = encode(&model, Window { steps: &steps, off_grid }, &mut workspace, &mut code).unwrap();
         let known = workspace[..steps.len()].to_vec();
@@ -179,6 +185,20 @@ fn v1_counts() {
     check("v1_counts", |rng| {
         let parts = with_context(parts(20, &[0, 3, 1], 2), rng);
         with_counts(with_predict(parts, rng), &[5, 3, 4])
+    });
+}
+
+#[test]
+fn v1_expected() {
+    check("v1_expected", |rng| with_expected(with_context(parts(24, &[3, 5, 0], 3), rng), 1));
+}
+
+#[test]
+fn v1_expected_counts() {
+    check("v1_expected_counts", |rng| {
+        let parts = with_context(parts(20, &[2, 3, 1], 2), rng);
+        let parts = with_latent(with_counts(with_predict(parts, rng), &[14, 3, 4]), rng);
+        with_expected(parts, 0)
     });
 }
 

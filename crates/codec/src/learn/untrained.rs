@@ -55,6 +55,7 @@ impl Parts {
             latent: None,
             fixed: None,
             counts: None,
+            expected: None,
         }
     }
 }

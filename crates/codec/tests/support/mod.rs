@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use kinglet_codec::learn::{
-    ContextPart, CountPart, DensePart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline, Parts,
-    PredictNet, PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
+    ContextPart, CountPart, DensePart, ExpectedPart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline,
+    Parts, PredictNet, PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
 };
 use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
 
@@ -138,6 +138,13 @@ pub fn with_counts(mut parts: Parts, bounds: &[u32]) -> Parts {
         CountPart { bound, period: *period, residues: residues.to_vec() }
     });
     parts.counts = Some(counts.collect());
+    parts
+}
+
+/// An expected window in the middle of all first values, on the rung that is `head`-th of the heads.
+pub fn with_expected(mut parts: Parts, head: u8) -> Parts {
+    let bins = (0..parts.channels.len()).map(|idx| 30 + 3 * idx as u8).collect();
+    parts.expected = Some(ExpectedPart { head, bins });
     parts
 }
 

@@ -7,6 +7,7 @@ use kinglet_codec::learn::{CountPart, Lags, Lattice, Outline, Parts, PredictPart
 
 use super::context::{count, tables};
 use super::counts::{count_outlines, count_rows, find_counts};
+use super::expected::expect;
 use super::first::{Shaping, learn_first};
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
@@ -99,6 +100,10 @@ const SPREADS: [f64; 3] = [0.03, 0.15, 0.5];
 /// What a comb leaves between its teeth: tried with every spread, and beside it with the best.
 const BETWEEN: f64 = 0.15;
 const BETWEEN_OTHERS: [f64; 3] = [1.0, 0.4, 0.03];
+/// Rungs, by their place in the order of heads, on which a window may be expected: hold and context.
+const EXPECTED_HEADS: [u8; 2] = [0, 1];
+/// An expected window has to bring the bytes down to this share to be carried.
+const EXPECTING_PAYS: f64 = 0.995;
 /// Most rows the rungs' weights are counted on.
 const HEAD_ROWS_MAX: usize = 30_000;
 /// The latent rung has to save this share of the bytes to be carried.
@@ -159,6 +164,9 @@ fn learn_rungs(
 ) -> Result<Learned, LearnError> {
     work.begin("counting contexts")?;
     let mut parts = learn_tables(setup, rows, choice.divisor, choice.shaping, 5);
+    if let Some(expected) = &choice.parts.expected {
+        parts.expected = expect(&parts, &bounds(setup), rows, expected.head);
+    }
     if let Some(n_bytes) = setup.fixed_bytes {
         let told = &mut work.inside("training the autoencoder")?;
         parts.fixed = Some(learn_fixed(setup, rows, n_bytes, told)?);
@@ -280,10 +288,21 @@ fn choose_lattice(
         let mut consider = |shaping: Shaping, work: &mut Work<'_>| -> Result<Shaping, LearnError> {
             work.begin("counting contexts")?;
             let parts = learn_tables(setup, fit_rows, divisor, shaping, 3);
-            let bytes = judge(&Model::parse(&parts.emit())?, held_out).bytes();
-            if here.as_ref().is_none_or(|here| bytes < here.bytes) {
-                here = Some(Choice { bytes, divisor, shaping, parts });
+            let plain = judge(&Model::parse(&parts.emit())?, held_out).bytes();
+            let mut offer = |bytes: u64, parts: Parts| {
+                if here.as_ref().is_none_or(|here| bytes < here.bytes) {
+                    here = Some(Choice { bytes, divisor, shaping, parts });
+                }
+            };
+            for head in EXPECTED_HEADS {
+                let with =
+                    Parts { expected: expect(&parts, &bounds(setup), fit_rows, head), ..parts.clone() };
+                let bytes = judge(&Model::parse(&with.emit())?, held_out).bytes();
+                if (bytes as f64) < EXPECTING_PAYS * plain as f64 {
+                    offer(bytes, with);
+                }
             }
+            offer(plain, parts);
             Ok(here.as_ref().map_or(shaping, |here| here.shaping))
         };
         let mut shaping = Shaping::smooth(SPREADS[0]);
@@ -329,6 +348,11 @@ fn units(setup: &Setup, n_rows: usize, is_counted: bool) -> (usize, usize) {
     let n_counts =
         divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() * (1 + usize::from(is_counted)) + 2;
     (n_counts, n_trainings)
+}
+
+/// The bounds of all channels in steps.
+fn bounds(setup: &Setup) -> Vec<u32> {
+    setup.channels.iter().map(|c| c.grid.bound_steps).collect()
 }
 
 /// Tables on the lattice of one divisor.

@@ -10,6 +10,7 @@ mod counts;
 mod curve;
 mod evaluate;
 mod examples;
+mod expected;
 mod fill;
 mod first;
 mod judge;
