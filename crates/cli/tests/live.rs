@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Place, plain_bundle, plain_csv, serve};
+use support::{Place, plain_bundle, plain_csv, serve, serve_by};
 
 fn place() -> Place {
     let place = Place::new();
@@ -194,21 +194,7 @@ fn simulated_devices_are_all_heard() {
 #[test]
 fn by_tls_a_device_believes_the_pinned_certificate_and_no_other() {
     let place = place();
-    let mut command = place.command(&[
-        "serve",
-        "--data",
-        "data",
-        "--http",
-        "127.0.0.1:0",
-        "--https",
-        "127.0.0.1:0",
-        "--json",
-    ]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let _running = Running(child);
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (_running, ready) = serve_by(&place, &["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
     let (url, pin) = (ready["https"].as_str().unwrap(), ready["pin"].as_str().unwrap());
     let shown = place.run(&["certificate", "--data", "data", "--json"]).ok().json();
     assert_eq!((shown["pin"].as_str(), shown["self_made"].as_bool()), (Some(pin), Some(true)));
@@ -237,23 +223,8 @@ fn by_tls_a_device_believes_the_pinned_certificate_and_no_other() {
 #[test]
 fn by_mqtt_readings_are_stored_once_and_nobody_else_is_let_in() {
     let place = place();
-    let args = [
-        "serve",
-        "--data",
-        "data",
-        "--http",
-        "127.0.0.1:0",
-        "--mqtt",
-        "127.0.0.1:0",
-        "--mqtts",
-        "127.0.0.1:0",
-    ];
-    let mut command = place.command(&with(&args, &["--json"]));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let running = Running(child);
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let doors = ["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"];
+    let (running, ready) = serve_by(&place, &doors);
     let (mqtt, mqtts) = (ready["mqtt"].as_str().unwrap(), ready["mqtts"].as_str().unwrap());
 
     let add = ["device", "add", "porch", "--data", "data", "--bundle", "b.kinglet"];

@@ -112,13 +112,19 @@ impl Drop for Running {
 
 /// `kinglet serve` on a free port, ready; gives its address.
 pub(crate) fn serve(place: &Place, http: &str) -> (Running, String) {
-    let mut command = place.command(&["serve", "--data", "data", "--http", http, "--json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (running, ready) = serve_by(place, &["--http", http]);
+    (running, ready["url"].as_str().unwrap().to_string())
+}
+
+/// A running server on `data`, and what it says when it is ready.
+pub(crate) fn serve_by(place: &Place, more: &[&str]) -> (Running, Value) {
+    let mut command = place.command(&["serve", "--data", "data", "--json"]);
+    let mut child = command.args(more).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let running = Running(child);
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-    (running, ready["url"].as_str().unwrap().to_string())
+    let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    (running, ready)
 }
 
 /// A bundle nothing was trained for: two channels, tenths within 0.2 and whole numbers lossless, 8 samples,
