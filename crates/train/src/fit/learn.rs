@@ -164,7 +164,8 @@ fn learn_rungs(
 ) -> Result<Learned, LearnError> {
     work.begin("counting contexts")?;
     let mut parts = learn_tables(setup, rows, choice.divisor, choice.shaping, 5);
-    if let Some(expected) = &choice.parts.expected {
+    // A code of a fixed size is never the empty one.
+    if let Some(expected) = choice.parts.expected.as_ref().filter(|_| setup.fixed_bytes.is_none()) {
         parts.expected = expect(&parts, &bounds(setup), rows, expected.head);
     }
     if let Some(n_bytes) = setup.fixed_bytes {
