@@ -52,7 +52,7 @@ fn main() {
     let is_asked = |option: &str| arguments.iter().any(|a| a == option);
     let (is_ours_left_out, is_alone) = (is_asked("--classical"), is_asked("--ours"));
     let effort = if is_asked("--fast") { Effort::Fast } else { Effort::Normal };
-    let yardsticks = if is_alone { &[][..] } else { &Yardstick::ALL[..] };
+    let yardsticks = if is_alone { &[][..] } else { Yardstick::ALL };
     let Some(folder) = recordings() else {
         println!("no recordings: put them into `recordings/` or name their folder in KINGLET_RECORDINGS");
         return;

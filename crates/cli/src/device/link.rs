@@ -127,7 +127,16 @@ mod tests {
     #[test]
     fn addresses_are_checked() {
         let trust = Trust::public().unwrap();
-        for url in ["", "ftp://x", "127.0.0.1:8470", "http://", "mqtt://", "mqtt://x:y", "mqtt://u:p@x", "mqtts://a b"] {
+        for url in [
+            "",
+            "ftp://x",
+            "127.0.0.1:8470",
+            "http://",
+            "mqtt://",
+            "mqtt://x:y",
+            "mqtt://u:p@x",
+            "mqtts://a b",
+        ] {
             assert!(Link::new(url, &trust).is_err(), "{url}");
         }
         for url in ["http://127.0.0.1:8470/", "mqtt://127.0.0.1", "mqtts://[::1]:8883/"] {
