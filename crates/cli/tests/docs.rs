@@ -85,6 +85,11 @@ fn commands_md() {
 }
 
 #[test]
+fn operations_md() {
+    check("operations.md", 9);
+}
+
+#[test]
 fn report_md() {
     check("report.md", 2);
 }

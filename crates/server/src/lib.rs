@@ -8,6 +8,7 @@ pub mod bundles;
 pub mod config;
 mod core;
 mod dash;
+pub mod export;
 mod http;
 pub mod ingest;
 pub mod join;

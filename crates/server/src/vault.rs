@@ -135,10 +135,16 @@ impl Vault {
         wrap_with(next, device_id, &key).map(Some)
     }
 
-    /// Ends a rotation: the next master key takes the place of the present one, which is gone then. This vault
-    /// still unwraps under both, for what another server has wrapped in the meantime.
+    /// Ends a rotation: the next master key takes the place of the present one, which is kept beside it with the
+    /// ending `.old`, for backups made before. This vault still unwraps under both, for what another server has
+    /// wrapped in the meantime.
     pub fn end_rotation(&self) -> Result<(), VaultError> {
         let failed = |why| VaultError::File { path: self.master.clone(), why };
+        let old = with_ending(&self.master, ".old");
+        match fs::remove_file(&old) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(failed(why)),
+            _ => fs::hard_link(&self.master, &old).map_err(failed)?,
+        }
         fs::rename(next_path(&self.master), &self.master).map_err(failed)?;
         let dir = self.master.parent().filter(|dir| !dir.as_os_str().is_empty());
         fs::File::open(dir.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(failed)
@@ -190,8 +196,12 @@ fn gone(error: VaultError) -> Result<Option<Zeroizing<[u8; SECRET_LEN]>>, VaultE
 }
 
 fn next_path(master: &Path) -> PathBuf {
-    let mut name = master.as_os_str().to_owned();
-    name.push(".next");
+    with_ending(master, ".next")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -336,6 +346,8 @@ mod tests {
         good(&after);
         assert!(again.unwrap("cellar", &before).is_ok(), "what came in between is still read by who rotates");
         assert!(Vault::open(dir.path(), None).unwrap().unwrap("cellar", &before).is_err());
+        let old = Vault::open(dir.path(), Some(&dir.path().join("master.key.old"))).unwrap();
+        assert!(old.unwrap("cellar", &before).is_ok() && old.unwrap("cellar", &after).is_err());
         let late = running.wrap("cellar", &key).unwrap();
         good(&late);
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod files;
+mod keep;
 mod learn;
 mod nodes;
 mod seed;
@@ -14,6 +15,9 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use audit::AuditArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
+pub(crate) use keep::{
+    BackupArgs, KeysAction, KeysArgs, ReadingsAction, ReadingsArgs, ReadingsExportArgs, RestoreArgs,
+};
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
@@ -58,6 +62,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Device(DeviceArgs),
     Certificate(CertificateArgs),
+    Readings(ReadingsArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+    Keys(KeysArgs),
     Send(SendArgs),
     Simulate(SimulateArgs),
     /// Print the config file of `kinglet serve`, commented
@@ -102,6 +110,10 @@ impl Command {
             Self::Serve(a) => a.json,
             Self::Device(a) => a.action.json(),
             Self::Certificate(a) => a.common.json,
+            Self::Readings(ReadingsArgs { action: ReadingsAction::Export(a) }) => a.common.json,
+            Self::Backup(a) => a.json,
+            Self::Restore(a) => a.json,
+            Self::Keys(KeysArgs { action: KeysAction::Rotate(a) }) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
             Self::Decode(_) | Self::Config | Self::Completions(_) => false,

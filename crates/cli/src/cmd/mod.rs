@@ -15,9 +15,11 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod keep;
 mod send;
 mod serve;
 mod simulate;
+mod stored;
 mod train;
 
 use crate::args::Command;
@@ -40,6 +42,10 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Certificate(args) => certificate::run(&args),
+        Command::Readings(args) => stored::run(&args),
+        Command::Backup(args) => keep::backup(&args),
+        Command::Restore(args) => keep::restore(&args),
+        Command::Keys(args) => keep::keys(&args),
         Command::Send(args) => send::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Config => config::run(),

@@ -25,6 +25,8 @@ use crate::dash;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use frames::split_frames;
 pub(crate) use problem::Problem;
+pub(crate) use query::iso;
+pub(crate) use readings::csv_text;
 pub(crate) use serve::{accept, serve};
 
 /// Largest body of a management call, apart from bundles, and of a join.

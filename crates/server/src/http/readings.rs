@@ -172,7 +172,7 @@ pub(super) fn value_json(value: &Value) -> serde_json::Value {
 }
 
 /// A text cell (RFC 4180) that no spreadsheet takes for a formula: such a one gets an apostrophe before it.
-pub(super) fn csv_text(text: &str) -> String {
+pub(crate) fn csv_text(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let formula = text.trim_start().starts_with(['=', '+', '-', '@']);
     let text = if formula { format!("'{text}") } else { text };
