@@ -8,6 +8,7 @@ mod cose;
 mod demo;
 mod device;
 pub(crate) mod docs;
+mod faults;
 pub(crate) mod fuzz;
 mod mqtt;
 pub(crate) mod postgres;
@@ -146,6 +147,12 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "20 s of the demo: every window stored once and within the bound",
         needs: &[],
         run: demo::stage,
+    },
+    Stage {
+        name: "faults",
+        about: "the server killed 200 times, power cuts, a full disk, a read-only one",
+        needs: &[Need::Program { name: "cc", package: "gcc" }],
+        run: faults::stage,
     },
     Stage {
         name: "postgres",
