@@ -1,4 +1,5 @@
-//! Three real servers on one PostgreSQL, devices that hop between them, two servers killed under load.
+//! Three real servers on one PostgreSQL, devices that hop between them; two servers and then the database are killed
+//! under load.
 //!
 //! Needs a database and the binary: `cargo xtask postgres` brings both.
 #![cfg(feature = "postgres")]
@@ -27,6 +28,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 const BINARY: &str = "KINGLET_TEST_BIN";
+/// A command that kills the database and starts it again.
+const RESTART: &str = "KINGLET_TEST_POSTGRES_RESTART";
 const N_DEVICES: u64 = 24;
 const N_WINDOWS: u64 = 150;
 
@@ -128,6 +131,22 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         servers[server].replace().await;
+    }
+    // Then the database stands still for a while, and after that it is the one that is killed.
+    let pause = "BEGIN; LOCK TABLE device IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT";
+    schema.client.batch_execute(pause).await.unwrap();
+    if let Some(restart) = std::env::var_os(RESTART) {
+        while n_acked.load(Ordering::Relaxed) < total * 3 / 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ran = Command::new("sh")
+            .arg("-c")
+            .arg(restart)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .await;
+        assert!(ran.unwrap().success());
     }
     let mut acked = Vec::new();
     for load in loads {

@@ -405,9 +405,43 @@ async fn a_store_of_the_first_schema_gets_the_tables_it_lacks() {
     let path = dir.path().join("kinglet.db");
     let old = rusqlite::Connection::open(&path).unwrap();
     old.execute_batch(include_str!("../src/store/sqlite/v1.sql")).unwrap();
+    // Two windows it had taken: one filed by its pass, one in the tail, both counted at once as it did.
+    let crc = |n: u64| {
+        let mut bytes = 1u32.to_be_bytes().to_vec();
+        bytes.extend(1u32.to_be_bytes());
+        bytes.extend(n.to_be_bytes());
+        for part in [&[7; 16][..], &n.to_be_bytes(), &[n as u8; 5]] {
+            bytes.extend((part.len() as u64).to_be_bytes());
+            bytes.extend(part);
+        }
+        crc32c::crc32c(&bytes)
+    };
+    old.execute_batch(&format!(
+        "INSERT INTO device (short_id, id, name, wrapped_key, join_state, t_created) VALUES (1, 'old', '', x'01', x'', {T0});
+         INSERT INTO window VALUES (1, 1, 1, 0, {T0}, {T0}, 0, NULL, NULL, 60, {}, x'{}', x'{:016x}', x'0000000000');
+         INSERT INTO window VALUES (2, 1, 1, 1, {T0} + 1000, {T0}, 0, NULL, NULL, 60, {}, x'{}', x'{:016x}', x'0101010101');
+         INSERT INTO window_order VALUES (1, {T0}, 1, 8, 80000, 0);
+         INSERT INTO window_number VALUES (1, 1, 0, 1);
+         INSERT INTO day_stats VALUES (1, {}, {T0}, 2, 120, 2, 16, 0);
+         UPDATE progress SET decoded_to = 1;",
+        crc(0), "07".repeat(16), 0, crc(1), "07".repeat(16), 1, day_of(T0),
+    ))
+    .unwrap();
+    let mut ranges = kinglet_wire::ranges::ReceivedRanges::new();
+    ranges.insert(kinglet_wire::counter::Counter::new(0).unwrap());
+    let mut bytes = vec![0; ranges.emit_len()];
+    ranges.emit(&mut bytes).unwrap();
+    old.execute("INSERT INTO received VALUES (1, 1, 0, ?1)", [bytes]).unwrap();
     old.pragma_update(None, "user_version", 1).unwrap();
     drop(old);
     let store = sqlite(dir.path());
+    let rows = store.windows(1, 0, i64::MAX, 9).await.unwrap();
+    let kept: Vec<_> = rows.iter().map(|row| (row.origin.counter, row.n_samples, row.flaw)).collect();
+    assert_eq!(kept, [(0, Some(8), None), (1, None, None)]);
+    let again = verdicts(&*store, vec![window(1, 0), window(1, 1), window(1, 2)]).await;
+    assert_eq!(again, [Verdict::AlreadyStored, Verdict::AlreadyStored, Verdict::Stored]);
+    let totals = store.totals(Some(1)).await.unwrap();
+    assert_eq!((totals.windows, totals.frames, totals.readings, totals.duplicates), (3, 5, 16, 2));
     let device = add(&*store, "a").await.short_id;
     assert_eq!(verdicts(&*store, vec![window(device, 0)]).await, [Verdict::Stored]);
     assert_eq!(store.seed_series().await.unwrap(), []);

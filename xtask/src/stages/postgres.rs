@@ -20,7 +20,7 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
         let args =
             ["test", "--package", "kinglet-server", "--features", "postgres", "--locked", "--test", test];
         let mut cargo = run::cargo(context, &context.root, &args);
-        cargo.env(DATABASE, &database.uri).env(BINARY, &binary);
+        cargo.env(DATABASE, &database.uri).env(BINARY, &binary).env(RESTART, database.restart());
         let ran = run::show(context, &mut cargo, LONG)?;
         match counts::libtest(&ran.text) {
             Some(counted) if ran.ok || counted.failed > 0 => tally.add(counted),
@@ -34,6 +34,8 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
 const DATABASE: &str = "KINGLET_TEST_POSTGRES";
 /// Names the program to the tests that start servers.
 const BINARY: &str = "KINGLET_TEST_BIN";
+/// Gives the tests a command that kills the database and starts it again.
+const RESTART: &str = "KINGLET_TEST_POSTGRES_RESTART";
 /// Who owns it if we are root: PostgreSQL refuses to run as root, and its package brings this user.
 const OWNER: &str = "postgres";
 
@@ -58,6 +60,15 @@ impl Database {
         database.go("pg_ctl", &["start", "--wait", "--silent", "--log", &log, "--options", &options])?;
         database.uri = format!("postgres://kinglet@127.0.0.1:{port}/postgres");
         Ok(database)
+    }
+
+    /// As a command for a shell: without a checkpoint, as if its machine had failed.
+    fn restart(&self) -> String {
+        let mut pg_ctl = as_owner(&self.bin.join("pg_ctl"));
+        pg_ctl.arg("--pgdata").arg(self.dir.join("data")).arg("--log").arg(self.dir.join("log"));
+        pg_ctl.args(["restart", "--wait", "--silent", "--mode=immediate"]);
+        let words = std::iter::once(pg_ctl.get_program()).chain(pg_ctl.get_args());
+        words.map(|word| format!("'{}' ", word.to_string_lossy())).collect::<String>() + "2>/dev/null"
     }
 
     fn go(&self, program: &str, args: &[&str]) -> Result<()> {
