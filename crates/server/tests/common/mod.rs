@@ -119,16 +119,7 @@ impl Rig {
 
     pub async fn add_device(&self, id: &str) -> Device {
         let (row, key) = self.core.registry.add(id, "", T0).await.unwrap();
-        Device {
-            id: DeviceId::new(id).unwrap(),
-            key,
-            short_id: row.short_id,
-            secret: None,
-            generation: 0,
-            next: 0,
-            fingerprint: [0; 16],
-            slot: Slot::new(0).unwrap(),
-        }
+        Device::new(DeviceId::new(id).unwrap(), key, row.short_id)
     }
 
     pub async fn add_bundle(&self, bundle: &Bundle) -> Fingerprint {
@@ -194,6 +185,11 @@ pub struct Device {
 }
 
 impl Device {
+    pub fn new(id: DeviceId, key: DeviceKey, short_id: u32) -> Self {
+        let (fingerprint, slot) = ([0; 16], Slot::new(0).unwrap());
+        Self { id, key, short_id, secret: None, generation: 0, next: 0, fingerprint, slot }
+    }
+
     pub fn join_request(&self, nonce: u8) -> Vec<u8> {
         let joining = Joining::new(self.id, [nonce; 16], self.generation, self.fingerprint);
         let mut bytes = vec![0; 200];

@@ -1,0 +1,489 @@
+//! MQTT: sealed frames stored and acked per second, against mosquitto with QoS 1 and no storage in the same run, and
+//! against the bare store taking the same rows; how long an ack takes at half load; what connected devices weigh.
+//!
+//! The load comes from a process of its own, the same for both servers: MQTT 3.1.1 with QoS 1, from 256 devices with one
+//! frame in flight each, and from 16 with 20. To ours the devices also listen for their sealed acks.
+//!
+//! `cargo bench -p kinglet-server --bench mqtt`; with `weigh 10000` behind `--` only what that many devices weigh.
+#![allow(clippy::print_stdout, reason = "a bench speaks to people")]
+
+#[path = "../tests/arrivals/mod.rs"]
+mod arrivals;
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Device, Rig, T0};
+use kinglet_server::store::{Arrival, Content, NewDevice, SqliteStore, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+const N_ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(3);
+const CODE: [u8; 100] = [0x5a; 100];
+
+/// Devices, frames in flight of each, and frames prepared for each.
+#[derive(Clone, Copy)]
+struct Shape {
+    n_devices: usize,
+    in_flight: usize,
+    n_frames: usize,
+}
+
+const MANY: Shape = Shape { n_devices: 256, in_flight: 1, n_frames: 900 };
+const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 16_000 };
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    match args[..] {
+        ["load", addr, path, in_flight, rate] => {
+            load(addr.parse().expect("an address"), Path::new(path), number(in_flight), number(rate) as u64);
+        }
+        ["hold", addr, path] => hold(addr.parse().expect("an address"), Path::new(path)),
+        ["weigh", n] => weigh(number(n)),
+        _ => compare(),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn compare() {
+    let broker = Mosquitto::start();
+    if broker.is_none() {
+        println!("mosquitto is not installed: no comparison with it (apt-get install mosquitto)");
+    }
+    for (name, shape) in [("256 devices x 1 in flight", MANY), ("16 devices x 20 in flight", FEW)] {
+        println!("{name}");
+        let (mut ours, mut theirs, mut bare) = (0.0, 0.0, 0.0);
+        runtime().block_on(async {
+            for round in 0..N_ROUNDS {
+                let dir = tempfile::tempdir().expect("a place");
+                let rig = mqtt_rig(dir.path()).await;
+                let lanes = dir.path().join("lanes");
+                prepare(&rig, &lanes, shape).await;
+                let broker_rate = match &broker {
+                    Some(broker) => run_load(broker.addr, &lanes, shape, 0.0).await.0,
+                    None => 0.0,
+                };
+                let (rate, ..) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+                let store_rate = bare_store(shape).await;
+                println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s, bare store {store_rate:>7.0} /s");
+                (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
+                rig.stop().await;
+            }
+            let n = N_ROUNDS as f64;
+            let of_broker = if theirs > 0.0 { format!("{:.2} of mosquitto", ours / theirs) } else { String::new() };
+            println!("  {:.0} /s: {of_broker} (at least 1 wanted), {:.0} % of the bare store (60 % wanted for 16 x 20)", ours / n, 100.0 * ours / bare);
+            let dir = tempfile::tempdir().expect("a place");
+            let rig = mqtt_rig(dir.path()).await;
+            let lanes = dir.path().join("lanes");
+            prepare(&rig, &lanes, shape).await;
+            let half = ours / n / 2.0;
+            let (rate, p50, p99) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, half).await;
+            println!("  at half load ({rate:.0} /s): PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %; under 50 ms wanted)");
+            rig.stop().await;
+        });
+    }
+    println!("the disk under it: {:.2} ms for 4 kB written and synced (median of 200)", sync_ms());
+}
+
+async fn mqtt_rig(dir: &Path) -> Rig {
+    Rig::start_with(dir, |config| config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await
+}
+
+/// A broker that stores nothing, with its defaults otherwise.
+struct Mosquitto {
+    child: Child,
+    addr: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    fn start() -> Option<Self> {
+        let dir = tempfile::tempdir().ok()?;
+        let free = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+        let addr = free.local_addr().ok()?;
+        drop(free);
+        let conf = dir.path().join("mosquitto.conf");
+        let text = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n",
+            addr.port()
+        );
+        std::fs::write(&conf, text).ok()?;
+        let program = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find_map(|program| {
+            Command::new(program)
+                .arg("-c")
+                .arg(&conf)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()
+        });
+        let child = program?;
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(addr).is_ok() {
+                return Some(Self { child, addr, _dir: dir });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        None
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut len = body.len();
+    loop {
+        let more = if len > 127 { 0x80 } else { 0 };
+        packet.push((len & 127) as u8 | more);
+        len >>= 7;
+        if more == 0 {
+            break;
+        }
+    }
+    packet.extend(body);
+    packet
+}
+
+fn text(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes()[..], text].concat()
+}
+
+/// CONNECT and SUBSCRIBE of a device.
+fn hello(device: &Device) -> Vec<u8> {
+    let id = device.id.as_bytes();
+    let password = device.key.access_token(&device.id).password();
+    let connect = [&b"\0\x04MQTT\x04\xc2\x02\x58"[..], &text(id), &text(id), &text(&password)].concat();
+    let down = format!("kinglet/{}/down", device.id);
+    let subscribe = [&b"\0\x01"[..], &text(down.as_bytes()), b"\0"].concat();
+    [packet(0x10, &connect), packet(0x82, &subscribe)].concat()
+}
+
+/// Writes what each device will say to a file: blocks with their length before them, the first of each its hello.
+async fn prepare(rig: &Rig, path: &Path, shape: Shape) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
+    let mut put = |block: &[u8]| {
+        file.write_all(&(block.len() as u32).to_be_bytes()).expect("room");
+        file.write_all(block).expect("room");
+    };
+    put(&(shape.n_frames as u32).to_be_bytes());
+    for n in 0..shape.n_devices {
+        let mut device = rig.ready_device(&format!("device-{n}")).await;
+        put(&hello(&device));
+        let topic = text(format!("kinglet/{}/up", device.id).as_bytes());
+        for i in 0..shape.n_frames {
+            let id = (i % usize::from(u16::MAX)) as u16 + 1;
+            let frame = device.window(T0 + i as i64 * 1000, &CODE);
+            put(&packet(0x32, &[&topic[..], &id.to_be_bytes(), &frame].concat()));
+        }
+    }
+    file.flush().expect("room");
+}
+
+/// Frames acked per second, and milliseconds to the PUBACK: median and 99 %. `rate` 0: as many as it takes.
+async fn run_load(addr: SocketAddr, lanes: &Path, shape: Shape, rate: f64) -> (f64, f64, f64) {
+    let out = tokio::process::Command::new(std::env::current_exe().expect("this file"))
+        .args(["load", &addr.to_string(), &lanes.display().to_string()])
+        .args([shape.in_flight.to_string(), (rate as u64).to_string()])
+        .output()
+        .await
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&out.stdout);
+    let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [rate, p50, p99] = numbers[..] else { panic!("{said}{}", String::from_utf8_lossy(&out.stderr)) };
+    (rate, p50, p99)
+}
+
+fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut blocks, mut rest) = (Vec::new(), bytes);
+    while let Some((len, behind)) = rest.split_first_chunk() {
+        let (block, behind) = behind.split_at(u32::from_be_bytes(*len) as usize);
+        blocks.push(block);
+        rest = behind;
+    }
+    blocks
+}
+
+/// Publishes on all lanes until the time is over; prints what [`run_load`] reads.
+fn load(addr: SocketAddr, path: &Path, in_flight: usize, rate: u64) {
+    let bytes: &'static [u8] = std::fs::read(path).expect("the lanes").leak();
+    let blocks = blocks(bytes);
+    let n_frames = u32::from_be_bytes(blocks[0].try_into().expect("a number")) as usize;
+    let lanes: Vec<Vec<&'static [u8]>> = blocks[1..].chunks(n_frames + 1).map(<[_]>::to_vec).collect();
+    let pause = match rate {
+        0 => Duration::ZERO,
+        rate => Duration::from_secs_f64(lanes.len() as f64 / rate as f64),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (n, begun, mut waits) = runtime.block_on(async {
+        let mut open = Vec::new();
+        for lane in lanes {
+            let mut stream = TcpStream::connect(addr).await.expect("a connection");
+            stream.set_nodelay(true).expect("an option");
+            stream.write_all(lane[0]).await.expect("the server reads");
+            let mut input = Input::default();
+            // CONNACK and SUBACK.
+            for _ in 0..2 {
+                input.next(&mut stream).await;
+            }
+            open.push((stream, input, lane));
+        }
+        let begun = Instant::now();
+        let n_open = open.len();
+        let lanes = open.into_iter().enumerate().map(|(n, (stream, input, lane))| {
+            let first = begun + pause.mul_f64(n as f64 / n_open as f64);
+            tokio::spawn(send_all(stream, input, lane, in_flight, (begun, first, pause)))
+        });
+        let mut waits = Vec::new();
+        for lane in lanes.collect::<Vec<_>>() {
+            waits.extend(lane.await.expect("a lane"));
+        }
+        (waits.len(), begun, waits)
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    waits.sort_unstable();
+    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!("{} {} {}", n as f64 / seconds, at(0.5), at(0.99));
+}
+
+/// How long each frame waited for its PUBACK.
+async fn send_all(
+    mut stream: TcpStream,
+    mut input: Input,
+    lane: Vec<&'static [u8]>,
+    in_flight: usize,
+    (begun, mut due, pause): (Instant, Instant, Duration),
+) -> Vec<Duration> {
+    let mut waits = Vec::with_capacity(lane.len());
+    let mut sent = std::collections::VecDeque::new();
+    let mut frames = lane[1..].iter();
+    loop {
+        let mut out = Vec::new();
+        while sent.len() < in_flight && begun.elapsed() < ROUND && (pause.is_zero() || Instant::now() >= due)
+        {
+            let Some(frame) = frames.next() else { break };
+            out.extend_from_slice(frame);
+            // Of paced frames the wait counts from when they were due.
+            sent.push_back(if pause.is_zero() { Instant::now() } else { due });
+            due += pause;
+        }
+        stream.write_all(&out).await.expect("the server reads");
+        if sent.is_empty() {
+            if begun.elapsed() >= ROUND || frames.len() == 0 {
+                return waits;
+            }
+            tokio::time::sleep_until(due.into()).await;
+            continue;
+        }
+        let first = match pause.is_zero() || sent.len() == in_flight || begun.elapsed() >= ROUND {
+            true => input.next(&mut stream).await,
+            false => tokio::select! {
+                first = input.next(&mut stream) => first,
+                () = tokio::time::sleep_until(due.into()) => continue,
+            },
+        };
+        let mut first = Some(first);
+        while let Some(kind) = first {
+            if kind == 0x40 {
+                waits.push(sent.pop_front().expect("a frame was sent").elapsed());
+            }
+            first = input.ready();
+        }
+    }
+}
+
+/// What came and was not looked at yet.
+#[derive(Default)]
+struct Input {
+    bytes: bytes::BytesMut,
+}
+
+impl Input {
+    /// First byte of the next packet that is here already.
+    fn ready(&mut self) -> Option<u8> {
+        let first = *self.bytes.first()?;
+        let (mut len, mut at, mut shift) = (0_usize, 1, 0);
+        loop {
+            let byte = *self.bytes.get(at)?;
+            len |= usize::from(byte & 127) << shift;
+            (at, shift) = (at + 1, shift + 7);
+            if byte & 128 == 0 {
+                break;
+            }
+        }
+        if self.bytes.len() < at + len {
+            return None;
+        }
+        bytes::Buf::advance(&mut self.bytes, at + len);
+        Some(first)
+    }
+
+    /// Loses nothing when it is dropped while it waits.
+    async fn next(&mut self, stream: &mut TcpStream) -> u8 {
+        loop {
+            if let Some(first) = self.ready() {
+                return first;
+            }
+            let n = stream.read_buf(&mut self.bytes).await.expect("the server answers");
+            assert!(n > 0, "the server has hung up");
+        }
+    }
+}
+
+/// The same rows straight into the store, as many at once and in the same groups.
+async fn bare_store(shape: Shape) -> f64 {
+    let dir = tempfile::tempdir().expect("a place");
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("bare.db")).expect("a store"));
+    let mut tasks = Vec::new();
+    let mut devices = Vec::new();
+    for n in 0..shape.n_devices {
+        let device = NewDevice {
+            id: format!("device-{n}"),
+            name: String::new(),
+            wrapped_key: vec![0; 72],
+            join_state: vec![0; 8],
+            t_created: T0,
+        };
+        devices.push(store.add_device(device).await.expect("room").short_id);
+    }
+    let begun = Instant::now();
+    for device in devices {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            let mut n = 0;
+            while begun.elapsed() < ROUND {
+                let rows = (0..shape.in_flight).map(|i| row(device, (n + i) as u64));
+                store.accept(rows.collect()).await.expect("they are stored");
+                n += shape.in_flight;
+            }
+            n
+        }));
+    }
+    let mut n = 0;
+    for task in tasks {
+        n += task.await.expect("a task");
+    }
+    let rate = n as f64 / begun.elapsed().as_secs_f64();
+    store.close().await.expect("it ends");
+    rate
+}
+
+fn row(device: u32, counter: u64) -> Arrival {
+    let mut row = arrivals::window(device, counter);
+    row.tag = [&row.tag[..], &[7; 8]].concat();
+    if let Content::Window { code, .. } = &mut row.content {
+        *code = CODE.to_vec();
+    }
+    row
+}
+
+/// A server with `n` devices connected and silent.
+fn weigh(n: usize) {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().expect("a place");
+        let rig = Rig::start_with(dir.path(), |config| {
+            config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+            config.mqtt_keep_alive_s = 3600;
+        })
+        .await;
+        let before = rss_mb();
+        let path = dir.path().join("hellos");
+        let places = Arc::new(Semaphore::new(256));
+        let mut adding = Vec::new();
+        for i in 0..n {
+            let (core, places) = (Arc::clone(&rig.core), Arc::clone(&places));
+            adding.push(tokio::spawn(async move {
+                let _place = places.acquire_owned().await;
+                let id = format!("device-{i}");
+                let (_, key) = core.registry.add(&id, "", T0).await.expect("room");
+                let id = kinglet_wire::keys::DeviceId::new(&id).expect("an id");
+                hello(&Device::new(id, key, 0))
+            }));
+        }
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a file"));
+        for hello in adding {
+            let hello = hello.await.expect("a device");
+            file.write_all(&(hello.len() as u32).to_be_bytes()).expect("room");
+            file.write_all(&hello).expect("room");
+        }
+        file.flush().expect("room");
+        drop(file);
+        let registered = rss_mb();
+        let mut holding = Command::new(std::env::current_exe().expect("this file"))
+            .args(["hold", &rig.mqtt_addrs[0].expect("MQTT").to_string(), &path.display().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut line = String::new();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(holding.stdout.take().expect("its output")),
+            &mut line,
+        )
+        .expect("it says");
+        let connected = rss_mb();
+        println!("RSS {before:.1} MB, {n} devices registered {registered:.1} MB, {} connected {connected:.1} MB (under 256 MB wanted for 10,000)", line.trim());
+        drop(holding.stdin.take());
+        let _ = holding.wait();
+        rig.stop().await;
+    });
+}
+
+/// Connects everybody, says how many were let in, and holds them until its input ends.
+fn hold(addr: SocketAddr, path: &Path) {
+    let bytes = std::fs::read(path).expect("the hellos");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut open = Vec::new();
+        for hello in blocks(&bytes) {
+            let Ok(mut stream) = TcpStream::connect(addr).await else { break };
+            stream.write_all(hello).await.expect("the server reads");
+            let mut input = Input::default();
+            if input.next(&mut stream).await == 0x20 {
+                open.push(stream);
+            }
+        }
+        println!("{}", open.len());
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+    });
+}
+
+fn rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+}
+
+/// What no acked frame can be quicker than: one write and one sync on the same disk.
+fn sync_ms() -> f64 {
+    let mut file = tempfile::tempfile().expect("a file");
+    let mut times: Vec<_> = (0..200)
+        .map(|_| {
+            let begun = Instant::now();
+            file.write_all(&[7; 4096]).expect("room");
+            file.sync_data().expect("a disk");
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
