@@ -76,9 +76,11 @@ fn compare() {
                     Some(broker) => run_load(broker.addr, &lanes, shape, 0.0).await.0,
                     None => 0.0,
                 };
+                let begun = cpu_s();
                 let (rate, ..) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+                let cpu_us = 1e6 * (cpu_s() - begun) / (rate * ROUND.as_secs_f64());
                 let store_rate = bare_store(shape).await;
-                println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s, bare store {store_rate:>7.0} /s");
+                println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s");
                 (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
                 rig.stop().await;
             }
@@ -465,6 +467,14 @@ fn hold(addr: SocketAddr, path: &Path) {
         let mut line = String::new();
         let _ = std::io::stdin().read_line(&mut line);
     });
+}
+
+/// CPU seconds this process has used; 0 where there is no `/proc`.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 fn rss_mb() -> f64 {
