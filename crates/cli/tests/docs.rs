@@ -31,9 +31,10 @@ fn check(name: &str, n_at_least: usize) {
     let commands = commands(&text);
     assert!(commands.len() >= n_at_least, "{name} has {} commands", commands.len());
     let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-    // Both held until both are chosen, so that they differ.
-    let ports = [free(), free()].map(|held| held.local_addr().unwrap().port().to_string());
-    let [port, seed_port] = &ports;
+    // All held until all are chosen, so that they differ.
+    let held = [free(), free(), free(), free(), free()];
+    let ports = held.map(|held| held.local_addr().unwrap().port().to_string());
+    let [port, seed_port, https, mqtt, mqtts] = &ports;
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for command in commands {
         assert!(command.starts_with("kinglet "), "{command}");
@@ -45,6 +46,9 @@ fn check(name: &str, n_at_least: usize) {
         let command = command
             .replace("8470", port)
             .replace(":5000", &format!(":{seed_port}"))
+            .replace(":8443", &format!(":{https}"))
+            .replace(":1883", &format!(":{mqtt}"))
+            .replace(":8883", &format!(":{mqtts}"))
             .replace("--seed-port 5000", &format!("--seed-port {seed_port}"));
         script += &format!("echo '$ {command}' >&2\n{command}\n");
         if command.ends_with('&') {
@@ -87,6 +91,11 @@ fn commands_md() {
 #[test]
 fn operations_md() {
     check("operations.md", 9);
+}
+
+#[test]
+fn transports_md() {
+    check("transports.md", 11);
 }
 
 #[test]
