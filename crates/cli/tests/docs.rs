@@ -37,7 +37,7 @@ fn check(name: &str, n_at_least: usize) {
     let [port, seed_port, https, mqtt, mqtts] = &ports;
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for command in commands {
-        assert!(command.starts_with("kinglet "), "{command}");
+        assert!(command.starts_with("kinglet ") || command.starts_with("timeout 3 kinglet "), "{command}");
         if command.starts_with("kinglet import") && !cfg!(feature = "import") {
             // Nothing to run; what it makes is not there either.
             script += "cp seed.kinglet porch.kinglet\n";
@@ -96,6 +96,11 @@ fn operations_md() {
 #[test]
 fn transports_md() {
     check("transports.md", 11);
+}
+
+#[test]
+fn devices_md() {
+    check("devices.md", 8);
 }
 
 #[test]

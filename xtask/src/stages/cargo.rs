@@ -13,7 +13,7 @@ use crate::run;
 
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// Workspaces beside the main one.
-const BESIDE: &[&str] = &["firmware/qemu", "fuzz"];
+const BESIDE: &[&str] = &["firmware/esp32", "firmware/qemu", "fuzz"];
 
 pub(super) fn fmt(context: &Context) -> Result<Tally> {
     let mut tally = Tally::default();

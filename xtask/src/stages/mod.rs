@@ -9,6 +9,7 @@ mod demo;
 mod device;
 pub(crate) mod docs;
 mod faults;
+mod firmware;
 pub(crate) mod fuzz;
 mod mqtt;
 pub(crate) mod postgres;
@@ -32,6 +33,7 @@ pub(crate) struct Stage {
 }
 
 pub(crate) const RV32: &str = "riscv32imc-unknown-none-elf";
+pub(crate) const RV32A: &str = "riscv32imac-unknown-none-elf";
 pub(crate) const M4: &str = "thumbv7em-none-eabihf";
 
 const BARE: &[Need] = &[Need::Target(RV32), Need::Target(M4)];
@@ -141,6 +143,17 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Wheel { package: "cryptography", module: "cryptography" },
         ],
         run: mqtt::stage,
+    },
+    Stage {
+        name: "firmware",
+        about: "ESP32 images built, checked by esptool and weighed; their parts against a real server",
+        needs: &[
+            Need::Target(RV32),
+            Need::Target(RV32A),
+            Need::Python,
+            Need::Wheel { package: "esptool", module: "esptool" },
+        ],
+        run: firmware::stage,
     },
     Stage {
         name: "demo",

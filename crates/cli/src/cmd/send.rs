@@ -88,6 +88,9 @@ pub(crate) fn run(args: &SendArgs) -> Result {
         (Some(readings), _) => sender.take(readings, &interrupted)?,
         (None, Some(live)) => {
             out.line(format_args!("{id}: from {} to {url}, outbox {}", live.origin(), path.display()))?;
+            if let Some(hint) = live.hint() {
+                out.line(hint)?;
+            }
             ended = Some(live.run(&mut sender, &mut out, &interrupted)?);
             0
         }

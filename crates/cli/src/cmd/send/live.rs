@@ -23,6 +23,8 @@ pub(super) struct Live {
     events: Receiver<Event>,
     /// In words.
     origin: String,
+    /// What is odd about what was asked for, if something is.
+    hint: Option<String>,
     max_delay: Option<Duration>,
     /// When the oldest sample of the window being filled came in.
     oldest: Option<Instant>,
@@ -73,12 +75,34 @@ impl Live {
             return Ok(None);
         };
         let max_delay = args.live.max_delay.map(Duration::from_millis);
+        // A window's times are those of a steady clock: a sample off the beat begins a new window.
+        let is_off_beat = args.of_seed.every.is_some() && every != period;
+        let hint = is_off_beat.then(|| {
+            let (every, period) = (every.as_secs_f64(), period.as_secs_f64());
+            format!(
+                "the bundle was made for a sample every {period} s: at {every} s each sample is a window of its own, which costs \
+                 bytes; train one with --period {every}s"
+            )
+        });
         let none = None;
-        Ok(Some(Self { events, origin, max_delay, oldest: none, complained: none, is_away: false, lost: 0 }))
+        Ok(Some(Self {
+            events,
+            origin,
+            hint,
+            max_delay,
+            oldest: none,
+            complained: none,
+            is_away: false,
+            lost: 0,
+        }))
     }
 
     pub(super) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Takes samples and sends windows until the source or somebody ends it.

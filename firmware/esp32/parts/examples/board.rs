@@ -1,0 +1,174 @@
+//! The firmware's own parts as a program of the host: a DHT22 that exists only as pulses, a node on flash in memory, and
+//! real requests to a real server. `cargo xtask firmware` runs it.
+//!
+//! `board RECORD READINGS.csv`: RECORD as `kinglet device flash-config --port -` prints it. Readings are taken at the
+//! bundle's period; each that was taken is printed as `n,temperature,humidity`, empty where the wire was disturbed.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use embedded_io::{ErrorKind, ErrorType};
+use embedded_nal_async::{AddrType, Dns, TcpConnect};
+use kinglet_codec::Model;
+use kinglet_esp32_parts::dht::{self, Kind};
+use kinglet_esp32_parts::exchange;
+use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
+use kinglet_esp32_parts::sensor::{Sample, Sensor, channels};
+use kinglet_node::provision::{Given, Receiver, Reply, Slots};
+use kinglet_node::{BufferLens, Buffers, Config, Identity, MemFlash, Node, SampleTime};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const SECTOR_LEN: u32 = 4096;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, record, readings] = args.as_slice() else { return Err("board RECORD READINGS.csv".into()) };
+    let record = provisioned(&std::fs::read_to_string(record)?)?;
+    let given = Given::parse(&record)?;
+    let model = Model::parse(given.model)?;
+    let sensor = Sensor::parse(given.sensor)?;
+    let fed = channels(sensor, &model)?;
+    let identity = Identity { id: given.id.ok_or("no id")?, key: given.key.ok_or("no key")? };
+    let lens = BufferLens::of(&model);
+    let (mut steps, mut workspace, mut code) =
+        (vec![0; lens.steps], vec![0; lens.workspace], vec![0; lens.code]);
+    let buffers = Buffers { steps: &mut steps, workspace: &mut workspace, code: &mut code };
+    let mut flash = MemFlash::new(vec![0xFF; 64 * SECTOR_LEN as usize], SECTOR_LEN, 4);
+    let mut node = Node::open(&mut flash, identity, model, buffers, Config::default())?;
+    let mut frame = vec![0; node.frame_len_max()];
+    let mut answer = vec![0; ANSWER_LEN_MAX];
+    let started = Instant::now();
+    let now = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut random = |out: &mut [u8]| getrandom::fill(out).expect("the system gives random numbers");
+
+    // Windows that are cut before the server has said what time it is are dated later: that shall happen, too.
+    let text = std::fs::read_to_string(readings)?;
+    let period = Duration::from_millis(model.period_ms().into());
+    for (n, line) in text.lines().enumerate() {
+        std::thread::sleep((period * n as u32).saturating_sub(started.elapsed()));
+        let measured = measure(line, n);
+        let [temperature, humidity] =
+            [measured.temperature, measured.humidity].map(|r| r.map_or(String::new(), |v| v.to_string()));
+        println!("{n},{temperature},{humidity}");
+        node.handle_sample(now(), &mut flash, SampleTime::Now, &measured.readings(&fed))?;
+        exchange_all(&mut node, &mut flash, &now, &mut random, given.server, &mut frame, &mut answer)?;
+    }
+    node.flush(now(), &mut flash)?;
+    let end = Instant::now() + Duration::from_secs(20);
+    while node.stats().n_windows_waiting > 0 && Instant::now() < end {
+        exchange_all(&mut node, &mut flash, &now, &mut random, given.server, &mut frame, &mut answer)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::io::stdout().flush()?;
+    if node.stats().n_windows_waiting > 0 { Err("windows were not acknowledged".into()) } else { Ok(()) }
+}
+
+/// The record, as the lines of a serial port bring it to flash.
+fn provisioned(lines: &str) -> Result<Vec<u8>> {
+    let mut flash = MemFlash::new(vec![0xFF; 32 * SECTOR_LEN as usize], SECTOR_LEN, 4);
+    let mut receiver = Receiver::new(Slots::open(&mut flash).map_err(|e| e.to_string())?);
+    let last = lines.lines().filter_map(|line| receiver.line(&mut flash, line.as_bytes())).last();
+    if last != Some(Reply::Stored) {
+        return Err(format!("the provisioning was not stored: {last:?}").into());
+    }
+    let slots = Slots::open(&mut flash).map_err(|e| e.to_string())?;
+    let mut record = vec![0; slots.record_len().ok_or("no record")?];
+    slots.read(&mut flash, &mut record).map_err(|e| e.to_string())?;
+    Ok(record)
+}
+
+/// What the firmware's sensor task does, with pulses made up from `temperature,humidity` in tenths.
+fn measure(line: &str, n: usize) -> Sample {
+    let cell = |idx: usize| line.split(',').nth(idx).and_then(|cell| cell.trim().parse::<i16>().ok());
+    let (Some(temperature), Some(humidity)) = (cell(0), cell(1)) else { return Sample::default() };
+    let raw = if temperature < 0 { temperature.unsigned_abs() | 0x8000 } else { temperature.unsigned_abs() };
+    let [t0, t1] = raw.to_be_bytes();
+    let [h0, h1] = humidity.to_be_bytes();
+    let mut phase = 0_i16;
+    let mut pulses = dht::pulses_of([h0, h1, t0, t1], || {
+        phase = (phase + 7) % 13;
+        phase - 6
+    });
+    if n % 53 == 17 {
+        // Somebody slammed a door.
+        pulses[20].high_us = 300;
+    }
+    match dht::decode(Kind::Dht22, &pulses) {
+        Ok(m) => Sample { temperature: Some(m.temperature), humidity: Some(m.humidity), pressure: None },
+        Err(_) => Sample::default(),
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the loop of the firmware's main, spelled out")]
+fn exchange_all(
+    node: &mut Node<'_>,
+    flash: &mut MemFlash<Vec<u8>>,
+    now: &dyn Fn() -> u64,
+    random: &mut dyn FnMut(&mut [u8]),
+    server: &str,
+    frame: &mut [u8],
+    answer: &mut [u8],
+) -> Result<()> {
+    while let Some(outgoing) = exchange::gather(node, now(), flash, random, frame)? {
+        match embassy_futures::block_on(post(&Net, &Net, server, &outgoing, answer)) {
+            Ok(incoming) => drop(exchange::take(node, now(), flash, incoming)?),
+            Err(error) => eprintln!("post: {error:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// The host's sockets, behind the traits the firmware's network stack has.
+struct Net;
+struct Socket(TcpStream);
+#[derive(Debug)]
+struct Failed(std::io::Error);
+
+impl core::fmt::Display for Failed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl std::error::Error for Failed {}
+impl embedded_io::Error for Failed {
+    fn kind(&self) -> ErrorKind {
+        self.0.kind().into()
+    }
+}
+impl ErrorType for Socket {
+    type Error = Failed;
+}
+impl embedded_io_async::Read for Socket {
+    async fn read(&mut self, buf: &mut [u8]) -> std::result::Result<usize, Failed> {
+        self.0.read(buf).map_err(Failed)
+    }
+}
+impl embedded_io_async::Write for Socket {
+    async fn write(&mut self, buf: &[u8]) -> std::result::Result<usize, Failed> {
+        self.0.write(buf).map_err(Failed)
+    }
+    async fn flush(&mut self) -> std::result::Result<(), Failed> {
+        self.0.flush().map_err(Failed)
+    }
+}
+impl TcpConnect for Net {
+    type Error = Failed;
+    type Connection<'a> = Socket;
+    async fn connect(&self, remote: SocketAddr) -> std::result::Result<Socket, Failed> {
+        let stream = TcpStream::connect_timeout(&remote, Duration::from_secs(5)).map_err(Failed)?;
+        stream.set_read_timeout(Some(Duration::from_secs(15))).map_err(Failed)?;
+        Ok(Socket(stream))
+    }
+}
+impl Dns for Net {
+    type Error = Failed;
+    async fn get_host_by_name(&self, host: &str, _: AddrType) -> std::result::Result<IpAddr, Failed> {
+        let mut found = (host, 0).to_socket_addrs().map_err(Failed)?;
+        found.next().map(|addr| addr.ip()).ok_or_else(|| Failed(std::io::ErrorKind::NotFound.into()))
+    }
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> std::result::Result<usize, Failed> {
+        Err(Failed(std::io::ErrorKind::Unsupported.into()))
+    }
+}

@@ -1,0 +1,25 @@
+//! What the firmware decides, without a pin or a radio: host and chip compile the same, and the host tests it.
+//!
+//! | what | file |
+//! |---|---|
+//! | edges on a DHT's wire become a reading | `dht.rs` |
+//! | what is wired where, and which channel it feeds | `sensor.rs` |
+//! | due frames become a request, its answer goes to the node | `exchange.rs` |
+//! | a request goes over TCP | `post.rs` |
+//! | whose outbox it is | `owner.rs` |
+//! | how long to wait for Wi-Fi | `backoff.rs` |
+//! | the seed's own encoder and its JSON | `seed.rs` |
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod backoff;
+pub mod dht;
+pub mod exchange;
+pub mod owner;
+pub mod post;
+#[cfg(feature = "seed")]
+pub mod seed;
+pub mod sensor;

@@ -1,0 +1,116 @@
+//! Wi-Fi, its network stack, and the task that posts.
+
+use embassy_net::dns::DnsSocket;
+use embassy_net::tcp::client::{TcpClient, TcpClientState};
+use embassy_net::{Config as NetConfig, Runner, Stack, StackResources};
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::channel::Channel;
+use embassy_time::{Duration, Timer, with_timeout};
+use esp_hal::peripherals::WIFI;
+use esp_hal::rng::Rng;
+use esp_radio::wifi::sta::StationConfig;
+use esp_radio::wifi::{AuthenticationMethodConfig, Config, Interface, PowerSaveMode, WifiController};
+use kinglet_esp32_parts::backoff::Backoff;
+use kinglet_esp32_parts::exchange::{Incoming, Outgoing};
+use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
+use static_cell::StaticCell;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long Wi-Fi may take to connect.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// What is to be posted; one request at a time.
+pub static REQUESTS: Channel<CriticalSectionRawMutex, Outgoing, 1> = Channel::new();
+/// What came back, or nothing.
+pub static ANSWERS: Channel<CriticalSectionRawMutex, Option<Incoming>, 1> = Channel::new();
+
+/// Where and how to connect.
+#[derive(Clone, Copy)]
+pub struct Access {
+    pub ssid: &'static str,
+    pub password: &'static str,
+    pub server: &'static str,
+}
+
+/// Starts it; the reason is for the log.
+pub fn start(
+    spawner: &embassy_executor::Spawner,
+    wifi: WIFI<'static>,
+    access: Access,
+) -> Result<Stack<'static>, &'static str> {
+    static RESOURCES: StaticCell<StackResources<4>> = StaticCell::new();
+    let authentication = match access.password {
+        "" => AuthenticationMethodConfig::Open,
+        password => AuthenticationMethodConfig::WpaWpa2Personal(
+            password.try_into().map_err(|_| "the Wi-Fi password is longer than 64 bytes")?,
+        ),
+    };
+    let ssid = access.ssid.try_into().map_err(|_| "the Wi-Fi name is longer than 32 bytes")?;
+    let station = StationConfig::default().with_ssid(ssid).with_authentication(authentication);
+    let mut controller = WifiController::new(wifi, Default::default()).map_err(|_| "Wi-Fi does not start")?;
+    controller.set_config(&Config::Station(station)).map_err(|_| "Wi-Fi refuses name or password")?;
+    // The radio sleeps between beacons. If it does not want to, that costs current and nothing else.
+    if controller.set_power_saving(PowerSaveMode::Minimum).is_err() {
+        log::warn!("the radio does not save power");
+    }
+    let rng = Rng::new();
+    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
+    let resources = RESOURCES.init(StackResources::new());
+    let (stack, runner) =
+        embassy_net::new(Interface::station(), NetConfig::dhcpv4(Default::default()), resources, seed);
+    const FULL: &str = "a task was started twice";
+    spawner.spawn(run_net(runner).map_err(|_| FULL)?);
+    spawner.spawn(connect(controller).map_err(|_| FULL)?);
+    spawner.spawn(requests(stack, access.server).map_err(|_| FULL)?);
+    Ok(stack)
+}
+
+#[embassy_executor::task]
+async fn run_net(mut runner: Runner<'static, Interface>) {
+    runner.run().await;
+}
+
+/// Connects, and connects again.
+#[embassy_executor::task]
+async fn connect(mut controller: WifiController<'static>) {
+    let mut backoff = Backoff::default();
+    loop {
+        match with_timeout(CONNECT, controller.connect_async()).await {
+            Ok(Ok(_)) => {
+                log::info!("Wi-Fi is up, {} dBm", controller.rssi().unwrap_or_default());
+                backoff.worked();
+                let gone = controller.wait_for_disconnect_async().await;
+                log::warn!("Wi-Fi is gone: {:?}", gone.map(|info| info.reason));
+            }
+            Ok(Err(error)) => log::warn!("Wi-Fi: {error:?}"),
+            Err(_) => log::warn!("Wi-Fi: nobody answers"),
+        }
+        let wait_ms = backoff.failed(Rng::new().random());
+        Timer::after(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// Posts one request after the other.
+#[embassy_executor::task]
+async fn requests(stack: Stack<'static>, server: &'static str) {
+    static STATE: StaticCell<TcpClientState<1, 2048, 2048>> = StaticCell::new();
+    let tcp = TcpClient::new(stack, STATE.init(TcpClientState::new()));
+    let dns = DnsSocket::new(stack);
+    let mut buf = [0; ANSWER_LEN_MAX];
+    loop {
+        let outgoing = REQUESTS.receive().await;
+        let answer = match with_timeout(TIMEOUT, post(&tcp, &dns, server, &outgoing, &mut buf)).await {
+            Ok(Ok(incoming)) => Some(incoming),
+            Ok(Err(error)) => {
+                log::warn!("no answer from {server}: {error:?}");
+                None
+            }
+            Err(_) => {
+                log::warn!("no answer from {server} within {} s", TIMEOUT.as_secs());
+                None
+            }
+        };
+        ANSWERS.send(answer).await;
+    }
+}

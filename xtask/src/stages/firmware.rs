@@ -1,0 +1,377 @@
+//! The ESP32 firmware: its parts tested on the host and against a real server, its images built, checked and weighed.
+//!
+//! No image is executed: nothing here emulates an ESP32's radio. What it would do is what its parts do here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use object::{Object, ObjectSection};
+
+use super::cargo::LONG;
+use super::{RV32, RV32A, release_binary};
+use crate::Result;
+use crate::context::Context;
+use crate::counts::{self, Tally};
+use crate::need;
+use crate::run::{self, Ran};
+use crate::serving::{self, Serving};
+
+/// An image that is built.
+struct Image {
+    chip: &'static str,
+    target: &'static str,
+    seed: bool,
+    /// Bytes it may have at most.
+    len_max: u64,
+}
+
+const IMAGES: &[Image] = &[
+    Image { chip: "esp32c3", target: RV32, seed: false, len_max: 700_000 },
+    Image { chip: "esp32c3", target: RV32, seed: true, len_max: 700_000 },
+    Image { chip: "esp32c6", target: RV32A, seed: false, len_max: 800_000 },
+];
+/// Statics of an image: what is left is stack, and heap beyond its own.
+const RAM_MAX: u64 = 200 * 1024;
+
+pub(super) fn stage(context: &Context) -> Result<Tally> {
+    let dir = context.target().join("firmware-work");
+    // Left from an earlier run.
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let stage = Stage { context, program: release_binary(context)?, dir };
+    let mut tally = stage.parts()?;
+    let mut check = |what: &str, done: Result<String>| {
+        tally.add(Tally::one(done.is_ok()));
+        match done {
+            Ok(said) => context.say(&format!("{} {what}{said}", context.paint("32", "ok"))),
+            Err(why) => context.say(&format!("{} {what}: {why}", context.paint("31", "FAILED"))),
+        }
+    };
+    check("a board of parts sends to a real server what its wire said", stage.board());
+    check("partitions.csv fits 4 MB of flash", stage.partitions().map(|_| String::new()));
+    for image in IMAGES {
+        let of = if image.seed { ", the seed's own use" } else { "" };
+        check(&format!("image for {}{of}", image.chip), stage.image(image));
+    }
+    Ok(tally)
+}
+
+struct Stage<'a> {
+    context: &'a Context,
+    program: PathBuf,
+    dir: PathBuf,
+}
+
+impl Stage<'_> {
+    /// Its own target folder: other features of the same crates, for other chips.
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut cargo = run::cargo(self.context, &self.context.root.join("firmware/esp32"), args);
+        cargo.env("CARGO_TARGET_DIR", self.target());
+        cargo
+    }
+
+    fn target(&self) -> PathBuf {
+        self.context.target().join("firmware")
+    }
+
+    fn kinglet(&self, args: &[&str]) -> Result<String> {
+        let mut kinglet = Command::new(&self.program);
+        kinglet.args(args).current_dir(&self.dir).env("HOME", &self.dir).env_remove("KINGLET_WIFI_PASSWORD");
+        let ran = run::quiet(&mut kinglet, Duration::from_secs(120))?;
+        if ran.ok { Ok(ran.text) } else { Err(format!("kinglet {} failed:\n{}", args.join(" "), ran.text)) }
+    }
+
+    fn parts(&self) -> Result<Tally> {
+        let args = ["test", "--locked", "--package", "kinglet-esp32-parts", "--features", "seed", "--lib"];
+        let ran = run::show(self.context, &mut self.cargo(&args), LONG)?;
+        let counted = counts::libtest(&ran.text).unwrap_or_default();
+        if !ran.ok && counted.failed == 0 {
+            return Err("the firmware's parts do not compile".into());
+        }
+        let args = [
+            "clippy",
+            "--locked",
+            "--package",
+            "kinglet-esp32-parts",
+            "--features",
+            "seed",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        let linted = run::show(self.context, &mut self.cargo(&args), LONG)?;
+        let mut tally = counted;
+        tally.add(Tally::one(linted.ok));
+        Ok(tally)
+    }
+
+    /// Pulses of a DHT22, through everything the firmware runs but pins and radio, to a server and back.
+    fn board(&self) -> Result<String> {
+        let args = ["build", "--locked", "--package", "kinglet-esp32-parts", "--example", "board"];
+        must(run::show(self.context, &mut self.cargo(&args), LONG)?, "the board of parts does not build")?;
+        let write = |name: &str, text: String| {
+            std::fs::write(self.dir.join(name), text).map_err(|e| format!("{name}: {e}"))
+        };
+        let tenths = |n: usize| {
+            let x = n as f64;
+            let noise = (n * 7919 % 1009) as f64 / 1009.0 - 0.5;
+            (
+                (80.0 * (x / 120.0).sin() - 20.0 + 3.0 * noise) as i32,
+                (550.0 - 120.0 * (x / 150.0).cos()) as i32,
+            )
+        };
+        let row = |n: usize| {
+            let (t, h) = tenths(n);
+            let ms = n * PERIOD_MS;
+            format!(
+                "{}.{:03},{}.{},{}.{}\n",
+                1_760_000_000 + ms / 1000,
+                ms % 1000,
+                t / 10,
+                (t % 10).abs(),
+                h / 10,
+                h % 10
+            )
+        };
+        // Below zero by less than a degree: the sign would be lost above.
+        let row = |n: usize| {
+            if (-9..0).contains(&tenths(n).0) { row(n).replacen(",0.", ",-0.", 1) } else { row(n) }
+        };
+        write("room.csv", format!("time,temperature,humidity\n{}", (0..2000).map(row).collect::<String>()))?;
+        write("wire.csv", (0..N_SAMPLES).map(|n| format!("{},{}\n", tenths(n).0, tenths(n).1)).collect())?;
+        self.kinglet(&[
+            "train",
+            "room.csv",
+            "--bound",
+            "0.2,1",
+            "--effort",
+            "fast",
+            "--out",
+            "room.kinglet",
+        ])?;
+        let addr = serving::free_addr()?;
+        let serve = ["serve", "--data", "data"];
+        let server = Serving::start(&self.program, &serve, addr, &self.dir, Duration::from_secs(30))?;
+        let url = format!("http://{addr}");
+        let add = [
+            "device",
+            "add",
+            "porch",
+            "--bundle",
+            "room.kinglet",
+            "--key-out",
+            "porch.key",
+            "--data",
+            "data",
+        ];
+        self.kinglet(&[&add[..], &["--server", &url]].concat())?;
+        let give = [
+            "device",
+            "flash-config",
+            "--key",
+            "porch.key",
+            "--bundle",
+            "room.kinglet",
+            "--sensor",
+            "dht22 4",
+        ];
+        let more = ["--ssid", "nowhere", "--open", "--allow-loopback", "--port", "-"];
+        write("record.txt", self.kinglet(&[&give[..], &more].concat())?)?;
+        let mut board = Command::new(self.target().join("debug/examples/board"));
+        board.args(["record.txt", "wire.csv"]).current_dir(&self.dir);
+        let ran = run::quiet(&mut board, Duration::from_secs(120))?;
+        let said = ran.text.clone();
+        must(ran, "the board of parts gave up")?;
+        let stored = match serving::get(server.addr, "/v1/devices/porch/readings?from=0&format=csv")? {
+            (200, body) => body,
+            (status, body) => return Err(format!("readings: status {status}: {body}")),
+        };
+        server.kill();
+        let n_missing = compare(&said, &stored)?;
+        Ok(format!(": {N_SAMPLES} samples, {n_missing} of them disturbed"))
+    }
+
+    fn image(&self, image: &Image) -> Result<String> {
+        let features = if image.seed { format!("{},seed", image.chip) } else { image.chip.to_string() };
+        if image.seed {
+            self.kinglet(&["train", "--preset", "seed", "--out", "seed.kinglet", "--force"])?;
+        }
+        let mut chain = vec!["build"];
+        if !image.seed {
+            chain.push("clippy");
+        }
+        for verb in chain.iter().rev() {
+            let args = [
+                verb,
+                "--locked",
+                "--release",
+                "--bin",
+                "kinglet-esp32",
+                "--features",
+                &features,
+                "--target",
+                image.target,
+            ];
+            let deny: &[&str] = if *verb == "clippy" { &["--", "-D", "warnings"] } else { &[] };
+            let mut cargo = self.cargo(&[&args[..], deny].concat());
+            cargo.env("KINGLET_SEED_BUNDLE", self.dir.join("seed.kinglet"));
+            must(run::show(self.context, &mut cargo, LONG)?, "it does not build")?;
+        }
+        let elf = self.target().join(image.target).join("release/kinglet-esp32");
+        let bin = self.dir.join(format!("kinglet-{}.bin", features.replace(',', "-")));
+        let esptool = |args: &[&str]| {
+            let mut python = Command::new(need::python(self.context));
+            python.args(["-m", "esptool"]).args(args);
+            run::quiet(&mut python, Duration::from_secs(120))
+        };
+        let (elf_text, bin_text) = (elf.display().to_string(), bin.display().to_string());
+        let make = [
+            "--chip",
+            image.chip,
+            "elf2image",
+            "--flash-mode",
+            "dio",
+            "--flash-size",
+            "4MB",
+            "-o",
+            &bin_text,
+            &elf_text,
+        ];
+        must(esptool(&make)?, "esptool makes no image of it")?;
+        let info = esptool(&["image-info", &bin_text])?;
+        let said = info.text.clone();
+        must(info, "esptool does not read the image")?;
+        let valid = |what: &str| said.lines().any(|line| line.starts_with(what) && line.contains("(valid)"));
+        if !valid("Checksum") || !valid("Validation hash") {
+            return Err(format!("esptool finds the image invalid:\n{said}"));
+        }
+        let len = std::fs::metadata(&bin).map_err(|e| format!("{bin_text}: {e}"))?.len();
+        let (ram, code) = ram_of(&elf)?;
+        if len > image.len_max || ram > RAM_MAX {
+            return Err(format!(
+                "{len} bytes of flash, {ram} of RAM; allowed are {} and {RAM_MAX}",
+                image.len_max
+            ));
+        }
+        if len > self.partitions()? {
+            return Err(format!("{len} bytes are more than its partition has"));
+        }
+        Ok(format!(
+            ": {len} bytes of flash (≤ {}), {ram} of RAM in statics, {code} of code in RAM",
+            image.len_max
+        ))
+    }
+
+    /// Bytes of the app's partition, if the table is sound.
+    fn partitions(&self) -> Result<u64> {
+        let path = self.context.root.join("firmware/esp32/partitions.csv");
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        app_len(&text)
+    }
+}
+
+const PERIOD_MS: usize = 50;
+const N_SAMPLES: usize = 200;
+
+fn must(ran: Ran, why: &str) -> Result<()> {
+    if ran.ok { Ok(()) } else { Err(format!("{why}:\n{}", ran.text)) }
+}
+
+/// Every sample the board took is stored once, in order, within its bound, and missing where the wire was disturbed.
+fn compare(taken: &str, stored: &str) -> Result<usize> {
+    let rows = |text: &str, skip: usize| -> Vec<Vec<Option<f64>>> {
+        text.lines()
+            .skip(skip)
+            .map(|line| line.split(',').skip(1).map(|cell| cell.parse().ok()).collect())
+            .collect()
+    };
+    let (taken, stored) = (rows(taken, 0), rows(stored, 1));
+    if taken.len() != N_SAMPLES || stored.len() != taken.len() {
+        return Err(format!("{} samples taken, {} stored", taken.len(), stored.len()));
+    }
+    for (n, (taken, stored)) in taken.iter().zip(&stored).enumerate() {
+        for (c, bound) in [0.2, 1.0].into_iter().enumerate() {
+            let good = match (taken.get(c).copied().flatten(), stored.get(c).copied().flatten()) {
+                (Some(taken), Some(stored)) => (taken - stored).abs() <= bound + 1e-9,
+                (None, None) => true,
+                _ => false,
+            };
+            if !good {
+                return Err(format!("sample {n}: taken {taken:?}, stored {stored:?}"));
+            }
+        }
+    }
+    let n_missing = taken.iter().filter(|row| row.iter().any(Option::is_none)).count();
+    if n_missing == 0 { Err("no disturbance was played".into()) } else { Ok(n_missing) }
+}
+
+/// Bytes in RAM of statics, and of code that runs from RAM. The linker's dummies only keep places free.
+fn ram_of(elf: &Path) -> Result<(u64, u64)> {
+    let bytes = std::fs::read(elf).map_err(|e| format!("{}: {e}", elf.display()))?;
+    let file = object::File::parse(&*bytes).map_err(|e| format!("{}: {e}", elf.display()))?;
+    let sum = |of: &[&str]| {
+        let of = file.sections().filter(|s| s.name().is_ok_and(|name| of.contains(&name)));
+        of.map(|section| section.size()).sum::<u64>()
+    };
+    let statics = sum(&[".data", ".data.wifi", ".bss", ".noinit"]);
+    if statics == 0 {
+        Err("the image has no statics".into())
+    } else {
+        Ok((statics, sum(&[".trap", ".rwtext", ".rwtext.wifi"])))
+    }
+}
+
+/// Bytes of the first `app` partition. Partitions follow each other without overlap, on sectors, within 4 MB.
+fn app_len(table: &str) -> Result<u64> {
+    let number = |text: &str| u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok();
+    let (mut end, mut app) = (0x9000, None);
+    for line in table.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let (at, len) = match cells.as_slice() {
+            [_, _, _, at, len] => number(at).zip(number(len)).ok_or_else(|| format!("no numbers: {line}"))?,
+            _ => return Err(format!("not five cells: {line}")),
+        };
+        let is_app = cells[1].trim() == "app";
+        let unit = if is_app { 0x1_0000 } else { 0x1000 };
+        if at < end || at % unit != 0 || len % 0x1000 != 0 || at + len > 4 << 20 {
+            return Err(format!("it overlaps, is not aligned or does not fit: {line}"));
+        }
+        end = at + len;
+        if is_app {
+            app.get_or_insert(len);
+        }
+    }
+    app.ok_or_else(|| "there is no app partition".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_overlap_or_do_not_fit_are_found() {
+        let table = |rows: &[&str]| app_len(&format!("# Name\n{}\n", rows.join("\n")));
+        assert_eq!(
+            table(&["f, app, factory, 0x10000, 0x180000", "d, data, 0x40, 0x190000, 0x1000"]),
+            Ok(0x18_0000)
+        );
+        assert!(table(&["f, app, factory, 0x10000, 0x180000", "d, data, 0x40, 0x180000, 0x1000"]).is_err());
+        assert!(table(&["f, app, factory, 0x11000, 0x180000"]).is_err());
+        assert!(table(&["f, app, factory, 0x10000, 0x400000"]).is_err());
+        assert!(table(&["d, data, 0x40, 0x190000, 0x1000"]).is_err());
+        assert!(table(&["f, app, factory, 0x10000"]).is_err());
+    }
+
+    #[test]
+    fn a_sample_that_is_wrong_missing_or_too_many_is_found() {
+        let row = |n: usize| if n == 7 { format!("{n},,\n") } else { format!("{n},{}.5,50\n", n % 30) };
+        let taken: String = (0..N_SAMPLES).map(row).collect();
+        let stored = format!("time,t,h\n{taken}");
+        assert_eq!(compare(&taken, &stored), Ok(1));
+        assert!(compare(&taken, &stored.replacen("3.5", "4.5", 1)).is_err());
+        assert!(compare(&taken, &format!("{stored}x,1,1\n")).is_err());
+        assert!(compare(&taken, &stored.replacen("7,,", "7,1,1", 1)).is_err());
+    }
+}
