@@ -205,6 +205,8 @@ kgl_status kgl_outbox_seal_again(kgl_outbox *outbox, const kgl_seal_with *with, 
     seal.padding_class = with->padding_class;
     seal.first_after_boot = with->first_after_boot;
     resolve(outbox, with, before, &seal);
+    /* A date that was found before is kept: the window's own record never had it. */
+    seal.has_stamp = seal.stamp.is_unix != head.stamp.is_unix;
     KGL_TRY(append_seal(outbox, &seal, &place));
     *idx = at;
     kgl_in_flight_take(&outbox->in_flight[at], &seal, place, with->now, true);

@@ -153,7 +153,8 @@ impl Outbox {
         let seal = Seal {
             generation: self.state.generation,
             counter,
-            stamp: self.resolve(with, before.stamp.unwrap_or(head.stamp)),
+            // A date that was found before is kept: the window's own record never had it.
+            stamp: self.resolve(with, before.stamp.unwrap_or(head.stamp)).or(before.stamp),
             padding_class: with.padding_class,
             first_after_boot: with.first_after_boot,
             origin: before.origin.or(Some((before.generation, before.counter))),

@@ -170,3 +170,28 @@ fn an_outage_is_not_spent_sending() {
     let n = rig.n_sent - before;
     assert!((32..600).contains(&n), "{n} frames in two hours of nothing");
 }
+
+#[test]
+fn a_date_once_sealed_outlives_the_keys() {
+    let mut rig = Rig::new(4, 6, 4096, model_bytes(4, 60_000, "x"));
+    rig.link = DOWN;
+    rig.reboot();
+    rig.run(12_000);
+    // Long enough to join, to be told the time and to seal; what acknowledges the windows is lost.
+    rig.link = GOOD;
+    let up = rig.up();
+    rig.node.as_mut().unwrap().handle_link_up(up);
+    rig.idle(22);
+    rig.link = DOWN;
+    rig.idle(1_000);
+    let n_stored = rig.server.rows.len();
+    assert!(n_stored > 0 && rig.node.as_ref().unwrap().stats().n_in_flight == n_stored);
+    // The server comes back from a backup: other keys, and every window again.
+    rig.server.forget_keys();
+    rig.server.rows.clear();
+    rig.drain();
+    assert_eq!(rig.server.rows.len(), n_stored);
+    for row in rig.server.rows.values() {
+        assert!(!matches!(row.time, Time::Uptime { .. }), "{row:?}");
+    }
+}

@@ -185,6 +185,11 @@ impl Device {
         self.tell(b'H', &now.to_le_bytes());
     }
 
+    pub(super) fn handle_link_up(&mut self, now: u64) {
+        self.node.handle_link_up(now);
+        self.tell(b'L', &now.to_le_bytes());
+    }
+
     pub(super) fn stats(&self) -> Stats {
         let stats = self.node.stats();
         if let Some(twin) = &self.twin {
