@@ -155,21 +155,27 @@ pub(crate) struct SeedSendArgs {
     pub(crate) device: Option<String>,
 }
 
-/// Write a seed-mode bundle for other runtimes: TensorFlow Lite Micro, LiteRT, a sketch
+/// Write a bundle as something to build a device from: an Arduino library, C sources, a Rust crate
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  kinglet export room.kinglet --to arduino --out ~/Arduino/libraries/Kinglet
+  kinglet export room.kinglet --to c --out components/kinglet
+  kinglet export room.kinglet --to rust --out room-bundle
   kinglet export seed.kinglet --to tflite --out exported
+  kinglet export seed.kinglet --to arduino --out sketches
   kinglet export seed.kinglet --to c --out sketch
   kinglet export seed.kinglet --to c --post-training-quantisation --out sketch
 
-tflite writes encoder_model.tflite and decoder_model.tflite, c writes encoder_model_data.h. A bundle trained with --int8
+arduino, c and rust write sources with the bundle inside; whatever encoder runs, its bytes are the same.
+For seed-mode bundles, tflite writes encoder_model.tflite and decoder_model.tflite, c writes encoder_model_data.h for
+TensorFlow Lite Micro, arduino a sketch with a float encoder of its own. A bundle trained with --int8
 is written as int8; a float bundle only becomes int8 by --post-training-quantisation, which costs accuracy and says
 how much.")]
 pub(crate) struct ExportArgs {
-    /// The seed-mode bundle
+    /// The bundle
     #[arg(value_name = "BUNDLE")]
     pub(crate) bundle: PathBuf,
-    /// What to write: tflite or c
+    /// What to write: arduino, c or rust; of seed-mode bundles tflite, c or arduino
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) to: Format,
     /// The directory to write into; made if it is not there
@@ -203,8 +209,12 @@ impl ExportArgs {
 pub(crate) enum Format {
     /// Encoder and decoder as .tflite files
     Tflite,
-    /// The encoder as a C array for a sketch
+    /// C sources; of a seed-mode bundle its encoder as a C array for a sketch
     C,
+    /// A library for the Arduino IDE; of a seed-mode bundle a sketch
+    Arduino,
+    /// A Rust crate
+    Rust,
 }
 
 /// Make a seed-mode bundle of the seed's exported files, so that its boards stay as they are

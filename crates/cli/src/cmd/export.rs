@@ -1,6 +1,12 @@
-//! `kinglet export`: a seed-mode bundle as files for other runtimes.
+//! `kinglet export`: a bundle as something to build a device from, a seed-mode bundle as files for other runtimes.
+
+mod library;
+mod seed_sketch;
+mod sources;
 
 use std::path::Path;
+
+use kinglet_codec::bundle::{BUNDLE_LEN_MAX, Bundle, BundleError};
 
 use kinglet_codec::seed::{Half, SeedModel};
 use kinglet_train::export::{
@@ -8,6 +14,7 @@ use kinglet_train::export::{
 };
 use serde_json::json;
 
+use self::library::Written;
 use crate::args::{ExportArgs, Format};
 use crate::failure::{Failure, Result};
 use crate::term::{Out, bytes};
@@ -17,6 +24,50 @@ use crate::{files, hex, readings};
 const N_JUDGED: usize = 1001;
 
 pub(crate) fn run(args: &ExportArgs) -> Result {
+    let bytes = files::read_up_to(&args.bundle, BUNDLE_LEN_MAX as u64)?;
+    match Bundle::parse(&bytes) {
+        Ok(bundle) => window_codec(args, &bundle),
+        // What is neither is refused by the reader of seed-mode bundles, which says what it wanted.
+        Err(BundleError::SeedMode | BundleError::Container(_)) => seed_mode(args),
+        Err(_) => files::read_bundle(&args.bundle).map(drop),
+    }
+}
+
+fn window_codec(args: &ExportArgs, bundle: &Bundle) -> Result {
+    let mut out = Out::new(args.json);
+    if args.post_training_quantisation || args.source().is_some() {
+        return Err(Failure::usage("this bundle's networks are integers already")
+            .why("--post-training-quantisation and --data are for seed-mode bundles")
+            .next("leave them out"));
+    }
+    let (written, next) = match args.to {
+        Format::Arduino => {
+            let next =
+                "an Arduino library: its folder belongs into `libraries/`, then open the example Sealed";
+            (library::arduino(bundle), next)
+        }
+        Format::C => (library::c(bundle), "C99 sources: README.md says how to begin, with or without CMake"),
+        Format::Rust => (library::rust(bundle), "a Rust crate: `model()` gives the model to kinglet-node"),
+        Format::Tflite => {
+            return Err(Failure::input("this bundle has no .tflite")
+                .why("a window codec is more than its networks: range coder, tables, search")
+                .next("export it --to arduino, c or rust"));
+        }
+    };
+    write(&args.out, &written, args.force)?;
+    out.result(&json!({
+        "fingerprint": hex::emit(&bundle.fingerprint()),
+        "files": written.iter().map(|(name, file)| json!({
+            "path": args.out.join(name).display().to_string(), "bytes": file.len(),
+        })).collect::<Vec<_>>(),
+    }))?;
+    let n_bytes = written.iter().map(|(_, file)| file.len() as u64).sum();
+    out.line(format_args!("{} files written to {}, {}", written.len(), args.out.display(), bytes(n_bytes)))?;
+    out.line(format_args!("{next}, of bundle {}", hex::emit(&bundle.fingerprint())))?;
+    Ok(())
+}
+
+fn seed_mode(args: &ExportArgs) -> Result {
     let mut out = Out::new(args.json);
     let model = files::read_seed_bundle(&args.bundle)?;
     let typical = typical(args, &model)?;
@@ -24,16 +75,29 @@ pub(crate) fn run(args: &ExportArgs) -> Result {
         true => Numbers::PostTraining { readings: &typical },
         false => Numbers::Own,
     };
-    let encoder = encoder_tflite(&model, numbers).map_err(refused)?;
     let (mut written, mut notes) = (Vec::new(), Vec::new());
     match args.to {
         Format::C => {
-            written.push(("encoder_model_data.h", encoder_header(&model, &encoder).into_bytes()));
+            let encoder = encoder_tflite(&model, numbers).map_err(refused)?;
+            written.push(("encoder_model_data.h".into(), encoder_header(&model, &encoder).into_bytes()));
         }
         Format::Tflite => {
+            let encoder = encoder_tflite(&model, numbers).map_err(refused)?;
             let (decoder, note) = decoder(&model, numbers)?;
             notes.extend(note);
-            written.extend([("encoder_model.tflite", encoder), ("decoder_model.tflite", decoder)]);
+            written
+                .extend([("encoder_model.tflite".into(), encoder), ("decoder_model.tflite".into(), decoder)]);
+        }
+        Format::Arduino if args.post_training_quantisation => {
+            return Err(Failure::usage("the sketch's encoder is a float one")
+                .why("its code knows no integers")
+                .next("leave --post-training-quantisation out, or export it --to c"));
+        }
+        Format::Arduino => written = seed_sketch::sketch(&model)?,
+        Format::Rust => {
+            return Err(Failure::input("a seed-mode bundle has no crate")
+                .why("its float encoder is no part of what a device compiles of kinglet-codec")
+                .next("export it --to arduino or c"));
         }
     }
     if args.post_training_quantisation {
@@ -113,14 +177,18 @@ fn encode(rounded: &Half, model: &SeedModel, value: f32) -> Option<Vec<f32>> {
 }
 
 /// All files or, if one of the names is taken, none.
-fn write(dir: &Path, written: &[(&str, Vec<u8>)], force: bool) -> Result {
+fn write(dir: &Path, written: &[Written], force: bool) -> Result {
     std::fs::create_dir_all(dir).map_err(|e| Failure::writing(dir.display(), &e))?;
     if let Some((taken, _)) = written.iter().find(|(name, _)| dir.join(name).exists() && !force) {
         let e = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the file exists");
         return Err(Failure::writing(dir.join(taken).display(), &e));
     }
     for (name, file) in written {
-        files::write(&dir.join(name), file, force, files::Access::Usual)?;
+        let path = dir.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Failure::writing(folder.display(), &e))?;
+        }
+        files::write(&path, file, force, files::Access::Usual)?;
     }
     Ok(())
 }

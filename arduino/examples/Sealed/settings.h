@@ -1,0 +1,139 @@
+// What the board is given once over the serial line, and keeps: Wi-Fi, its id, its key and the server.
+#pragma once
+
+#include <Arduino.h>
+#include <Kinglet.h>
+#include <Preferences.h>
+
+class Settings {
+ public:
+  enum Asked { NOTHING, CHANGED, FLUSH, STATS };
+
+  void begin() {
+    preferences_.begin("kinglet", false);
+    ssid_ = preferences_.getString("ssid");
+    password_ = preferences_.getString("password");
+    id_ = preferences_.getString("id");
+    server_ = preferences_.getString("server");
+    has_key_ = preferences_.getBytes("key", key_, sizeof key_) == sizeof key_;
+    if (!is_provisioned()) {
+      Serial.println("waiting for `wifi NAME PASSWORD` and the line of `kinglet device add`");
+    }
+  }
+
+  bool is_provisioned() const {
+    return has_key_ && id_.length() > 0 && server_.length() > 0;
+  }
+  bool has_wifi() const {
+    return ssid_.length() > 0;
+  }
+  const char *ssid() const {
+    return ssid_.c_str();
+  }
+  const char *password() const {
+    return password_.c_str();
+  }
+  const char *id() const {
+    return id_.c_str();
+  }
+  const char *server() const {
+    return server_.c_str();
+  }
+  const uint8_t *key() const {
+    return key_;
+  }
+
+  // Takes what was typed, a line at a time.
+  Asked read_line() {
+    while (Serial.available() > 0) {
+      const char c = static_cast<char>(Serial.read());
+      if (c != '\n' && c != '\r') {
+        // Nobody types a longer line than a provisioning.
+        if (line_.length() < 400) {
+          line_ += c;
+        }
+        continue;
+      }
+      const String line = line_;
+      line_ = "";
+      if (line.length() > 0) {
+        return take(line);
+      }
+    }
+    return NOTHING;
+  }
+
+ private:
+  Asked take(const String &line) {
+    if (line == "flush") {
+      return FLUSH;
+    }
+    if (line == "stats") {
+      return STATS;
+    }
+    if (line.startsWith("wifi ")) {
+      const int split = line.indexOf(' ', 5);
+      ssid_ = line.substring(5, split < 0 ? line.length() : static_cast<unsigned>(split));
+      password_ = split < 0 ? String("") : line.substring(static_cast<unsigned>(split) + 1);
+      preferences_.putString("ssid", ssid_);
+      preferences_.putString("password", password_);
+      return CHANGED;
+    }
+    if (line.startsWith("kinglet:") && provision(line)) {
+      return CHANGED;
+    }
+    Serial.println("not understood");
+    return NOTHING;
+  }
+
+  // kinglet:ID?server=URL#KEY, with the URL's signs as %XX and the key in hexadecimal.
+  bool provision(const String &line) {
+    const int query = line.indexOf('?'), hash = line.indexOf('#');
+    uint8_t key[KGL_SECRET_LEN];
+    kgl_id id;
+    if (hash < 0 || query < 0 || query > hash || line.length() - static_cast<unsigned>(hash) - 1 != 2 * sizeof key ||
+        !line.substring(static_cast<unsigned>(query)).startsWith("?server=")) {
+      return false;
+    }
+    for (unsigned i = 0; i < sizeof key; i++) {
+      const int byte = hex_byte(line, static_cast<unsigned>(hash) + 1 + 2 * i);
+      if (byte < 0) {
+        return false;
+      }
+      key[i] = static_cast<uint8_t>(byte);
+    }
+    String server;
+    for (unsigned i = static_cast<unsigned>(query) + 8; i < static_cast<unsigned>(hash); i++) {
+      const int byte = line[i] == '%' && i + 2 < static_cast<unsigned>(hash) ? hex_byte(line, i + 1) : -1;
+      server += byte < 0 ? line[i] : static_cast<char>(byte);
+      i += byte < 0 ? 0 : 2;
+    }
+    const String name = line.substring(8, static_cast<unsigned>(query));
+    if (!kgl_id_make(&id, name.c_str())) {
+      return false;
+    }
+    id_ = name;
+    server_ = server;
+    memcpy(key_, key, sizeof key_);
+    has_key_ = true;
+    preferences_.putString("id", id_);
+    preferences_.putString("server", server_);
+    preferences_.putBytes("key", key_, sizeof key_);
+    kgl_wipe(key, sizeof key);
+    return true;
+  }
+
+  static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  }
+
+  static int hex_byte(const String &text, unsigned at) {
+    const int high = hex_digit(text[at]), low = hex_digit(text[at + 1]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+  }
+
+  Preferences preferences_;
+  String ssid_, password_, id_, server_, line_;
+  uint8_t key_[KGL_SECRET_LEN] = {};
+  bool has_key_ = false;
+};

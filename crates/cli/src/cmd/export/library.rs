@@ -1,0 +1,137 @@
+//! A window codec's bundle as something to build a device from: an Arduino library, C sources, a Rust crate.
+
+use std::fmt::Write;
+
+use kinglet_codec::Model;
+use kinglet_codec::bundle::Bundle;
+
+use super::sources::{ARDUINO, CMAKE, SOURCES};
+use crate::hex;
+
+/// A path inside the output folder, and its content.
+pub(crate) type Written = (String, Vec<u8>);
+
+/// A folder to be dropped into `libraries/` of the Arduino IDE.
+pub(crate) fn arduino(bundle: &Bundle) -> Vec<Written> {
+    with_bundle(bundle, &[SOURCES, ARDUINO])
+}
+
+/// Sources with a CMake file that is a component of ESP-IDF too.
+pub(crate) fn c(bundle: &Bundle) -> Vec<Written> {
+    with_bundle(bundle, &[SOURCES, CMAKE])
+}
+
+fn with_bundle(bundle: &Bundle, lists: &[&[super::sources::File]]) -> Vec<Written> {
+    let files = lists.iter().flat_map(|list| list.iter());
+    let mut written: Vec<Written> =
+        files.map(|(name, content)| (name.to_string(), content.as_bytes().to_vec())).collect();
+    written.push(("src/kinglet_bundle.h".into(), header(bundle).into_bytes()));
+    written
+}
+
+/// A `no_std` crate with the bundle inside.
+pub(crate) fn rust(bundle: &Bundle) -> Vec<Written> {
+    let model = bundle.model();
+    let about = about(bundle, "//! ");
+    let lib = format!(
+        "{about}#![no_std]\n#![forbid(unsafe_code)]\n\npub use kinglet_codec as codec;\npub use kinglet_node as node;\n\n\
+         use kinglet_codec::{{Model, ModelError}};\n\n\
+         /// Samples in a full window.\npub const SAMPLES: usize = {};\n\
+         /// Channels of a sample.\npub const CHANNELS: usize = {};\n\
+         /// Words the encoder works in.\npub const WORKSPACE_LEN: usize = {};\n\
+         /// Bytes of the longest code.\npub const CODE_LEN_MAX: usize = {};\n\n\
+         /// The bytes a device keeps.\npub static BUNDLE: &[u8] = include_bytes!(\"../bundle.bin\");\n\n\
+         /// The model, checked.\npub fn model() -> Result<Model<'static>, ModelError> {{\n    Model::parse(BUNDLE)\n}}\n",
+        model.samples(),
+        model.channels(),
+        model.workspace_len(),
+        model.code_len_max(),
+    );
+    let manifest = format!(
+        "[package]\nname = \"kinglet-bundle\"\ndescription = \"A Kinglet bundle, for a device\"\nversion = \"0.1.0\"\n\
+         edition = \"2024\"\npublish = false\n\n[dependencies]\n# Until they are on crates.io, name your clone: \
+         cargo build --config 'patch.crates-io.kinglet-codec.path=\"…\"'\n\
+         # and the same for kinglet-wire and kinglet-node.\nkinglet-codec = \"{version}\"\nkinglet-node = \"{version}\"\n",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    vec![
+        ("Cargo.toml".into(), manifest.into_bytes()),
+        ("src/lib.rs".into(), lib.into_bytes()),
+        ("bundle.bin".into(), bundle.device().to_vec()),
+    ]
+}
+
+/// The bundle as a C header.
+fn header(bundle: &Bundle) -> String {
+    let model = bundle.model();
+    let (n_samples, n_channels) = (model.samples(), model.channels());
+    let mut text = format!(
+        "/*\n{} */\n#ifndef KINGLET_BUNDLE_H\n#define KINGLET_BUNDLE_H\n\n#include \"kgl_codec.h\"\n\n\
+         #define KINGLET_N_SAMPLES {n_samples}\n#define KINGLET_N_CHANNELS {n_channels}\n\
+         #define KINGLET_PERIOD_MS {}UL\n\
+         /* Words of workspace and bytes of the longest code: what kgl_workspace_len and kgl_code_len_max give. */\n\
+         #define KINGLET_WORKSPACE_LEN {}\n#define KINGLET_CODE_LEN_MAX {}\n#define KINGLET_BUNDLE_LEN {}UL\n\n\
+         static const uint8_t kinglet_bundle[KINGLET_BUNDLE_LEN] KGL_PROGMEM = {{\n",
+        about(bundle, " * "),
+        model.period_ms(),
+        model.workspace_len(),
+        model.code_len_max(),
+        bundle.device().len(),
+    );
+    for row in bundle.device().chunks(20) {
+        text.push_str("   ");
+        for byte in row {
+            // Writing into memory cannot fail.
+            let _ = write!(text, " {byte},");
+        }
+        text.push('\n');
+    }
+    text.push_str("};\n\n#endif\n");
+    text
+}
+
+/// What the bundle is, as comment lines.
+fn about(bundle: &Bundle, lead: &str) -> String {
+    let model = bundle.model();
+    let mut text = format!(
+        "{lead}The bundle \"{}\", written by `kinglet export`: one sample every {} ms, windows of {} samples.\n\
+         {lead}Identity {}.\n{lead}Channels:\n",
+        tame(bundle.name()),
+        model.period_ms(),
+        model.samples(),
+        hex::emit(&bundle.identity()),
+    );
+    for (idx, line) in channels(&model).into_iter().enumerate() {
+        let _ = writeln!(text, "{lead}  {idx} {line}");
+    }
+    text
+}
+
+fn channels(model: &Model<'_>) -> Vec<String> {
+    let line = |idx| {
+        let channel = model.channel(idx);
+        let step = kinglet_codec::Decimal::new(channel.grid.quantum, channel.grid.scale);
+        format!(
+            "{} [{}], steps of {step}, bound {} steps",
+            tame(channel.name),
+            tame(channel.unit),
+            channel.grid.bound_steps
+        )
+    };
+    (0..model.channels()).map(line).collect()
+}
+
+/// Names come from a file: nothing in them may end a comment or a line.
+pub(crate) fn tame(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || " .-_%°²³µ".contains(c) { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_end_a_comment() {
+        assert_eq!(tame("a*/\n#include \"x\" °C"), "a????include ?x? °C");
+    }
+}
