@@ -4,6 +4,7 @@
 //! or emulator is missing is skipped by name.
 
 mod size;
+mod sketches;
 mod vectors;
 
 use std::path::{Path, PathBuf};
@@ -168,6 +169,7 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
     tally.add(mbedtls(context, &dir, &headers)?);
     tally.add(twins(context, &dir)?);
     tally.add(size::stage(context, &dir)?);
+    tally.add(sketches::stage(context, &dir)?);
     Ok(tally)
 }
 
@@ -215,12 +217,7 @@ fn verdict(context: &Context, target: &Target, program: &Path) -> Result<Tally> 
 }
 
 /// The library's objects, with every warning an error.
-pub(super) fn library(
-    context: &Context,
-    command: &[&str],
-    built: &Path,
-    more: &[&str],
-) -> Result<Vec<PathBuf>> {
+fn library(context: &Context, command: &[&str], built: &Path, more: &[&str]) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(built).map_err(|e| format!("{}: {e}", built.display()))?;
     let mut objects = Vec::new();
     for source in sources(&context.root)? {
@@ -234,23 +231,29 @@ pub(super) fn library(
 }
 
 /// Every source of the library, in order.
-pub(super) fn sources(root: &Path) -> Result<Vec<PathBuf>> {
-    let dir = root.join("arduino/src");
-    let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let mut sources: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = sources_in(&root.join("arduino/src"))?;
     sources.retain(|path| path.extension().is_some_and(|x| x == "c"));
+    Ok(sources)
+}
+
+/// The C and C++ files of a folder, in order.
+fn sources_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut sources: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|x| x == "c" || x == "cpp"));
     sources.sort();
     Ok(sources)
 }
 
-pub(super) fn compiler(context: &Context, command: &[&str]) -> Command {
+fn compiler(context: &Context, command: &[&str]) -> Command {
     let mut compile = Command::new(command[0]);
     compile.args(&command[1..]).arg("-I").arg(context.root.join("arduino/src"));
     compile
 }
 
 /// Runs a command that has to succeed, and shows what it says if it does not.
-pub(super) fn must(context: &Context, command: &mut Command) -> Result<()> {
+fn must(context: &Context, command: &mut Command) -> Result<()> {
     let ran = run::quiet(command, LIMIT)?;
     if ran.ok {
         return Ok(());

@@ -1,0 +1,309 @@
+//! The sketches, as `kinglet export` gives them to people: on the host against fakes of the board and the real server,
+//! and one on a real Arduino core in simavr.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{LIMIT, must};
+use crate::Result;
+use crate::context::Context;
+use crate::counts::Tally;
+use crate::need::{self, Need};
+use crate::run;
+use crate::serving::{self, Serving};
+use crate::stages::release_binary;
+
+const CORE: &str = "/usr/share/arduino/hardware/arduino/avr";
+const AVR: &[Need] = &[
+    Need::Program { name: "avr-g++", package: "gcc-avr" },
+    Need::File { path: "/usr/lib/avr/include/avr/io.h", package: "avr-libc" },
+    Need::File {
+        path: "/usr/share/arduino/hardware/arduino/avr/cores/arduino/main.cpp",
+        package: "arduino-core-avr",
+    },
+    Need::Program { name: "simavr", package: "simavr" },
+];
+const BOARD: &[&str] = &[
+    "-mmcu=atmega1284p",
+    "-DF_CPU=16000000L",
+    "-DARDUINO=10807",
+    "-DARDUINO_ARCH_AVR",
+    "-Os",
+    "-ffunction-sections",
+    "-fdata-sections",
+];
+/// Samples the sealed sketch takes, one a second, before it is told to send the rest.
+const SECONDS: u64 = 14;
+
+pub(super) fn stage(context: &Context, dir: &Path) -> Result<Tally> {
+    let cxx = [Need::Program { name: "g++", package: "g++" }];
+    if let Err(why) = need::meet(context, &cxx) {
+        context.say(&format!("sketches: skipped. {why}"));
+        return Ok(Tally { skipped: 1, ..Tally::default() });
+    }
+    let work = dir.join("sketches");
+    let _ = std::fs::remove_dir_all(&work);
+    std::fs::create_dir_all(work.join("store")).map_err(|e| format!("{}: {e}", work.display()))?;
+    let board = Board { context, program: release_binary(context)?, work };
+    board.export()?;
+    let mut tally = Tally::default();
+    let mut note = |what: &str, done: Result<()>| {
+        context.say(&match &done {
+            Ok(()) => format!("{} {what}", context.paint("32", "ok")),
+            Err(why) => format!("{} {what}: {why}", context.paint("31", "FAILED")),
+        });
+        tally.add(Tally::one(done.is_ok()));
+    };
+    note("the sealed sketch's readings are stored, once, through an outage and a reboot", board.sealed());
+    note("the seed's sketch is answered with its readings", board.seed());
+    let skipped = match need::meet(context, AVR) {
+        Ok(()) => {
+            note("the encoder says the same on a real Arduino core", board.arduino_core());
+            0
+        }
+        Err(why) => {
+            context.say(&format!("Arduino core: skipped. {why}"));
+            1
+        }
+    };
+    tally.skipped += skipped;
+    Ok(tally)
+}
+
+struct Board<'a> {
+    context: &'a Context,
+    program: PathBuf,
+    work: PathBuf,
+}
+
+impl Board<'_> {
+    /// A bundle whose samples come every second, exported as a library.
+    fn export(&self) -> Result<()> {
+        let mut csv = String::from("time,temperature,humidity\n");
+        let (mut dice, mut t, mut h) = (1_u32, 200_i32, 500_i32);
+        for second in 0..1500 {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            t += (dice >> 24) as i32 % 3 - 1;
+            h += (dice >> 16 & 255) as i32 % 5 - 2;
+            csv += &format!(
+                "{},{}.{},{}.{}\n",
+                1_790_000_000 + second,
+                t / 10,
+                t.rem_euclid(10),
+                h / 10,
+                h.rem_euclid(10)
+            );
+        }
+        std::fs::write(self.work.join("fast.csv"), csv).map_err(|e| format!("fast.csv: {e}"))?;
+        self.kinglet(&["train", "fast.csv", "--bound", "0.2,1", "--window", "4", "--out", "fast.kinglet"])?;
+        self.kinglet(&["export", "fast.kinglet", "--to", "arduino", "--out", "Kinglet"])?;
+        for source in super::sources_in(&self.work.join("Kinglet/src"))? {
+            let mut compile = Command::new("cc");
+            compile.args(["-std=c99", "-O2", "-c"]).arg(&source).arg("-o").arg(source.with_extension("o"));
+            must(self.context, &mut compile)?;
+        }
+        Ok(())
+    }
+
+    fn kinglet(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.work).env("HOME", &self.work);
+        let ran = run::quiet(&mut command, LIMIT)?;
+        if ran.ok { Ok(ran.text) } else { Err(format!("kinglet {} failed:\n{}", args.join(" "), ran.text)) }
+    }
+
+    /// Compiles an example of the library for the host.
+    fn host(&self, name: &str) -> Result<PathBuf> {
+        self.host_sketch(&self.work.join(format!("Kinglet/examples/{name}/{name}.ino")))
+    }
+
+    fn host_sketch(&self, sketch: &Path) -> Result<PathBuf> {
+        let fakes = self.context.root.join("arduino/test/fakes");
+        let library = self.work.join("Kinglet");
+        let program = self.work.join(sketch.file_stem().unwrap_or_default());
+        let mut compile = Command::new("g++");
+        compile.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]);
+        compile.arg("-I").arg(&fakes).arg("-I").arg(library.join("src")).args(["-include", "Arduino.h"]);
+        compile.args(["-x", "c++"]).arg(sketch);
+        compile.args(["-x", "none"]).arg(fakes.join("fakes.cpp")).args(objects(&library.join("src"))?);
+        must(self.context, compile.arg("-o").arg(&program))?;
+        Ok(program)
+    }
+
+    /// Two boots of the board: the first loses its Wi-Fi after the join, the second has it and sends what waits.
+    fn sealed(&self) -> Result<()> {
+        let sketch = self.host("Sealed")?;
+        let addr = serving::free_addr()?;
+        let serve = &["serve", "--data", "data"];
+        let serving = Serving::start(&self.program, serve, addr, &self.work, Duration::from_secs(30))?;
+        let url = format!("http://{addr}");
+        let add = ["device", "add", "porch", "--bundle", "fast.kinglet", "--server", &url, "--data", "data"];
+        self.kinglet(&[&add[..], &["--key-out", "porch.key"]].concat())?;
+        let key =
+            std::fs::read_to_string(self.work.join("porch.key")).map_err(|e| format!("porch.key: {e}"))?;
+        let n = 2 * SECONDS;
+        let lines: String = (0..n).map(|i| format!("{}.{},{}.5\n", 20 + i / 10, i % 10, 40 + i)).collect();
+        let (first, second) =
+            lines.split_at(lines.match_indices('\n').nth(SECONDS as usize - 1).map_or(0, |m| m.0 + 1));
+        let typed = format!("wifi home secret\n{}\n", key.trim());
+        let down = self.work.join("wifi-is-down");
+        let cut = std::thread::spawn({
+            let down = down.clone();
+            move || {
+                std::thread::sleep(Duration::from_secs(6));
+                std::fs::write(down, "")
+            }
+        });
+        let said = self.boot(&sketch, first, &typed, &down)?;
+        cut.join().map_err(|_| "the outage did not begin")?.map_err(|e| format!("wifi-is-down: {e}"))?;
+        if !said.contains("joined") || !said.contains("lost 0") || said.contains("windows waiting 0") {
+            return Err(format!("with an outage the sketch said:\n{said}"));
+        }
+        std::fs::remove_file(&down).map_err(|e| format!("wifi-is-down: {e}"))?;
+        let said = self.boot(&sketch, second, "", &down)?;
+        if !said.contains("boot 2, samples open 0, windows waiting 0, lost 0") {
+            return Err(format!("after the outage the sketch said:\n{said}"));
+        }
+        let (status, body) = serving::get(addr, "/v1/devices/porch/readings")?;
+        serving.kill();
+        let body: Value = serde_json::from_str(&body).map_err(|e| format!("status {status}: {e}: {body}"))?;
+        let rows = body["readings"].as_array().ok_or("no readings")?;
+        // Each sample has a humidity of its own, 40.5, 41.5, …, and the bound is 1.
+        let mut found = vec![0; n as usize];
+        for row in rows {
+            let humidity = row["values"][1].as_f64().ok_or("a reading without humidity")?;
+            let at = found.iter().enumerate().filter(|(_, taken)| **taken == 0).map(|(i, _)| i);
+            let near = at.into_iter().find(|i| (humidity - (40.5 + *i as f64)).abs() <= 1.000_001);
+            found[near.ok_or(format!("{humidity} was never measured, or came twice"))?] = 1;
+        }
+        let n_found: usize = found.iter().sum();
+        // A boot begins and ends within a period: the last sample of each may not have been taken.
+        if n_found + 3 >= n as usize {
+            Ok(())
+        } else {
+            Err(format!("{n_found} of {n} samples are stored: {body}"))
+        }
+    }
+
+    /// Runs the sketch on `readings` until shortly after they are used up.
+    fn boot(&self, sketch: &Path, readings: &str, typed: &str, down: &Path) -> Result<String> {
+        std::fs::write(self.work.join("dht.txt"), readings).map_err(|e| format!("dht.txt: {e}"))?;
+        let mut child = Command::new(sketch)
+            .current_dir(&self.work)
+            .env("FAKE_DHT", "dht.txt")
+            .env("FAKE_STORE", "store")
+            .env("FAKE_WIFI_DOWN", down)
+            .env("FAKE_SECONDS", (SECONDS + 6).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{}: {e}", sketch.display()))?;
+        let mut serial = child.stdin.take().ok_or("no serial line")?;
+        let typing = (|| {
+            serial.write_all(typed.as_bytes())?;
+            // Half a period before the next sample would be taken.
+            std::thread::sleep(Duration::from_millis(1000 * SECONDS - 500));
+            serial.write_all(b"flush\n")?;
+            std::thread::sleep(Duration::from_millis(400));
+            serial.write_all(b"stats\n")
+        })();
+        std::thread::sleep(Duration::from_millis(300));
+        // The board is switched off before it measures again.
+        let _ = child.kill();
+        let out = child.wait_with_output().map_err(|e| format!("{}: {e}", sketch.display()))?;
+        typing.map_err(|e| format!("the serial line broke: {e}"))?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// The seed's sketch and `POST /decode`: the answers are what was measured, as near as the autoencoder comes.
+    fn seed(&self) -> Result<()> {
+        self.kinglet(&["train", "--preset", "seed", "--out", "seed.kinglet"])?;
+        self.kinglet(&["export", "seed.kinglet", "--to", "arduino", "--out", "sketches"])?;
+        let sketch = self.host_sketch(&self.work.join("sketches/Seed/Seed.ino"))?;
+        let (addr, decode) = (serving::free_addr()?, serving::free_addr()?.to_string());
+        let serve =
+            ["serve", "--data", "seed-data", "--decode", "--bundle", "seed.kinglet", "--seed-port", &decode];
+        let serving = Serving::start(&self.program, &serve, addr, &self.work, Duration::from_secs(30))?;
+        let nowhere = self.work.join("wifi-never-goes");
+        let typed = format!("wifi home secret\nserver http://{decode}\n");
+        let said = self.boot(&sketch, "21.0,40\n,40\n33.0,40\n60.0,40\n", &typed, &nowhere)?;
+        serving.kill();
+        let answers: Vec<f64> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("answer 200 "))
+            .filter_map(|body| serde_json::from_str::<Value>(body).ok())
+            .filter_map(|body| body.as_object()?.values().find_map(Value::as_f64))
+            .collect();
+        let near = |at: usize, celsius: f64| answers.get(at).is_some_and(|t| (t - celsius).abs() < 2.0);
+        let is_refused = said.contains("no reading, or one outside");
+        if answers.len() == 2 && near(0, 21.0) && near(1, 33.0) && is_refused {
+            Ok(())
+        } else {
+            Err(format!("the sketch said:\n{said}"))
+        }
+    }
+
+    /// The same sketch on the host and on the core that boards have.
+    fn arduino_core(&self) -> Result<()> {
+        let mut on_host = Command::new(self.host("Encode")?);
+        let expected = run::quiet(on_host.env("FAKE_SECONDS", "1"), LIMIT)?.text;
+        let built = self.work.join("avr");
+        std::fs::create_dir_all(&built).map_err(|e| format!("{}: {e}", built.display()))?;
+        let core = Path::new(CORE).join("cores/arduino");
+        let library = self.work.join("Kinglet");
+        let mut objects = Vec::new();
+        let mut sources = super::sources_in(&core)?;
+        sources.extend(super::sources_in(&library.join("src"))?);
+        for source in sources {
+            let is_c = source.extension().is_some_and(|x| x == "c");
+            let object = built.join(source.file_name().unwrap_or_default()).with_extension("o");
+            must(self.context, avr(is_c).arg("-w").arg("-c").arg(&source).arg("-o").arg(&object))?;
+            objects.push(object);
+        }
+        let elf = built.join("encode.elf");
+        let mut link = avr(false);
+        link.args(["-Wall", "-Wextra", "-Werror", "-I"]).arg(library.join("src"));
+        link.args(["-include", "Arduino.h", "-x", "c++"]).arg(library.join("examples/Encode/Encode.ino"));
+        link.args(["-x", "none"]).args(&objects).args(["-Wl,--gc-sections", "-o"]).arg(&elf);
+        must(self.context, &mut link)?;
+        // A sketch never ends of itself; it is done within a tenth of this.
+        let mut simulator = Command::new("timeout");
+        simulator.args(["20", "simavr", "-m", "atmega1284p", "-f", "16000000"]).arg(&elf);
+        let ran = run::quiet(&mut simulator, LIMIT)?;
+        let said: Vec<String> = run::plain(&ran.text)
+            .lines()
+            .map(|line| line.trim_end_matches(['.', '\r']).to_string())
+            .filter(|line| !line.is_empty() && !line.starts_with("Loaded") && !line.starts_with("signal"))
+            .collect();
+        let expected: Vec<&str> = expected.lines().filter(|line| !line.is_empty()).collect();
+        if expected.last() == Some(&"done") && said == expected {
+            Ok(())
+        } else {
+            Err(format!("the core said {said:?}, the host {expected:?}"))
+        }
+    }
+}
+
+fn avr(is_c: bool) -> Command {
+    let mut compile = Command::new(if is_c { "avr-gcc" } else { "avr-g++" });
+    compile.args(BOARD);
+    compile.arg("-I").arg(Path::new(CORE).join("cores/arduino"));
+    compile.arg("-I").arg(Path::new(CORE).join("variants/standard"));
+    if is_c {
+        compile.arg("-std=gnu11");
+    } else {
+        compile.args(["-std=gnu++11", "-fno-exceptions", "-fno-threadsafe-statics"]);
+        // The core is written for a compiler whose float.h has it in C++ too.
+        compile.arg("-DDECIMAL_DIG=__DECIMAL_DIG__");
+    }
+    compile
+}
+
+fn objects(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    Ok(entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|x| x == "o")).collect())
+}
