@@ -191,7 +191,9 @@ bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated);
 bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);
 /* A layer that was checked before. */
 void kgl_dense_checked(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);
-int32_t kgl_dense_output(const kgl_dense *dense, uint16_t out_idx, const int32_t *input);
+/* What becomes of a layer's outputs: as they are, ReLU into a byte's range, or added to what stands there. */
+typedef enum kgl_dense_use { KGL_DENSE_OUTPUT, KGL_DENSE_HIDDEN, KGL_DENSE_ADD } kgl_dense_use;
+void kgl_dense_run(const kgl_dense *dense, const int32_t *input, int32_t *out, kgl_dense_use use);
 bool kgl_net_parse(kgl_reader *reader, const kgl_model *model, kgl_net *net);
 size_t kgl_net_scratch_len(const kgl_net *net);
 void kgl_net_encode(const kgl_net *net, uint8_t n_channels, const int32_t *steps, size_t n_values, int32_t *input,

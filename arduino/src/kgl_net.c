@@ -7,6 +7,7 @@
 #define HIDDEN_MAX 64
 #define BIAS_MAX (UINT32_C(1) << 29)
 #define FIXED_BITS_MAX 12
+#define OUTPUT_MAX (INT32_C(1) << 27)
 
 static uint8_t out_len(bool is_biased) {
     return is_biased ? 7 : 3;
@@ -37,31 +38,36 @@ bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_
     return true;
 }
 
-/* One output. Sums stay within 32 bits: 1024 inputs x 128 x INPUT_MAX, plus the largest bias. */
-int32_t kgl_dense_output(const kgl_dense *dense, uint16_t out_idx, const int32_t *input) {
-    const uint8_t *weight = dense->weights + (size_t)out_idx * dense->n_in;
-    const uint8_t *out = dense->outs + (size_t)out_idx * out_len(dense->is_biased);
-    const int32_t *x = input, *fours = input + (dense->n_in & ~3U), *end = input + dense->n_in;
-    int32_t sum = 0;
-    int64_t scaled;
-    uint8_t shift;
-    if (dense->is_biased) {
-        sum = kgl_mi32(out);
-        out += 4;
+/* All outputs. Sums stay within 32 bits: 1024 inputs x 128 x INPUT_MAX, plus the largest bias. */
+void kgl_dense_run(const kgl_dense *dense, const int32_t *input, int32_t *out, kgl_dense_use use) {
+    const uint8_t *weight = dense->weights, *row = dense->outs;
+    const int32_t *fours = input + (dense->n_in & ~3U), *end = input + dense->n_in;
+    int32_t *out_end = out + dense->n_out;
+    for (; out < out_end; out++, row += 3) {
+        const int32_t *x = input;
+        int32_t sum = 0;
+        int64_t scaled;
+        uint8_t shift;
+        if (dense->is_biased) {
+            sum = kgl_mi32(row);
+            row += 4;
+        }
+        /* Four at a time: a small processor spends as much on the loop as on a product. */
+        for (; x < fours; x += 4, weight += 4) {
+            sum += (int8_t)kgl_m8(weight) * x[0] + (int8_t)kgl_m8(weight + 1) * x[1] +
+                   (int8_t)kgl_m8(weight + 2) * x[2] + (int8_t)kgl_m8(weight + 3) * x[3];
+        }
+        for (; x < end; x++, weight++) {
+            sum += (int8_t)kgl_m8(weight) * *x;
+        }
+        shift = kgl_m8(row + 2);
+        scaled = ((int64_t)sum * kgl_m16(row) + ((int64_t)1 << (shift - 1))) >> shift;
+        sum = scaled < -OUTPUT_MAX ? -OUTPUT_MAX : scaled > OUTPUT_MAX ? OUTPUT_MAX : (int32_t)scaled;
+        if (use == KGL_DENSE_HIDDEN) {
+            sum = kgl_clamp(sum, 0, KGL_HIDDEN_VALUE_MAX);
+        }
+        *out = use == KGL_DENSE_ADD ? *out + sum : sum;
     }
-    /* Four at a time: a small processor spends as much on the loop as on a product. */
-    for (; x < fours; x += 4, weight += 4) {
-        sum += (int8_t)kgl_m8(weight) * x[0] + (int8_t)kgl_m8(weight + 1) * x[1] +
-               (int8_t)kgl_m8(weight + 2) * x[2] + (int8_t)kgl_m8(weight + 3) * x[3];
-    }
-    for (; x < end; x++, weight++) {
-        sum += (int8_t)kgl_m8(weight) * *x;
-    }
-    shift = kgl_m8(out + 2);
-    scaled = ((int64_t)sum * kgl_m16(out) + ((int64_t)1 << (shift - 1))) >> shift;
-    return scaled < -(INT32_C(1) << 27)  ? -(INT32_C(1) << 27)
-           : scaled > (INT32_C(1) << 27) ? (INT32_C(1) << 27)
-                                         : (int32_t)scaled;
 }
 
 static bool half_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_hidden, uint16_t n_out, kgl_half *half) {
@@ -71,16 +77,9 @@ static bool half_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_hidden, uin
 }
 
 static void half_run(const kgl_half *half, const int32_t *input, int32_t *hidden, int32_t *out) {
-    uint16_t i;
-    for (i = 0; i < half->hidden.n_out; i++) {
-        hidden[i] = kgl_clamp(kgl_dense_output(&half->hidden, i, input), 0, KGL_HIDDEN_VALUE_MAX);
-    }
-    for (i = 0; i < half->linear.n_out; i++) {
-        out[i] = kgl_dense_output(&half->linear, i, input);
-        if (half->hidden.n_out > 0) {
-            out[i] += kgl_dense_output(&half->output, i, hidden);
-        }
-    }
+    kgl_dense_run(&half->hidden, input, hidden, KGL_DENSE_HIDDEN);
+    kgl_dense_run(&half->linear, input, out, KGL_DENSE_OUTPUT);
+    kgl_dense_run(&half->output, hidden, out, KGL_DENSE_ADD);
 }
 
 bool kgl_net_parse(kgl_reader *reader, const kgl_model *model, kgl_net *net) {

@@ -94,15 +94,9 @@ static void mixture_of(const kgl_model *model, const record *net, const kgl_feat
         }
         linear[k] = sum >> 8;
     }
-    for (i = 0; i < net->layers[0].n_out; i++) {
-        hidden[0][i] = kgl_clamp(kgl_dense_output(&net->layers[0], i, features->values), 0, KGL_HIDDEN_VALUE_MAX);
-    }
-    for (i = 0; i < net->layers[1].n_out; i++) {
-        hidden[1][i] = kgl_clamp(kgl_dense_output(&net->layers[1], i, hidden[0]), 0, KGL_HIDDEN_VALUE_MAX);
-    }
-    for (i = 0; i < net->layers[2].n_out; i++) {
-        outputs[i] = kgl_dense_output(&net->layers[2], i, hidden[1]);
-    }
+    kgl_dense_run(&net->layers[0], features->values, hidden[0], KGL_DENSE_HIDDEN);
+    kgl_dense_run(&net->layers[1], hidden[0], hidden[1], KGL_DENSE_HIDDEN);
+    kgl_dense_run(&net->layers[2], hidden[1], outputs, KGL_DENSE_OUTPUT);
     kgl_mixture_make(mixture, linear, mean_move, outputs, is_gated ? &outputs[OUTPUTS_MIXED] : NULL);
 }
 

@@ -204,7 +204,9 @@ fn verdict(context: &Context, target: &Target, program: &Path) -> Result<Tally> 
     let ran = run::quiet(&mut command, LIMIT)?;
     let text: String = run::plain(&ran.text);
     let tally = count(&text);
-    for line in text.lines().filter(|line| line.contains(" cases, ") || line.starts_with("FAILED")) {
+    let figures = [" cases, ", " instructions an "];
+    let is_shown = |line: &&str| line.starts_with("FAILED") || figures.iter().any(|f| line.contains(f));
+    for line in text.lines().filter(is_shown) {
         context.say(&format!("{}: {}", target.name, line.trim_end_matches('.')));
     }
     // An emulator of an AVR gives no exit code.

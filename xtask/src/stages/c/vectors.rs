@@ -17,7 +17,8 @@ pub(super) struct Header {
     pub(super) test: &'static str,
 }
 
-/// Writes a header for each part of each folder of `vectors/codec`, and one for `vectors/wire`.
+/// Writes a header for each part of each folder of `vectors/codec`, one for `vectors/wire`, and one
+/// for the program that needs no data.
 pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let codec = root.join("vectors/codec");
@@ -53,6 +54,7 @@ pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
         array(&mut text, array_name, &[kept.as_bytes(), &[0]].concat());
     }
     headers.push(file(dir, "wire".into(), text, "wire.c")?);
+    headers.push(file(dir, "dense".into(), String::new(), "dense.c")?);
     Ok(headers)
 }
 
