@@ -84,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) pin: Option<Pin>,
     /// Where MQTT is served, without and with TLS.
     pub(crate) mqtt: [Option<SocketAddr>; 2],
+    /// Where CoAP is served.
+    pub(crate) coap: Option<SocketAddr>,
     /// Where `POST /decode` is answered, if it is.
     pub(crate) seed_addr: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
@@ -97,7 +99,7 @@ impl Server {
         let listeners = runtime.block_on(Listeners::bind(&config)).map_err(refused)?;
         let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
         let seed_addr = listeners.seed_addr();
-        let mqtt = listeners.mqtt_addrs();
+        let (mqtt, coap) = (listeners.mqtt_addrs(), listeners.coap_addr());
         let (https, pin) = (listeners.https_addr(), listeners.tls.as_ref().map(|tls| tls.pin()));
         let core = core(runtime, config)?;
         let (stop, stopped) = oneshot::channel();
@@ -105,7 +107,7 @@ impl Server {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, https, pin, mqtt, seed_addr, stop, serving })
+        Ok(Self { core, addr, https, pin, mqtt, coap, seed_addr, stop, serving })
     }
 
     /// Where it is reached from this machine.

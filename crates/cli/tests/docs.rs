@@ -32,9 +32,9 @@ fn check(name: &str, n_at_least: usize) {
     assert!(commands.len() >= n_at_least, "{name} has {} commands", commands.len());
     let free = || TcpListener::bind("127.0.0.1:0").unwrap();
     // All held until all are chosen, so that they differ.
-    let held = [free(), free(), free(), free(), free()];
+    let held = [free(), free(), free(), free(), free(), free()];
     let ports = held.map(|held| held.local_addr().unwrap().port().to_string());
-    let [port, seed_port, https, mqtt, mqtts] = &ports;
+    let [port, seed_port, https, mqtt, mqtts, coap] = &ports;
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for command in commands {
         assert!(command.starts_with("kinglet ") || command.starts_with("timeout 3 kinglet "), "{command}");
@@ -49,6 +49,7 @@ fn check(name: &str, n_at_least: usize) {
             .replace(":8443", &format!(":{https}"))
             .replace(":1883", &format!(":{mqtt}"))
             .replace(":8883", &format!(":{mqtts}"))
+            .replace(":5683", &format!(":{coap}"))
             .replace("--seed-port 5000", &format!("--seed-port {seed_port}"));
         script += &format!("echo '$ {command}' >&2\n{command}\n");
         if command.ends_with('&') {
@@ -95,7 +96,7 @@ fn operations_md() {
 
 #[test]
 fn transports_md() {
-    check("transports.md", 11);
+    check("transports.md", 12);
 }
 
 #[test]

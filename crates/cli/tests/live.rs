@@ -272,3 +272,24 @@ fn by_mqtt_readings_are_stored_once_and_nobody_else_is_let_in() {
     place.run(&with(&SEND, &["--server", mqtt, "d.csv"])).fails(5, &["revoked"]);
     drop(running);
 }
+
+#[test]
+fn by_coap_readings_are_stored_once() {
+    let place = place();
+    let args = ["serve", "--data", "data", "--http", "127.0.0.1:0", "--coap", "127.0.0.1:0", "--json"];
+    let mut child = place.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let running = Running(child);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let coap = ready["coap"].as_str().unwrap();
+    let add = ["device", "add", "porch", "--data", "data", "--bundle", "b.kinglet", "--key-out", "porch.key"];
+    place.run(&with(&add, &["--server", coap])).ok();
+    let sent = place.run(&with(&SEND, &["d.csv"])).ok().json();
+    assert_eq!((sent["windows_acked"].as_u64(), sent["joins"].as_u64()), (Some(8), Some(1)), "{sent}");
+    let shown = place.run(&["device", "show", "porch", "--data", "data", "--json"]).ok().json();
+    assert_eq!((shown["windows"].as_u64(), shown["repeats"].as_u64()), (Some(8), Some(0)), "{shown}");
+    place.run(&["device", "revoke", "porch", "--data", "data"]).ok();
+    place.run(&with(&SEND, &["d.csv"])).fails(5, &["revoked"]);
+    drop(running);
+}

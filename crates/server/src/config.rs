@@ -29,6 +29,8 @@ pub struct Config {
     pub mqtt: Option<SocketAddr>,
     /// Where devices are served by MQTT over TLS, if they are.
     pub mqtts: Option<SocketAddr>,
+    /// Where devices are served by CoAP over UDP, if they are.
+    pub coap: Option<SocketAddr>,
     /// Most MQTT connections at once, on each address; further ones wait in the system's queue.
     pub mqtt_connections: usize,
     /// How long an MQTT client may promise to be silent, in seconds.
@@ -133,6 +135,8 @@ pub struct Overrides {
     pub mqtt: Option<SocketAddr>,
     /// `--mqtts ADDR`.
     pub mqtts: Option<SocketAddr>,
+    /// `--coap ADDR`.
+    pub coap: Option<SocketAddr>,
     /// `--tls-cert FILE --tls-key FILE`.
     pub tls_files: Option<TlsFiles>,
     /// `--allow-remote-without-login`.
@@ -268,6 +272,12 @@ const KEYS: &[Key] = &[
         set: |c, v| optional(v).map(|v| c.mqtts = v),
     },
     Key {
+        name: "coap",
+        expected: "an address such as 0.0.0.0:5683, or nothing",
+        help: "Where devices are served by CoAP over UDP. Empty: they are not.",
+        set: |c, v| optional(v).map(|v| c.coap = v),
+    },
+    Key {
         name: "mqtt_connections",
         expected: "a number from 1 to 1000000",
         help: "Most MQTT connections at once, on each address; further ones wait.",
@@ -395,6 +405,7 @@ impl Config {
             https: None,
             mqtt: None,
             mqtts: None,
+            coap: None,
             mqtt_connections: 16_384,
             mqtt_keep_alive_s: 1200,
             tls_files: None,
@@ -438,6 +449,7 @@ impl Config {
         config.https = flags.https.or(config.https);
         config.mqtt = flags.mqtt.or(config.mqtt);
         config.mqtts = flags.mqtts.or(config.mqtts);
+        config.coap = flags.coap.or(config.coap);
         config.tls_files = flags.tls_files.clone().or(config.tls_files.take());
         config.allow_remote_without_login =
             flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
@@ -506,7 +518,7 @@ impl Config {
             "handshake_timeout_ms" => self.handshake_timeout_ms.to_string(),
             "mqtt_connections" => self.mqtt_connections.to_string(),
             "mqtt_keep_alive_s" => self.mqtt_keep_alive_s.to_string(),
-            "https" | "mqtt" | "mqtts" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
+            "https" | "mqtt" | "mqtts" | "coap" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
             "seed_listen" => format!("\"{}\"", self.seed.listen),
             "seed_device" => format!("{:?}", self.seed.device),
             "seed_plaintext_reply" => self.seed.plaintext_reply.to_string(),

@@ -38,6 +38,11 @@ pub fn mqtt_bytes(bytes: &[u8]) {
     crate::mqtt::fuzz(bytes);
 }
 
+/// A datagram to the CoAP port.
+pub fn coap_datagram(bytes: &[u8]) {
+    crate::coap::fuzz(bytes);
+}
+
 /// A configuration file: what is accepted is safe to serve by.
 pub fn config_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

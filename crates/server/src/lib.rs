@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundles;
+mod coap;
 pub mod config;
 mod core;
 mod dash;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kinglet_codec::seed::SeedModel;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 pub use crate::config::{Config, ConfigError, Overrides};
 pub use crate::core::{Clock, Core};
@@ -53,6 +54,8 @@ pub struct Listeners {
     pub mqtt: Option<TcpListener>,
     /// Takes MQTT by TLS, if that is on.
     pub mqtts: Option<TcpListener>,
+    /// Takes CoAP, if that is on.
+    pub coap: Option<UdpSocket>,
     /// The certificate, if anything is served by TLS.
     pub tls: Option<Arc<Tls>>,
     /// Takes `POST /decode`, if the seed's own mode is on.
@@ -117,12 +120,16 @@ impl Listeners {
         };
         let (https, mqtt, mqtts) =
             (maybe(config.https).await?, maybe(config.mqtt).await?, maybe(config.mqtts).await?);
+        let coap = match config.coap {
+            Some(addr) => Some(UdpSocket::bind(addr).await.map_err(|why| RunError::Bind { addr, why })?),
+            None => None,
+        };
         let tls = (https.is_some() || mqtts.is_some()).then(|| Tls::open(config)).transpose()?.map(Arc::new);
         let seed = match model {
             Some(model) => Some(SeedListener { listener: bind(config.seed.listen).await?, model }),
             None => None,
         };
-        Ok(Self { http, https, mqtt, mqtts, tls, seed })
+        Ok(Self { http, https, mqtt, mqtts, coap, tls, seed })
     }
 
     /// Where HTTP is served.
@@ -138,6 +145,11 @@ impl Listeners {
     /// Where MQTT is served, if it is: without and with TLS.
     pub fn mqtt_addrs(&self) -> [Option<SocketAddr>; 2] {
         [&self.mqtt, &self.mqtts].map(|listener| listener.as_ref()?.local_addr().ok())
+    }
+
+    /// Where CoAP is served, if it is.
+    pub fn coap_addr(&self) -> Option<SocketAddr> {
+        self.coap.as_ref()?.local_addr().ok()
     }
 
     /// Where `POST /decode` is served, if it is.
@@ -193,6 +205,11 @@ pub async fn run_core(
             mqtt::serve(listener, Some(tls), Arc::clone(&core)).await;
         }
     };
+    let serving_coap = async {
+        if let Some(socket) = listeners.coap {
+            coap::serve(socket, Arc::clone(&core)).await;
+        }
+    };
     let renewing = async {
         if let Some(tls) = &listeners.tls {
             tls.follow(core.stopping.subscribe()).await;
@@ -203,8 +220,16 @@ pub async fn run_core(
         shutdown.await;
         core.stopping.send_replace(true);
     };
-    let (.., decoded) =
-        tokio::join!(serving, serving_tls, serving_mqtt, serving_mqtts, renewing, stop, decoding);
+    let (.., decoded) = tokio::join!(
+        serving,
+        serving_tls,
+        serving_mqtt,
+        serving_mqtts,
+        serving_coap,
+        renewing,
+        stop,
+        decoding
+    );
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
     let _ = retention.await;

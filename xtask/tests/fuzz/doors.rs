@@ -22,6 +22,7 @@ doors! {
     node_downlink => kinglet_node::fuzz::fuzz_downlink,
     node_flash_image => kinglet_node::fuzz::fuzz_flash_image,
     node_provision => kinglet_node::fuzz::fuzz_provision,
+    server_coap_datagram => kinglet_server::fuzz::coap_datagram,
     server_config_text => kinglet_server::fuzz::config_text,
     server_decode_body => kinglet_server::fuzz::decode_body,
     server_frames_body => kinglet_server::fuzz::frames_body,

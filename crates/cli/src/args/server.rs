@@ -34,6 +34,9 @@ pub(crate) struct ServeArgs {
     /// Address and port of MQTT for devices, 3.1.1 and 5; only devices can log in
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<SocketAddr>,
+    /// Address and port of CoAP over UDP for devices
+    #[arg(long, value_name = "ADDR")]
+    coap: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Where readings, keys and bundles are kept
@@ -282,6 +285,7 @@ impl ServeArgs {
             http: self.http,
             https: self.tls.https,
             mqtt: self.mqtt,
+            coap: self.coap,
             mqtts: self.tls.mqtts,
             tls_files: self.tls.files(),
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),

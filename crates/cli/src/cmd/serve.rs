@@ -34,9 +34,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     let pin = server.pin.map(|pin| pin.to_string());
     let [mqtt, mqtts] = server.mqtt;
     let mqtt = mqtt.map(|addr| host::from_here("mqtt", addr));
+    let coap = server.coap.map(|addr| host::from_here("coap", addr));
     let mqtts = mqtts.map(|addr| host::from_here("mqtts", addr));
     out.result(&json!({
-        "url": server.url(), "https": https, "mqtt": mqtt, "mqtts": mqtts, "pin": pin,
+        "url": server.url(), "https": https, "mqtt": mqtt, "mqtts": mqtts, "coap": coap, "pin": pin,
         "data": data.display().to_string(), "store": kept, "decode": decode,
     }))?;
     out.line(format_args!("{BOLD}{}{BOLD:#}  dashboard, API and devices", server.url()))?;
@@ -45,6 +46,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     }
     for url in mqtt.iter().chain(&mqtts) {
         out.line(format_args!("{BOLD}{url}{BOLD:#}  MQTT for devices"))?;
+    }
+    if let Some(url) = &coap {
+        out.line(format_args!("{BOLD}{url}/f{BOLD:#}  CoAP for devices"))?;
     }
     if let Some(pin) = &pin {
         out.line(format_args!("the certificate's pin is {pin}"))?;

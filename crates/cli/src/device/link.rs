@@ -6,6 +6,7 @@ use kinglet_node::Identity;
 use kinglet_wire::keys::DeviceId;
 use zeroize::Zeroizing;
 
+use super::coap_line::CoapLine;
 use super::http_line::HttpLine;
 use super::mqtt_line::{MqttLine, MqttServer};
 use super::trust::Trust;
@@ -20,6 +21,8 @@ pub(crate) struct Link {
 enum Carrier {
     Http(HttpLine),
     Mqtt(Arc<MqttServer>),
+    /// Host and port.
+    Coap(String, u16),
 }
 
 /// One device's way to the server.
@@ -54,18 +57,22 @@ pub(crate) struct Answer {
 pub(crate) struct LinkError(pub(crate) String);
 
 impl Link {
-    /// A link to `http://host:port`, `https://…`, `mqtt://…` or `mqtts://…`.
+    /// A link to `http://host:port`, `https://…`, `mqtt://…`, `mqtts://…` or `coap://…`.
     pub(crate) fn new(url: &str, trust: &Trust) -> Result<Self> {
         let base = url.trim().trim_end_matches('/');
         let bad = || {
             Failure::usage(format_args!("`{url}` is no server address"))
-                .why("it must begin with http://, https://, mqtt:// or mqtts://")
+                .why("it must begin with http://, https://, mqtt://, mqtts:// or coap://")
                 .next("say for example --server http://192.0.2.7:8470")
         };
         let carrier = match base.split_once("://") {
             Some(("http" | "https", host)) if host.len() > 1 => Carrier::Http(HttpLine::new(base, trust)),
             Some(("mqtt" | "mqtts", _)) => {
                 Carrier::Mqtt(Arc::new(MqttServer::new(base, trust).ok_or_else(bad)?))
+            }
+            Some(("coap", _)) => {
+                let (host, port) = host_and_port(base, 5683).ok_or_else(bad)?;
+                Carrier::Coap(host, port)
             }
             _ => return Err(bad()),
         };
@@ -81,9 +88,22 @@ impl Link {
     pub(crate) fn line(&self, account: &Account) -> Box<dyn Line> {
         match &self.carrier {
             Carrier::Http(line) => Box::new(line.clone()),
+            Carrier::Coap(host, port) => Box::new(CoapLine::new(host.clone(), *port)),
             Carrier::Mqtt(server) => Box::new(MqttLine::new(Arc::clone(server), account)),
         }
     }
+}
+
+/// Host, without the brackets of an IPv6 address, and port of a URL that names nothing else.
+pub(super) fn host_and_port(url: &str, default_port: u16) -> Option<(String, u16)> {
+    let uri: ureq::http::Uri = url.parse().ok()?;
+    // No user and no password: the device has its own, and an address is no place for one.
+    let host = uri.host().filter(|host| !host.is_empty())?;
+    let port = match uri.authority()?.as_str().strip_prefix(host)? {
+        "" => default_port,
+        rest => rest.strip_prefix(':')?.parse().ok()?,
+    };
+    Some((host.trim_matches(['[', ']']).into(), port))
 }
 
 impl Account {
@@ -136,10 +156,11 @@ mod tests {
             "mqtt://x:y",
             "mqtt://u:p@x",
             "mqtts://a b",
+            "coap://:5683",
         ] {
             assert!(Link::new(url, &trust).is_err(), "{url}");
         }
-        for url in ["http://127.0.0.1:8470/", "mqtt://127.0.0.1", "mqtts://[::1]:8883/"] {
+        for url in ["http://127.0.0.1:8470/", "mqtt://127.0.0.1", "mqtts://[::1]:8883/", "coap://[::1]"] {
             assert!(Link::new(url, &trust).is_ok(), "{url}");
         }
     }

@@ -1,12 +1,13 @@
 //! A device in this process: a node, its flash, and its way to the server.
 //!
-//! `link` speaks HTTP (`http_line`) or MQTT (`mqtt_line`), by TLS as `trust` says, `session` moves frames and answers between
-//! node and link, `feed` says which reading comes when, `sense` gives readings as they are measured, `fleet` runs many of them,
-//! `serial` brings a board what it is given, `verify` compares what the server has with what was measured.
+//! `link` speaks HTTP (`http_line`), MQTT (`mqtt_line`) or CoAP (`coap_line`), by TLS as `trust` says, `session` moves frames
+//! and answers between node and link, `feed` says which reading comes when, `sense` gives readings as they are measured, `fleet`
+//! runs many of them, `serial` brings a board what it is given, `verify` compares what the server has with what was measured.
 //!
 //! The seed's own protocol needs less: `lines` reads a sensor's output, `kept` holds what could not be sent, `decode_link`
 //! posts it.
 
+mod coap_line;
 pub(crate) mod decode_link;
 pub(crate) mod feed;
 pub(crate) mod file_flash;

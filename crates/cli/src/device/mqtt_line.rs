@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::link::{Account, Answer, Line, LinkError};
+use super::link::{Account, Answer, Line, LinkError, host_and_port};
 use super::trust::Trust;
 
 /// How long one exchange may take.
@@ -34,19 +34,13 @@ pub(super) struct MqttServer {
 impl MqttServer {
     /// `mqtt://host[:port]` or `mqtts://host[:port]`; `None` if it is neither.
     pub(super) fn new(url: &str, trust: &Trust) -> Option<Self> {
-        let uri: ureq::http::Uri = url.parse().ok()?;
-        let (tls, port) = match uri.scheme_str()? {
+        let (tls, port) = match url.split_once("://")?.0 {
             "mqtt" => (None, 1883),
             "mqtts" => (Some(trust.config()), 8883),
             _ => return None,
         };
-        // No user and no password: the device has its own, and an address is no place for one.
-        let host = uri.host().filter(|host| !host.is_empty())?;
-        let port = match uri.authority()?.as_str().strip_prefix(host)? {
-            "" => port,
-            rest => rest.strip_prefix(':')?.parse().ok()?,
-        };
-        Some(Self { host: host.trim_matches(['[', ']']).into(), port, tls })
+        let (host, port) = host_and_port(url, port)?;
+        Some(Self { host, port, tls })
     }
 }
 

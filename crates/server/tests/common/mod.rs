@@ -56,6 +56,8 @@ pub struct Rig {
     pub tls: Option<Arc<Tls>>,
     /// Where MQTT is served, if it is: without and with TLS.
     pub mqtt_addrs: [Option<SocketAddr>; 2],
+    /// Where CoAP is served, if it is.
+    pub coap_addr: Option<SocketAddr>,
     /// Where `POST /decode` is answered, if it is.
     pub seed_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
@@ -77,7 +79,7 @@ impl Rig {
         let listeners = Listeners::bind(&config).await.unwrap();
         let (addr, seed_addr) = (listeners.http_addr().unwrap(), listeners.seed_addr());
         let (https_addr, tls) = (listeners.https_addr(), listeners.tls.clone());
-        let mqtt_addrs = listeners.mqtt_addrs();
+        let (mqtt_addrs, coap_addr) = (listeners.mqtt_addrs(), listeners.coap_addr());
         let core = Arc::new(Core::new(config, store, clock.clone()).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&core);
@@ -94,6 +96,7 @@ impl Rig {
             https_addr,
             tls,
             mqtt_addrs,
+            coap_addr,
             seed_addr,
             stop: Some(stop),
             served: Some(served),
