@@ -81,7 +81,7 @@ impl Live {
             let (every, period) = (every.as_secs_f64(), period.as_secs_f64());
             format!(
                 "the bundle was made for a sample every {period} s: at {every} s each sample is a window of its own, which costs \
-                 bytes; train one with --period {every}s"
+                 bytes; train one on readings taken every {every} s"
             )
         });
         let none = None;
