@@ -19,6 +19,10 @@ pub(crate) enum Plan {
     Sizes {
         options: Options,
     },
+    /// What Kinglet costs on a device.
+    Cost {
+        options: Options,
+    },
     /// Write the present hashes into the specs.
     Bless {
         options: Options,
@@ -71,6 +75,7 @@ pub(crate) fn plan(args: impl Iterator<Item = String>) -> Result<Plan> {
             Ok(Plan::Test { stages, options })
         }
         ["sizes"] => Ok(Plan::Sizes { options }),
+        ["cost"] => Ok(Plan::Cost { options }),
         ["docs"] if bless => Ok(Plan::Bless { options }),
         ["fuzz", door, file] if replay => {
             Ok(Plan::Replay { door: (*door).into(), file: (*file).into(), options })
@@ -88,7 +93,8 @@ pub(crate) fn help() -> String {
          cargo xtask fuzz --seconds N                                       fuzz longer than 30 s\n\
          cargo xtask fuzz --replay DOOR FILE                                feed one input to one door\n\
          cargo xtask docs --bless                                           specs were read against the code\n\
-         cargo xtask sizes [--json]                                         code size on rv32imc and Cortex-M4\n\n\
+         cargo xtask sizes [--json]                                         code size on rv32imc and Cortex-M4\n\
+         cargo xtask cost [--json]                                          instructions, flash, RAM, bytes on air, energy a day\n\n\
          --install  fetch what a stage needs (as CI=true does): Debian packages as root, rustup targets\n\nstages:\n",
     );
     for stage in STAGES {

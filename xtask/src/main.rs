@@ -8,6 +8,7 @@
 mod args;
 mod cdp;
 mod context;
+mod cost;
 mod counts;
 mod device;
 mod need;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Plan::Test { stages, options } => {
             Context::new(options).map(|context| stages::run_all(&context, &stages))
         }
+        Plan::Cost { options } => Context::new(options).and_then(|context| cost::print(&context)),
         Plan::Sizes { options } => Context::new(options).and_then(|context| sizes::print(&context)),
         Plan::Bless { options } => Context::new(options).and_then(|context| stages::docs::bless(&context)),
         Plan::Replay { door, file, options } => {

@@ -23,11 +23,11 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// Bytes of one linked program.
 #[derive(Clone, Copy)]
-struct Size {
+pub(crate) struct Size {
     /// Code and constants: flash.
-    flash: u64,
+    pub(crate) flash: u64,
     /// Statics: RAM before any stack.
-    ram: u64,
+    pub(crate) ram: u64,
 }
 
 pub(crate) fn print(context: &Context) -> Result<bool> {
@@ -58,7 +58,7 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
     Ok(true)
 }
 
-fn measure(context: &Context, chip: Chip, program: &str) -> Result<Size> {
+pub(crate) fn measure(context: &Context, chip: Chip, program: &str) -> Result<Size> {
     let path = device::build(context, chip, "size", program)?;
     let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let file = object::File::parse(&*bytes).map_err(|e| format!("{}: {e}", path.display()))?;
