@@ -1,5 +1,6 @@
 //! The stages of `cargo xtask test`, fast ones first.
 
+mod agent;
 mod browser;
 mod c;
 mod cargo;
@@ -143,6 +144,21 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Wheel { package: "cryptography", module: "cryptography" },
         ],
         run: mqtt::stage,
+    },
+    Stage {
+        name: "agent",
+        about: "`kinglet send` built for aarch64 and armv7, run by QEMU against a server of this machine",
+        needs: &[
+            Need::Target("aarch64-unknown-linux-gnu"),
+            Need::Target("armv7-unknown-linux-gnueabihf"),
+            Need::Program { name: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+            Need::Program { name: "arm-linux-gnueabihf-gcc", package: "gcc-arm-linux-gnueabihf" },
+            Need::File { path: "/usr/aarch64-linux-gnu/lib/libc.so.6", package: "libc6-dev-arm64-cross" },
+            Need::File { path: "/usr/arm-linux-gnueabihf/lib/libc.so.6", package: "libc6-dev-armhf-cross" },
+            Need::Program { name: "qemu-aarch64", package: "qemu-user" },
+            Need::Program { name: "qemu-arm", package: "qemu-user" },
+        ],
+        run: agent::stage,
     },
     Stage {
         name: "firmware",
