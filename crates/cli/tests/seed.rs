@@ -53,7 +53,7 @@ fn the_seeds_workload_becomes_a_bundle_with_its_pictures() {
     // Neither kind of bundle passes for the other.
     place.file("window.kinglet", plain_bundle());
     place.run(&["eval", "seed.kinglet"]).fails(3, &["seed-mode bundle"]);
-    place.run(&["export", "window.kinglet", "--to", "c"]).fails(3, &["window codec"]);
+    place.run(&["export", "window.kinglet", "--to", "tflite"]).fails(3, &["window codec"]);
 }
 
 #[test]
