@@ -54,7 +54,7 @@ pub fn path<'w>(model: &Model<'_>, window: Window<'_>, workspace: &'w mut [i32])
 #[derive(Clone, Copy, Debug)]
 pub struct Example<'a> {
     /// `[n_features]`, each within a byte.
-    pub features: &'a [i32],
+    pub features: &'a [i16],
     /// Inputs of the linear prediction, lattice units.
     pub linear: &'a [i32],
     /// The context rung's raw context.

@@ -60,7 +60,10 @@ impl<'a> Dense<'a> {
     }
 
     /// The outputs for `input`, one after the other.
-    pub(crate) fn run<'i>(&self, input: &'i [i32]) -> impl Iterator<Item = i32> + use<'a, 'i> {
+    pub(crate) fn run<'i, T: Copy + Into<i32>>(
+        &self,
+        input: &'i [T],
+    ) -> impl Iterator<Item = i32> + use<'a, 'i, T> {
         let is_biased = self.is_biased;
         let rows = self.weights.chunks_exact(self.n_in.max(1));
         rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {
@@ -75,15 +78,19 @@ impl<'a> Dense<'a> {
     }
 }
 
-/// The sum of products, four at a time: a small processor spends as much on the loop as on a product.
+/// Products at a time: as many as a large processor's vector registers hold side by side; a small one spends as much on the
+/// loop as on a product.
+const LANES: usize = if cfg!(target_pointer_width = "64") { 8 } else { 4 };
+
+/// The sum of products. Inputs of 16 bits are what vector instructions multiply fastest.
 #[inline]
-fn dot(weights: &[u8], input: &[i32]) -> i32 {
-    let (fours, rest) = weights.as_chunks::<4>();
-    let (inputs, inputs_rest) = input.as_chunks::<4>();
-    let product = |(&weight, &x): (&u8, &i32)| i32::from(weight as i8) * x;
+fn dot<T: Copy + Into<i32>>(weights: &[u8], input: &[T]) -> i32 {
+    let (chunks, rest) = weights.as_chunks::<LANES>();
+    let (inputs, inputs_rest) = input.as_chunks::<LANES>();
+    let product = |(&weight, &x): (&u8, &T)| i32::from(weight as i8) * Into::<i32>::into(x);
     let mut sum = 0;
-    for (&[a, b, c, d], &[x, y, z, w]) in fours.iter().zip(inputs) {
-        sum += product((&a, &x)) + product((&b, &y)) + product((&c, &z)) + product((&d, &w));
+    for (weights, inputs) in chunks.iter().zip(inputs) {
+        sum += weights.iter().zip(inputs).map(product).sum::<i32>();
     }
     sum + rest.iter().zip(inputs_rest).map(product).sum::<i32>()
 }

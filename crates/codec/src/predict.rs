@@ -141,7 +141,7 @@ impl<'a> Record<'a> {
         if !gated {
             linear = [linear[0]; COMPONENTS];
         }
-        let mut hidden = [[0i32; PREDICT_HIDDEN_MAX]; 2];
+        let mut hidden = [[0i16; PREDICT_HIDDEN_MAX]; 2];
         let [first, second] = &mut hidden;
         let n = fill(first, self.layers[0].run(features.values()));
         let m = fill(second, self.layers[1].run(&first[..n]));
@@ -158,10 +158,10 @@ impl<'a> Record<'a> {
 }
 
 /// ReLU into a byte's range.
-fn fill(hidden: &mut [i32], outputs: impl Iterator<Item = i32>) -> usize {
+fn fill(hidden: &mut [i16], outputs: impl Iterator<Item = i32>) -> usize {
     let mut n = 0;
     for (h, y) in hidden.iter_mut().zip(outputs) {
-        *h = y.clamp(0, crate::net::HIDDEN_VALUE_MAX);
+        *h = y.clamp(0, crate::net::HIDDEN_VALUE_MAX) as i16;
         n += 1;
     }
     n

@@ -136,7 +136,7 @@ fn compress(x: i64) -> i32 {
 /// The features of one value.
 pub(crate) struct Features {
     linear: [i32; LINEAR_MAX],
-    values: [i32; FEATURES_MAX],
+    values: [i16; FEATURES_MAX],
     n_channels: usize,
     lags: Lags,
 }
@@ -152,7 +152,7 @@ impl Features {
     }
 
     /// `[n_features]`, each within a byte.
-    pub(crate) fn values(&self) -> &[i32] {
+    pub(crate) fn values(&self) -> &[i16] {
         &self.values[..self.lags.n_features(self.n_channels)]
     }
 
@@ -163,7 +163,7 @@ impl Features {
         let mut next = 0;
         let mut put = |this: &mut Self, d: i32, measure: &Measure| {
             this.linear[next] = d;
-            this.values[next] = measure.movement(d);
+            this.values[next] = measure.movement(d) as i16;
             next += 1;
         };
         let own = measures[idx];
@@ -199,7 +199,7 @@ impl Features {
         }
         let mut at_value = lags.n_linear(n_channels);
         let mut push = |this: &mut Self, x: i32| {
-            this.values[at_value] = x;
+            this.values[at_value] = x as i16;
             at_value += 1;
         };
         for (channel, measure) in measures.iter().enumerate().take(n_channels) {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use kinglet_codec::Model;
-use kinglet_codec::learn::{CountPart, Lags, Lattice, Outline, Parts, PredictPart};
+use kinglet_codec::learn::{CountPart, Lattice, Outline, Parts};
 
 use super::context::{count, tables};
 use super::counts::{count_outlines, count_rows, find_counts};
@@ -11,7 +11,7 @@ use super::expected::expect;
 use super::first::{Shaping, learn_first};
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
-use super::predict::{LearnedPredict, Size, learn_predict};
+use super::networks::{n_seeds, predict_if_it_pays, seeded, sizes_tried};
 use super::rows::Rows;
 use super::train::FitProgress;
 use super::work::Work;
@@ -108,8 +108,6 @@ const EXPECTING_PAYS: f64 = 0.995;
 const HEAD_ROWS_MAX: usize = 30_000;
 /// The latent rung has to save this share of the bytes to be carried.
 const LATENT_PAYS: f64 = 0.01;
-/// From one seed to the next that is tried; large, so that `--seed 2` tries others than `--seed 1`.
-const SEED_STEP: u64 = 1_000_003;
 /// Share of the rows that tables are counted on while choices are made; the rest decides.
 const FIT_SHARE: f64 = 0.8;
 
@@ -205,75 +203,18 @@ fn blocks(setup: &Setup, rows: &Rows) -> usize {
     (n_windows / 40).clamp(1, 5)
 }
 
-/// The predict rung, if held-out rows say it pays: then learned once more on all of `rows`, for `parts`.
-fn predict_if_it_pays(
-    setup: &Setup,
-    choice: &Choice,
-    parts: &Parts,
-    rows: &Rows,
-    fit_rows: &Rows,
-    held_out: &Rows,
-    work: &mut Work<'_>,
-) -> Result<Option<PredictPart>, LearnError> {
-    let n_windows = held_out.windows(usize::from(setup.n_samples)).count();
-    let mut best: Option<(u64, Size, Setup, LearnedPredict)> = None;
-    let sizes = sizes_tried(setup, fit_rows.len());
-    for (size, setup) in sizes.into_iter().flat_map(|size| seeded(setup).map(move |setup| (size, setup))) {
-        let told = &mut work.inside("training the network")?;
-        let learned = learn_predict(&setup, &choice.parts, size, fit_rows, Some(held_out), &[], told)?;
-        let Some(learned) = learned else { continue };
-        let mut with = Parts { predict: Some(learned.part.clone()), ..choice.parts.clone() };
-        with.head = head_weights(&Judgement::equal(), &with);
-        let device = with.emit();
-        let bytes = judge(&Model::parse(&device)?, held_out).bytes();
-        let pays = (bytes as f64) < bar(choice.bytes, n_windows) && device.len() <= setup.static_len_max;
-        if pays && best.as_ref().is_none_or(|best| bytes < best.0) {
-            best = Some((bytes, size, setup, learned));
-        }
-    }
-    let told = &mut work.inside("training the network")?;
-    let Some((_, size, setup, found)) = best else { return Ok(None) };
-    let again = learn_predict(&setup, parts, size, rows, None, &found.epochs, told)?;
-    Ok(again.map(|learned| learned.part))
-}
-
-/// The same setup with each seed that is tried: chance makes better and worse networks, and rows held back pick.
-fn seeded(setup: &Setup) -> impl Iterator<Item = Setup> + '_ {
-    (0..n_seeds(setup)).map(|i| Setup { seed: setup.seed.wrapping_add(i * SEED_STEP), ..setup.clone() })
-}
-
-fn n_seeds(setup: &Setup) -> u64 {
-    match setup.effort {
-        Effort::Fast => 1,
-        Effort::Normal => 2,
-        Effort::High => 4,
-    }
-}
-
-/// Sizes of networks to try.
-fn sizes_tried(setup: &Setup, n_rows: usize) -> Vec<Size> {
-    let size = |own, other, n_hidden| Size { lags: Lags { own, other }, n_hidden };
-    match (setup.effort, n_rows < 5000 || setup.channels.len() > 4) {
-        (Effort::Fast, true) => vec![size(8, 3, 8)],
-        (Effort::Fast, false) => vec![size(8, 3, 16)],
-        (_, true) => vec![size(8, 3, 8), size(8, 2, 16)],
-        (Effort::Normal, false) => vec![size(8, 3, 16), size(16, 2, 24)],
-        (Effort::High, false) => vec![size(8, 3, 16), size(16, 2, 24), size(16, 3, 32)],
-    }
-}
-
 /// Bytes on the held-out rows below which another rung is worth its place: less by a share, and by more than chance
 /// would make of a byte here and there.
-fn bar(bytes: u64, n_windows: usize) -> f64 {
+pub(super) fn bar(bytes: u64, n_windows: usize) -> f64 {
     bytes as f64 * (1.0 - LATENT_PAYS) - (n_windows as f64).sqrt()
 }
 
 /// What the held-out rows decided.
-struct Choice {
-    bytes: u64,
+pub(super) struct Choice {
+    pub(super) bytes: u64,
     divisor: f64,
     shaping: Shaping,
-    parts: Parts,
+    pub(super) parts: Parts,
 }
 
 fn choose_lattice(
@@ -345,7 +286,7 @@ fn latents_tried(setup: &Setup) -> Vec<usize> {
 /// How often tables are counted and networks trained.
 fn units(setup: &Setup, n_rows: usize, is_counted: bool) -> (usize, usize) {
     let n_tried = latents_tried(setup).len() + sizes_tried(setup, n_rows).len();
-    let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 1 };
+    let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 2 };
     let n_counts =
         divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() * (1 + usize::from(is_counted)) + 2;
     (n_counts, n_trainings)
@@ -409,7 +350,7 @@ fn choose_head(parts: &Parts, rows: &Rows) -> Result<[f64; 6], LearnError> {
 }
 
 /// Weights of the rungs as they were used, none that is there below a small share; "special" by what devices do.
-fn head_weights(seen: &Judgement, parts: &Parts) -> [f64; 6] {
+pub(super) fn head_weights(seen: &Judgement, parts: &Parts) -> [f64; 6] {
     let n = seen.n_windows.max(1) as f64;
     // What is never said needs no room.
     let weight =

@@ -1,7 +1,7 @@
 //! How a model is learned: grids, tables, lattices, the autoencoder, and the judgement over them.
 //!
 //! The files in the order to read them: `train` (from a recording to a bundle), `work` (how far it is), `evaluate` (a bundle on a recording), `fill` (samples in frames), `picture` (what a report draws), `rows` (a recording on its grids), `learn` (the order of steps), `context`
-//! (tables by counting), `counts` (what sensors count), `cluster` (which contexts share a table), `first` (first values), `latent` and `fixed` (the
+//! (tables by counting), `networks` (which networks pay), `counts` (what sensors count), `expected` (the window of the empty code), `cluster` (which contexts share a table), `first` (first values), `latent` and `fixed` (the
 //! autoencoder), `judge` (bytes and errors on rows nobody has seen).
 
 mod cluster;
@@ -17,6 +17,7 @@ mod judge;
 mod latent;
 mod learn;
 mod net;
+mod networks;
 mod picture;
 mod predict;
 mod rows;

@@ -21,11 +21,13 @@ const HIDDEN_MAX: f32 = 127.0;
 /// Fewest examples of a channel a network is trained on.
 const EXAMPLES_MIN: usize = 500;
 
-/// How large the networks are and how far they look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How large the networks are, how far they look, and how long they are trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Size {
     pub(crate) lags: Lags,
     pub(crate) n_hidden: usize,
+    /// Steps as a part of the effort's.
+    pub(crate) steps: f64,
 }
 
 /// A rung, and for each channel the epochs its two phases were good for.
@@ -106,7 +108,8 @@ fn learn_channel(
     let mut loss = MixtureLoss { half: (0.5 / usual) as f32 };
     let batch_len = 512.min(train.len());
     let steps_per_epoch = train.len().div_ceil(batch_len);
-    let asked = |part: f64| ((n_steps(setup, n_rows) * part) as usize).div_ceil(steps_per_epoch).max(2);
+    let asked =
+        |part: f64| ((n_steps(setup, n_rows) * size.steps * part) as usize).div_ceil(steps_per_epoch).max(2);
     let n_epochs = match stop {
         Stop::ByValidation(_) => PHASES.map(asked),
         Stop::After(epochs) => epochs,
