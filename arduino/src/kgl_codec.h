@@ -85,6 +85,8 @@ typedef struct kgl_model {
         kgl_net net;
         const uint8_t *n_bits;
     } fixed;
+    /* What the sensors count, and the window the empty code says; NULL without. */
+    const uint8_t *counts, *expected;
 } kgl_model;
 
 /* Checks every byte: a model this accepts makes no later call read out of its bounds. Damaged, cut or foreign bytes
@@ -94,12 +96,13 @@ kgl_status kgl_model_parse(kgl_model *model, const uint8_t *bytes, uint32_t len)
 /* The first 16 bytes of the SHA-256 of the model's bytes: what frames are bound to. */
 void kgl_model_fingerprint(const kgl_model *model, uint8_t out[KGL_FINGERPRINT_LEN]);
 
-/* int32_t words kgl_encode needs as workspace, and bytes it needs as out. The macros say it for arrays; they are enough
- * for every bundle without an autoencoder, and with one that has at most 64 latents and units. */
+/* int32_t words kgl_encode needs as workspace, and bytes it needs as out: as much as this bundle asks for. The macros say
+ * it for arrays; they are enough for every bundle without an autoencoder, and with one that has at most 64 latents and
+ * units. */
 size_t kgl_workspace_len(const kgl_model *model);
 size_t kgl_code_len_max(const kgl_model *model);
-#define KGL_WORKSPACE_LEN(n_samples, n_channels) (3 * (n_samples) * (n_channels) + 32 * (n_channels) + 128)
-#define KGL_CODE_LEN_MAX(n_samples, n_channels) (8 + 5 * (n_channels) + 5 * (n_samples) * (n_channels) + 256)
+#define KGL_WORKSPACE_LEN(n_samples, n_channels) (5 * (n_samples) * (n_channels) + 32 * (n_channels) + 128)
+#define KGL_CODE_LEN_MAX(n_samples, n_channels) (8 + 5 * (n_channels) + 8 * (n_samples) * (n_channels) + 256)
 
 /* One reading, exactly: mantissa x 10^-digits. */
 typedef struct kgl_reading {
@@ -138,7 +141,8 @@ typedef enum kgl_rung {
     KGL_RUNG_FIXED
 } kgl_rung;
 
-/* Encodes one window on the rung that needs the fewest bytes.
+/* Encodes one window on the rung that needs the fewest bytes. With a bundle that expects a window many ways to say it are
+ * written and measured, three times the work and more; the expected window itself is no byte at all.
  *
  * `steps`: 1 to n_samples whole samples, n_values in all. `off_grid`: some reading lay beside its grid. `workspace`:
  * kgl_workspace_len words, contents ignored. `out`: kgl_code_len_max bytes. `code_len` may become 0: that is a code.

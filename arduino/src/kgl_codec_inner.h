@@ -22,7 +22,10 @@
 #define KGL_OTHER_LAGS_MAX 4
 #define KGL_PREDICT_HIDDEN_MAX 32
 #define KGL_COMPONENTS 3
+#define KGL_HEAD_SYMBOLS 6
 #define KGL_HEAD_SPECIAL 5
+#define KGL_RESIDUES_MAX 64
+#define KGL_BOUND_STEPS_MAX (UINT32_C(1) << 24)
 
 /* --- model bytes, little-endian ------------------------------------------------------------------------------- */
 
@@ -71,8 +74,13 @@ static inline bool kgl_is_step(int32_t x) {
 static inline size_t kgl_values(const kgl_model *model) {
     return (size_t)model->n_samples * model->n_channels;
 }
-static inline int32_t kgl_bound_steps(const kgl_model *model, size_t idx) {
+/* The bound in grid steps. */
+static inline int32_t kgl_grid_bound(const kgl_model *model, size_t idx) {
     return kgl_mi32(model->channels + idx * KGL_CHANNEL_LEN + 17);
+}
+/* The bound in what is coded, counts or grid steps. */
+static inline int32_t kgl_bound_steps(const kgl_model *model, size_t idx) {
+    return model->counts != NULL ? kgl_mi32(model->counts + idx * 4) : kgl_grid_bound(model, idx);
 }
 /* The bound less what is kept in reserve for readings beside the grid. */
 static inline int32_t kgl_bound_less(const kgl_model *model, size_t idx, int32_t reserve) {
@@ -138,6 +146,8 @@ typedef struct kgl_first {
     kgl_table table;
     int32_t mean, bin_first;
     uint8_t bin_shift;
+    /* The bin that is symbol 0. */
+    uint8_t zero;
 } kgl_first;
 
 /* How a channel moved up to now, in lattice units. Four words of a workspace hold one. */
@@ -152,6 +162,8 @@ typedef char kgl_history_fits[sizeof(kgl_history) == KGL_HISTORY_WORDS * sizeof(
 int32_t kgl_div_floor(int32_t a, int32_t b);
 kgl_lattice kgl_lattice_of(const kgl_model *model, size_t idx);
 bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value);
+/* The same for an r that anyone may have chosen. */
+bool kgl_lattice_value_wide(kgl_lattice lattice, int32_t r, int32_t *value);
 int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x);
 void kgl_lattice_candidates(kgl_lattice lattice, int32_t x, int32_t bound, int32_t *from, int32_t *to);
 bool kgl_first_parse(kgl_reader *reader, uint8_t idx, kgl_first *first);
@@ -159,6 +171,8 @@ kgl_first kgl_first_of(const kgl_model *model, uint8_t idx);
 uint32_t kgl_first_cost(const kgl_first *first, int32_t predicted, int32_t r);
 bool kgl_first_code(kgl_coder *coder, const kgl_first *first, int32_t predicted, int32_t r);
 int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *histories);
+/* The first value that the first symbols say. */
+int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *histories);
 
 static inline kgl_history kgl_history_load(const int32_t *histories, size_t idx) {
     kgl_history history;
@@ -174,18 +188,44 @@ bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *r
 
 /* --- rungs ---------------------------------------------------------------------------------------------------------- */
 
+/* A window as the rungs see it. */
 typedef struct kgl_window {
-    const int32_t *steps;
+    /* Counts where the model has them, else grid steps; and the window as it was given, in grid steps. */
+    const int32_t *steps, *given;
     size_t n_values;
-    bool off_grid;
+    /* Some reading lay beside its grid; some value lies beside the counts. */
+    bool off_grid, is_beside;
 } kgl_window;
 
+bool kgl_counts_parse(kgl_model *model, kgl_reader section);
+/* Counts in place of a window's grid steps; true if some steps lie beside them. */
+bool kgl_counts_of(const kgl_model *model, const int32_t *steps, int32_t *counts, size_t n_values);
+/* Turns `values` from counts into what a decoder reads, and codes the rests of `given`, the window in grid steps; NULL
+ * where none lie beside the counts, and then no coder is needed. */
+bool kgl_rests_code(const kgl_model *model, kgl_coder *coder, const int32_t *given, int32_t *values, size_t n_values);
+
+bool kgl_expected_parse(kgl_model *model, kgl_reader section);
+/* What the empty code says, in grid steps, and on which rung; false if it says no window. */
+bool kgl_expected(const kgl_model *model, int32_t *values, int32_t *scratch, kgl_rung *rung);
+static inline size_t kgl_head_symbol(const kgl_model *model, size_t place) {
+    size_t first = model->expected != NULL ? kgl_m8(model->expected) : 0;
+    return (place + KGL_HEAD_SYMBOLS - first) % KGL_HEAD_SYMBOLS;
+}
+
 bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, int32_t *back, int32_t *beam);
-bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve);
+/* The paths a search ends with when the first value takes a given one of the lattice values within its bound. Gives
+ * how many; none where there is nothing to choose. kgl_search_trace has them. */
+uint8_t kgl_search_ends(const kgl_model *model, const kgl_window *window, int32_t forced, int32_t *back,
+                        int32_t *beam);
+void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t *rs, const int32_t *back,
+                      uint8_t slot);
+/* `forced`: a channel and which of the values within all its bounds it takes, channel -1 for the cheapest of all. */
+bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
+                     int8_t forced, int32_t place);
 bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories);
 bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, bool off_grid);
-bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
-                      int32_t *histories);
+/* Without a coder `rs` become what the first symbols say. */
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories);
 bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated);
 
 bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);

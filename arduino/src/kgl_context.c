@@ -22,6 +22,13 @@ bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value) {
     return kgl_is_step(*value);
 }
 
+bool kgl_lattice_value_wide(kgl_lattice lattice, int32_t r, int32_t *value) {
+    int64_t wide = (int64_t)lattice.step * r + lattice.phase;
+    bool is_sayable = wide >= -KGL_DECODED_MAX && wide <= KGL_DECODED_MAX;
+    *value = is_sayable ? (int32_t)wide : 0;
+    return is_sayable;
+}
+
 int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x) {
     return kgl_div_floor(x - lattice.phase + lattice.step / 2, lattice.step);
 }
@@ -39,6 +46,7 @@ bool kgl_first_parse(kgl_reader *reader, uint8_t idx, kgl_first *first) {
     first->bin_first = (int32_t)kgl_take_u32(reader);
     first->bin_shift = kgl_take_u8(reader);
     n_bins = kgl_take_u8(reader);
+    first->zero = 0;
     return !reader->is_short && first->bin_shift <= 16 && n_bins >= 1 && n_bins <= KGL_SYMBOLS_MAX - 2 &&
            kgl_abs(first->mean) <= (uint32_t)KGL_STEP_MAX && kgl_abs(first->bin_first) <= UINT32_C(1) << 26 &&
            kgl_table_parse(reader, (uint8_t)(n_bins + 2), &first->table);
@@ -56,6 +64,7 @@ kgl_first kgl_first_of(const kgl_model *model, uint8_t idx) {
             first.coefs = at + 4;
             first.bin_first = kgl_mi32(bins);
             first.bin_shift = kgl_m8(bins + 4);
+            first.zero = model->expected != NULL ? kgl_m8(model->expected + 1 + idx) : 0;
             first.table = kgl_table_at(bins + 6, n_symbols);
             return first;
         }
@@ -68,6 +77,7 @@ static uint8_t first_symbol(const kgl_first *first, int32_t predicted, int32_t r
     uint8_t n_bins = (uint8_t)(first->table.n_symbols - 2);
     int32_t from = predicted + first->bin_first;
     int32_t end = from + ((int32_t)n_bins << first->bin_shift);
+    uint8_t bin;
     if (r < from) {
         *inside = (uint32_t)kgl_sub(from - 1, r) & KGL_MAGNITUDE_MAX;
         return n_bins;
@@ -77,7 +87,8 @@ static uint8_t first_symbol(const kgl_first *first, int32_t predicted, int32_t r
         return (uint8_t)(n_bins + 1);
     }
     *inside = (uint32_t)(r - from) & ((UINT32_C(1) << first->bin_shift) - 1);
-    return (uint8_t)((r - from) >> first->bin_shift);
+    bin = (uint8_t)((r - from) >> first->bin_shift);
+    return (uint8_t)(bin < first->zero ? bin + n_bins - first->zero : bin - first->zero);
 }
 
 bool kgl_first_code(kgl_coder *coder, const kgl_first *first, int32_t predicted, int32_t r) {
@@ -115,6 +126,11 @@ int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *hi
     predicted = own.mean + (sum >> 8);
     predicted = predicted < -KGL_STEP_MAX ? -KGL_STEP_MAX : predicted > KGL_STEP_MAX ? KGL_STEP_MAX : predicted;
     return kgl_lattice_nearest(kgl_lattice_of(model, idx), (int32_t)predicted);
+}
+
+int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *histories) {
+    kgl_first first = kgl_first_of(model, idx);
+    return kgl_predict_first(model, idx, histories) + first.bin_first + ((int32_t)first.zero << first.bin_shift);
 }
 
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r) {

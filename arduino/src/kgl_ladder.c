@@ -1,11 +1,5 @@
 /* The ladder: a window is coded on the rung that needs the fewest bytes. */
-#include "kgl_codec_inner.h"
-
-/* The parts of a workspace. */
-typedef struct areas {
-    int32_t *values, *path, *back, *scratch;
-    bool has_path;
-} areas;
+#include "kgl_ladder.h"
 
 size_t kgl_workspace_len(const kgl_model *model) {
     size_t scratch = 2U * KGL_BEAM * KGL_HISTORY_WORDS * model->n_channels, len;
@@ -15,11 +9,12 @@ size_t kgl_workspace_len(const kgl_model *model) {
     if (model->has_fixed && (len = kgl_net_scratch_len(&model->fixed.net)) > scratch) {
         scratch = len;
     }
-    return 3 * kgl_values(model) + scratch;
+    return (3U + (model->counts != NULL) + (model->expected != NULL)) * kgl_values(model) + scratch;
 }
 
 size_t kgl_code_len_max(const kgl_model *model) {
-    size_t len = 8 + 5U * (size_t)model->n_channels + 5 * kgl_values(model), fixed;
+    /* A value takes 4 bytes, its presence one, its rest 3. */
+    size_t len = 8 + 5U * (size_t)model->n_channels + (model->counts != NULL ? 8U : 5U) * kgl_values(model), fixed;
     return model->has_fixed && (fixed = kgl_fixed_code_len(model)) > len ? fixed : len;
 }
 
@@ -39,7 +34,7 @@ static bool has_marks(const kgl_window *window) {
     return at < window->n_values;
 }
 
-static bool is_plain(const kgl_model *model, const kgl_window *window) {
+bool kgl_is_plain(const kgl_model *model, const kgl_window *window) {
     return window->n_values == kgl_values(model) && !has_marks(window);
 }
 
@@ -51,7 +46,7 @@ static bool shape_code(const kgl_model *model, kgl_coder *coder, const kgl_windo
     size_t at;
     if (!kgl_bits(coder, 1, is_short) ||
         (is_short && !kgl_narrow(coder, n_samples - 1, 1, (uint32_t)model->n_samples - 1)) ||
-        !kgl_bits(coder, 1, is_marked)) {
+        !kgl_bits(coder, 1, is_marked) || (model->counts != NULL && !kgl_bits(coder, 1, window->is_beside))) {
         return false;
     }
     for (at = 0; is_marked && at < window->n_values; at++) {
@@ -99,8 +94,7 @@ static void to_values(const kgl_model *model, int32_t *rs, size_t n_values) {
     }
 }
 
-/* Makes ready what `write_rung` says; false if the rung cannot keep this window's bound. */
-static bool prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, areas *a) {
+bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a) {
     int32_t reserve = window->off_grid ? 1 : 0;
     size_t len = window->n_values * sizeof *a->values;
     switch (rung) {
@@ -127,7 +121,7 @@ static bool prepare(const kgl_model *model, const kgl_window *window, kgl_rung r
         return a->has_path;
     case KGL_RUNG_HOLD:
         memcpy(a->values, window->steps, len);
-        return kgl_hold_choose(model, a->values, window->n_values, a->scratch, reserve);
+        return kgl_hold_choose(model, a->values, window->n_values, a->scratch, reserve, -1, 0);
     case KGL_RUNG_RAW:
         memcpy(a->values, window->steps, len);
         return true;
@@ -136,16 +130,9 @@ static bool prepare(const kgl_model *model, const kgl_window *window, kgl_rung r
     }
 }
 
-/* Writes a prepared window; `values` becomes what a decoder reads. */
-static bool write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, areas *a, kgl_coder *coder) {
-    size_t n = window->n_values;
-    if (!is_plain(model, window) &&
-        (!kgl_symbol(coder, &model->head, KGL_HEAD_SPECIAL) || !shape_code(model, coder, window))) {
-        return false;
-    }
-    if (!kgl_symbol(coder, &model->head, (size_t)rung)) {
-        return false;
-    }
+/* What the rung itself says. */
+static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kgl_coder *coder, size_t n,
+                         bool off_grid) {
     switch (rung) {
     case KGL_RUNG_CONTEXT:
         if (!kgl_context_code(model, coder, a->path, n, a->scratch)) {
@@ -160,15 +147,20 @@ static bool write_rung(const kgl_model *model, const kgl_window *window, kgl_run
         }
         to_values(model, a->values, n);
         return true;
-    case KGL_RUNG_HOLD:
-        return kgl_hold_code(model, coder, a->values, n, a->scratch);
-    case KGL_RUNG_LATENT:
-        return kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
-    case KGL_RUNG_RAW:
-        return kgl_raw_code(model, coder, a->values, n, window->off_grid);
-    default:
-        return false;
+    case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch);
+    case KGL_RUNG_LATENT: return kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
+    case KGL_RUNG_RAW: return kgl_raw_code(model, coder, a->values, n, off_grid);
+    default: return false;
     }
+}
+
+bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder) {
+    bool is_special = window->is_beside || !kgl_is_plain(model, window);
+    return (!is_special || (kgl_symbol(coder, &model->head, kgl_head_symbol(model, KGL_HEAD_SPECIAL)) &&
+                            shape_code(model, coder, window))) &&
+           kgl_symbol(coder, &model->head, kgl_head_symbol(model, (size_t)rung)) &&
+           symbols_code(model, rung, a, coder, window->n_values, window->off_grid) &&
+           kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, window->n_values);
 }
 
 static bool is_window(const kgl_model *model, const kgl_window *window) {
@@ -188,7 +180,7 @@ static bool is_window(const kgl_model *model, const kgl_window *window) {
 
 /* Measures the cheap rungs, then lets the networks write what they measure. Gives the rung that won; `is_written` if
  * its code already stands in the coder. */
-static kgl_rung choose(const kgl_model *model, const kgl_window *window, areas *a, kgl_coder *coder, uint8_t *out,
+static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_areas *a, kgl_coder *coder, uint8_t *out,
                        size_t out_len, bool *is_written) {
     /* The context rung comes first: what it has found stays in `path`, the others are soon prepared again. */
     static const uint8_t order[4] KGL_PROGMEM = {KGL_RUNG_CONTEXT, KGL_RUNG_HOLD, KGL_RUNG_LATENT, KGL_RUNG_RAW};
@@ -198,19 +190,19 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, areas *
     *is_written = false;
     for (i = 0; i < 4; i++) {
         kgl_rung rung = (kgl_rung)KGL_ROM_U8(&order[i]);
-        if (!prepare(model, window, rung, a)) {
+        if (!kgl_prepare(model, window, rung, a)) {
             continue;
         }
         kgl_coder_init(coder, NULL, 0, false, true, UINT32_MAX);
-        if (write_rung(model, window, rung, a, coder) && kgl_coder_cost(coder) < best_cost) {
+        if (kgl_write_rung(model, window, rung, a, coder) && kgl_coder_cost(coder) < best_cost) {
             best_cost = kgl_coder_cost(coder);
             best = rung;
         }
     }
     /* The networks are dear: they run once, and no further than where they have lost. */
-    if (prepare(model, window, KGL_RUNG_PREDICT, a)) {
+    if (kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
         kgl_coder_init(coder, out, out_len, true, true, best_cost);
-        if (write_rung(model, window, KGL_RUNG_PREDICT, a, coder)) {
+        if (kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, coder)) {
             uint32_t cost = kgl_coder_cost(coder);
             bool on_par_wins = best == KGL_RUNG_LATENT || best == KGL_RUNG_RAW;
             *is_written = cost < best_cost || (on_par_wins && cost == best_cost);
@@ -219,55 +211,75 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, areas *
     return *is_written ? KGL_RUNG_PREDICT : best;
 }
 
+/* Parts the workspace; what needs the counts of a window takes the end of it. */
+static void split(const kgl_model *model, int32_t *workspace, size_t workspace_len, kgl_window *window, kgl_areas *a) {
+    size_t n = kgl_values(model);
+    a->values = workspace;
+    a->path = a->values + n;
+    a->back = a->path + n;
+    a->best = a->back + n;
+    a->scratch = model->expected != NULL ? a->best + n : a->best;
+    a->has_path = false;
+    if (model->counts != NULL) {
+        int32_t *counts = workspace + (workspace_len - n);
+        window->is_beside = kgl_counts_of(model, window->given, counts, window->n_values);
+        window->steps = counts;
+    }
+}
+
+/* The rung that costs least, to a sixteenth of a bit. */
+static bool cheapest(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint8_t *out, size_t out_len,
+                     size_t *code_len, kgl_rung *rung) {
+    kgl_coder coder;
+    bool is_written;
+    *rung = choose(model, window, a, &coder, out, out_len, &is_written);
+    if (!is_written) {
+        if (*rung != KGL_RUNG_CONTEXT) {
+            (void)kgl_prepare(model, window, *rung, a);
+        }
+        kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
+        if (!kgl_write_rung(model, window, *rung, a, &coder)) {
+            return false;
+        }
+    }
+    if (!kgl_coder_finish(&coder, code_len)) {
+        return false;
+    }
+    if (model->has_fixed && *code_len == kgl_fixed_code_len(model)) {
+        /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */
+        out[(*code_len)++] = 0;
+    }
+    return true;
+}
+
 kgl_status kgl_encode(const kgl_model *model, const int32_t *steps, size_t n_values, bool off_grid,
                       int32_t *workspace, size_t workspace_len, uint8_t *out, size_t out_len, size_t *code_len,
                       kgl_rung *rung) {
     kgl_window window;
-    kgl_coder coder;
-    areas a;
-    bool is_written;
-    kgl_rung best;
-    window.steps = steps;
+    kgl_areas a;
+    kgl_rung best = KGL_RUNG_FIXED;
+    bool is_done = true;
+    window.steps = window.given = steps;
     window.n_values = n_values;
     window.off_grid = off_grid;
+    window.is_beside = false;
     if (!is_window(model, &window)) {
         return KGL_ERR_WINDOW;
     }
     if (workspace_len < kgl_workspace_len(model) || out_len < kgl_code_len_max(model)) {
         return KGL_ERR_BUFFER;
     }
-    a.values = workspace;
-    a.path = a.values + kgl_values(model);
-    a.back = a.path + kgl_values(model);
-    a.scratch = a.back + kgl_values(model);
-    a.has_path = false;
-    if (model->has_fixed && is_plain(model, &window)) {
+    split(model, workspace, workspace_len, &window, &a);
+    if (model->has_fixed && kgl_is_plain(model, &window)) {
         kgl_fixed_encode(model, steps, a.values, a.scratch, out);
         *code_len = kgl_fixed_code_len(model);
-        if (rung != NULL) {
-            *rung = KGL_RUNG_FIXED;
-        }
-        return KGL_OK;
+    } else if (model->expected != NULL) {
+        is_done = kgl_shortest(model, &window, &a, out, out_len, code_len, &best);
+    } else {
+        is_done = cheapest(model, &window, &a, out, out_len, code_len, &best);
     }
-    best = choose(model, &window, &a, &coder, out, out_len, &is_written);
-    if (!is_written) {
-        if (best != KGL_RUNG_CONTEXT) {
-            (void)prepare(model, &window, best, &a);
-        }
-        kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
-        if (!write_rung(model, &window, best, &a, &coder)) {
-            return KGL_ERR_BUFFER;
-        }
-    }
-    if (!kgl_coder_finish(&coder, code_len)) {
-        return KGL_ERR_BUFFER;
-    }
-    if (model->has_fixed && *code_len == kgl_fixed_code_len(model)) {
-        /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */
-        out[(*code_len)++] = 0;
-    }
-    if (rung != NULL) {
+    if (is_done && rung != NULL) {
         *rung = best;
     }
-    return KGL_OK;
+    return is_done ? KGL_OK : KGL_ERR_BUFFER;
 }

@@ -3,7 +3,6 @@
 #include "kgl_codec_inner.h"
 #include "kgl_crypto.h"
 
-#define BOUND_STEPS_MAX (UINT32_C(1) << 24)
 #define SCALE_MAX 15
 #define ROUNDS 0x80
 
@@ -94,7 +93,7 @@ static bool check_channels(kgl_model *model, kgl_reader reader) {
         const uint8_t *at = model->channels + (size_t)i * KGL_CHANNEL_LEN;
         int64_t origin = kgl_mi64(at + 1), quantum = kgl_mi64(at + 9);
         bool ok = (kgl_m8(at) & ~ROUNDS) <= SCALE_MAX && quantum >= 1 && quantum <= quantum_max &&
-                  origin >= -origin_max && origin <= origin_max && kgl_m32(at + 17) <= BOUND_STEPS_MAX &&
+                  origin >= -origin_max && origin <= origin_max && kgl_m32(at + 17) <= KGL_BOUND_STEPS_MAX &&
                   kgl_m8(at + 25) <= KGL_RAW_BITS_MAX && kgl_abs(kgl_mi32(at + 21)) <= (uint32_t)KGL_STEP_MAX;
         if (!ok || !check_text(&reader, 32) || !check_text(&reader, 16)) {
             return false;
@@ -149,6 +148,9 @@ static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
     case 4: return model->has_context = context_parse(model, part);
     case 5: return model->has_latent = kgl_latent_parse(model, part);
     case 7: return model->has_fixed = kgl_fixed_parse(model, part);
+    /* What has no bound has nothing to keep exact, and nothing to choose from. */
+    case 9: return !model->has_fixed && kgl_counts_parse(model, part);
+    case 10: return !model->has_fixed && kgl_expected_parse(model, part);
     default:
         if (!model->has_context || model->has_predict) {
             return false;
@@ -162,10 +164,14 @@ static bool parse_sections(kgl_model *model, kgl_reader *reader) {
     uint8_t tag;
     if (!section(reader, 1, &channels) || !section(reader, 2, &head) || !section(reader, 3, &lattice) ||
         reader->is_short || !kgl_table_parse(&head, 6, &model->head) || head.left != 0 ||
-        !check_channels(model, channels) || !check_lattice(model, lattice)) {
+        !check_channels(model, channels)) {
         return false;
     }
-    for (tag = 4; tag <= 8; tag++) {
+    for (tag = 4; tag <= 10; tag++) {
+        /* Counts decide what the lattice lies on, and what is expected lies on that. */
+        if (tag == 10 && !check_lattice(model, lattice)) {
+            return false;
+        }
         if (section(reader, tag, &part) && (reader->is_short || !parse_optional(model, tag, part))) {
             return false;
         }

@@ -74,13 +74,13 @@ bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated) {
     return !section.is_short && section.left == 0;
 }
 
-/* The distribution of the next difference of channel idx. */
-static void mixture_of(const kgl_model *model, const record *net, const kgl_features *features, uint32_t mean_move,
+/* The distribution of the next difference of channel idx. What the features were is gone after it. */
+static void mixture_of(const kgl_model *model, const record *net, kgl_features *features, uint32_t mean_move,
                        kgl_mixture *mixture) {
     bool is_gated = model->predict.is_gated;
     uint16_t n = n_linear(model), i;
     int64_t linear[KGL_COMPONENTS];
-    int32_t hidden[2][KGL_PREDICT_HIDDEN_MAX], outputs[OUTPUTS_GATED];
+    int32_t hidden[KGL_PREDICT_HIDDEN_MAX], *second = features->values, outputs[OUTPUTS_GATED];
     const uint8_t *weight = net->linear;
     uint8_t k;
     for (k = 0; k < KGL_COMPONENTS; k++) {
@@ -94,9 +94,9 @@ static void mixture_of(const kgl_model *model, const record *net, const kgl_feat
         }
         linear[k] = sum >> 8;
     }
-    kgl_dense_run(&net->layers[0], features->values, hidden[0], KGL_DENSE_HIDDEN);
-    kgl_dense_run(&net->layers[1], hidden[0], hidden[1], KGL_DENSE_HIDDEN);
-    kgl_dense_run(&net->layers[2], hidden[1], outputs, KGL_DENSE_OUTPUT);
+    kgl_dense_run(&net->layers[0], features->values, hidden, KGL_DENSE_HIDDEN);
+    kgl_dense_run(&net->layers[1], hidden, second, KGL_DENSE_HIDDEN);
+    kgl_dense_run(&net->layers[2], second, outputs, KGL_DENSE_OUTPUT);
     kgl_mixture_make(mixture, linear, mean_move, outputs, is_gated ? &outputs[OUTPUTS_MIXED] : NULL);
 }
 
@@ -128,11 +128,17 @@ static uint32_t gated_cum(const kgl_mixture *mixture, const kgl_table *table, in
     return ((below * (TOTAL - SYMBOLS_GATED)) >> 16) + (uint32_t)(class_idx + CLASSES);
 }
 
-static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, int32_t d) {
-    int32_t centre = kgl_clamp(mixture->centre, -CENTRE_MAX, CENTRE_MAX), distance = kgl_sub(d, centre);
+static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, int32_t *d) {
+    int32_t centre = kgl_clamp(mixture->centre, -CENTRE_MAX, CENTRE_MAX), distance = kgl_sub(*d, centre);
     int8_t class_idx = kgl_signed_class(distance, CLASSES);
-    uint32_t from = gated_cum(mixture, table, centre, class_idx);
-    uint32_t to = gated_cum(mixture, table, centre, (int8_t)(class_idx + 1));
+    uint32_t from, to;
+    if (coder == NULL) {
+        /* The lowest class, and of it the value nearest to the centre. */
+        *d = centre - (int32_t)kgl_class_first(CLASSES);
+        return true;
+    }
+    from = gated_cum(mixture, table, centre, class_idx);
+    to = gated_cum(mixture, table, centre, (int8_t)(class_idx + 1));
     return kgl_narrow(coder, from, to - from, TOTAL) && kgl_inside(coder, class_idx, CLASSES, distance);
 }
 
@@ -142,11 +148,15 @@ static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_t
 #define SYMBOLS_MIXED (2 * REACH + 3)
 
 static bool mixed_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, uint32_t weight,
-                       int32_t d) {
-    int32_t centre = mixture->centre, low = centre - REACH, high = centre + REACH;
+                       int32_t *given) {
+    int32_t d = *given, centre = mixture->centre, low = centre - REACH, high = centre + REACH;
     int64_t x = ((int64_t)centre - REACH) * 16 - 8;
     uint32_t freqs[SYMBOLS_MIXED], below = 0, rest = table->total, cum = 0, total = 0;
     uint8_t sym, wanted;
+    if (coder == NULL) {
+        *given = low - 1;
+        return true;
+    }
     for (sym = 0; sym < SYMBOLS_MIXED - 1; sym++, x += 16) {
         uint32_t up_to = kgl_mixture_below(mixture, x) >> 10;
         freqs[sym] = up_to - below;
@@ -176,7 +186,7 @@ static bool mixed_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_t
 }
 
 static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *features, const kgl_measure *measures,
-                       const int32_t *rs, size_t at, const kgl_history *history, const int32_t *histories) {
+                       int32_t *rs, size_t at, const kgl_history *history, const int32_t *histories) {
     uint8_t idx = (uint8_t)(at % model->n_channels);
     kgl_table table = kgl_context_table(model, history, idx, histories);
     int32_t d = kgl_sub(rs[at], history->r);
@@ -191,15 +201,19 @@ static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *f
         return false;
     }
     mixture_of(model, &net, features, measures[idx].mean_move, &mixture);
-    return model->predict.is_gated ? gated_code(coder, &mixture, &table, d)
-                                   : mixed_code(coder, &mixture, &table, net.table_weight, d);
+    if (!(model->predict.is_gated ? gated_code(coder, &mixture, &table, &d)
+                                  : mixed_code(coder, &mixture, &table, net.table_weight, &d))) {
+        return false;
+    }
+    rs[at] = (int32_t)((uint32_t)history->r + (uint32_t)d);
+    return true;
 }
 
-/* `rs`: lattice values, sample-major; what is no step is skipped. */
-bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
-                      int32_t *histories) {
+/* `rs`: lattice values, sample-major; what is no step is skipped. `histories`: as much as a search's beam. */
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories) {
     kgl_features features;
-    kgl_measure measures[KGL_CHANNELS_MAX];
+    /* Behind the histories, where the search had its beam: a stack has less room. */
+    kgl_measure *measures = (kgl_measure *)(void *)(histories + (size_t)model->n_channels * KGL_HISTORY_WORDS);
     size_t at;
     uint8_t idx;
     memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
@@ -209,20 +223,22 @@ bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, const int32_t *r
     for (at = 0; at < n_values; at++) {
         kgl_history history;
         int32_t value;
-        if (!kgl_is_step(rs[at])) {
+        if (coder != NULL && !kgl_is_step(rs[at])) {
             continue;
         }
         idx = (uint8_t)(at % model->n_channels);
         history = kgl_history_load(histories, idx);
         if (history.n_seen == 0) {
             kgl_first first = kgl_first_of(model, idx);
-            if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), rs[at])) {
+            if (coder == NULL) {
+                rs[at] = kgl_first_expected(model, idx, histories);
+            } else if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), rs[at])) {
                 return false;
             }
         } else if (!code_later(model, coder, &features, measures, rs, at, &history, histories)) {
             return false;
         }
-        if (!kgl_lattice_value(kgl_lattice_of(model, idx), rs[at], &value)) {
+        if (!kgl_lattice_value_wide(kgl_lattice_of(model, idx), rs[at], &value)) {
             return false;
         }
         kgl_history_push(histories, idx, rs[at]);

@@ -14,6 +14,7 @@ typedef struct kgl_measure {
     uint32_t mean_move, deviation, move_inverse, deviation_inverse;
     int32_t mean;
 } kgl_measure;
+typedef char kgl_measures_fit[sizeof(kgl_measure) <= (2 * KGL_BEAM - 1) * KGL_HISTORY_WORDS * sizeof(int32_t) ? 1 : -1];
 
 typedef struct kgl_features {
     /* Lattice units. */

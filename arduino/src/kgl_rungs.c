@@ -29,7 +29,8 @@ static void fill(const kgl_model *model, int32_t *values, size_t n_values, size_
 
 /* Replaces every value by the one its channel is held at, the cheapest within all bounds; false if some channel moves
  * further than its bound allows. */
-bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve) {
+bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
+                     int8_t forced, int32_t place) {
     uint8_t idx;
     memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
     for (idx = 0; idx < model->n_channels; idx++) {
@@ -43,6 +44,10 @@ bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, i
         }
         kgl_lattice_candidates(lattice, high, bound, &from, &ignored);
         kgl_lattice_candidates(lattice, low, bound, &ignored, &to);
+        if (idx == forced) {
+            from += place;
+            to = to < from ? to : from;
+        }
         predicted = kgl_predict_first(model, idx, histories);
         for (r = from; r <= to; r++) {
             int32_t value;

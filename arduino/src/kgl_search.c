@@ -58,9 +58,10 @@ static bool is_decided(const kgl_model *model, int32_t reserve) {
     return true;
 }
 
-/* Follows the back pointers of the cheapest path. */
-static void trace(const kgl_model *model, const kgl_window *window, int32_t reserve, int32_t *rs,
-                  const int32_t *back, uint8_t slot) {
+/* Follows the back pointers of the path that ends in a slot. */
+void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t *rs, const int32_t *back,
+                      uint8_t slot) {
+    int32_t reserve = window->off_grid ? 1 : 0;
     size_t at = window->n_values;
     while (at > 0) {
         int32_t x = window->steps[--at], from, to;
@@ -77,20 +78,25 @@ static void trace(const kgl_model *model, const kgl_window *window, int32_t rese
     }
 }
 
-/* Offers every way to say value `at` after each of the beginnings. */
-static void extend(const kgl_model *model, const kgl_window *window, int32_t reserve, size_t at, const int32_t *now,
+/* Offers every way to say value `at` after each of the beginnings; if `forced` is not negative, that way alone. */
+static void extend(const kgl_model *model, const kgl_window *window, int32_t forced, size_t at, const int32_t *now,
                    const int32_t *costs, uint8_t n_paths, kept *kept_) {
     size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS;
     uint8_t idx = (uint8_t)(at % model->n_channels), parent;
     kgl_lattice lattice = kgl_lattice_of(model, idx);
     kgl_first own = kgl_first_of(model, idx);
-    int32_t bound = kgl_bound_less(model, idx, reserve), from, to, r, values[KGL_CANDIDATES_MAX];
-    int32_t bonus[KGL_CANDIDATES_MAX];
+    int32_t bound = kgl_bound_less(model, idx, window->off_grid ? 1 : 0), from, to, r, first_r;
+    int32_t values[KGL_CANDIDATES_MAX], bonus[KGL_CANDIDATES_MAX];
     kgl_lattice_candidates(lattice, window->steps[at], bound, &from, &to);
+    first_r = from;
     to = to < from + KGL_CANDIDATES_MAX - 1 ? to : from + KGL_CANDIDATES_MAX - 1;
+    if (forced >= 0) {
+        from += forced;
+        to = to < from ? to : from;
+    }
     for (r = from; r <= to; r++) {
-        bool is_sayable = kgl_lattice_value(lattice, r, &values[r - from]);
-        bonus[r - from] = is_sayable ? AHEAD_BONUS * holds(model, window, at, bound, values[r - from]) : -1;
+        bool is_sayable = kgl_lattice_value(lattice, r, &values[r - first_r]);
+        bonus[r - first_r] = is_sayable ? AHEAD_BONUS * holds(model, window, at, bound, values[r - first_r]) : -1;
     }
     for (parent = 0; parent < n_paths; parent++) {
         const int32_t *histories = now + parent * path_len;
@@ -105,15 +111,15 @@ static void extend(const kgl_model *model, const kgl_window *window, int32_t res
         }
         for (r = from; r <= to; r++) {
             candidate c;
-            if (bonus[r - from] < 0) {
+            if (bonus[r - first_r] < 0) {
                 continue;
             }
             c.cost = costs[parent] + (int32_t)(is_first ? kgl_first_cost(&own, predicted, r)
                                                         : kgl_signed_cost(&table, kgl_sub(r, history.r)));
-            c.rank = c.cost - bonus[r - from];
+            c.rank = c.cost - bonus[r - first_r];
             c.r = r;
             c.parent = parent;
-            c.choice = (uint8_t)(r - from);
+            c.choice = (uint8_t)(r - first_r);
             offer(kept_, &c);
         }
     }
@@ -143,20 +149,14 @@ static uint8_t keep(const kgl_model *model, size_t idx, const kept *kept_, const
     return n_kept;
 }
 
-/* Fills `rs` with the path found; false if some value has no lattice value within its bound.
- * `back`: a word per value. `beam`: two generations of histories for each beginning. */
-bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, int32_t *back, int32_t *beam) {
+/* Costs of the beginnings kept at the window's end; gives how many, 0 if some value has no lattice value within its
+ * bound. `forced`: see extend, for the first value. */
+static uint8_t run(const kgl_model *model, const kgl_window *window, int32_t forced, int32_t *costs, int32_t *back,
+                   int32_t *beam) {
     size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS, at;
-    int32_t reserve = window->off_grid ? 1 : 0, costs[KGL_BEAM] = {0, 0, 0, 0};
     int32_t *now = beam, *next = beam + KGL_BEAM * path_len;
-    uint8_t n_paths = 1, best = 0, i;
-    if (is_decided(model, reserve)) {
-        for (at = 0; at < window->n_values; at++) {
-            int32_t x = window->steps[at];
-            rs[at] = kgl_is_step(x) ? kgl_lattice_nearest(kgl_lattice_of(model, at % model->n_channels), x) : x;
-        }
-        return true;
-    }
+    uint8_t n_paths = 1;
+    memset(costs, 0, KGL_BEAM * sizeof *costs);
     memset(now, 0, KGL_BEAM * path_len * sizeof *now);
     for (at = 0; at < window->n_values; at++) {
         kept found;
@@ -166,18 +166,44 @@ bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, i
             continue;
         }
         found.len = 0;
-        extend(model, window, reserve, at, now, costs, n_paths, &found);
+        extend(model, window, forced, at, now, costs, n_paths, &found);
+        forced = -1;
         n_paths = keep(model, at % model->n_channels, &found, now, next, costs, &word);
         if (n_paths == 0) {
-            return false;
+            return 0;
         }
         back[at] = (int32_t)word;
         now = next;
         next = swap;
     }
+    return n_paths;
+}
+
+uint8_t kgl_search_ends(const kgl_model *model, const kgl_window *window, int32_t forced, int32_t *back,
+                        int32_t *beam) {
+    int32_t costs[KGL_BEAM];
+    return is_decided(model, window->off_grid ? 1 : 0) ? 0 : run(model, window, forced, costs, back, beam);
+}
+
+/* Fills `rs` with the path found; false if some value has no lattice value within its bound.
+ * `back`: a word per value. `beam`: two generations of histories for each beginning. */
+bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, int32_t *back, int32_t *beam) {
+    int32_t costs[KGL_BEAM];
+    uint8_t n_paths, best = 0, i;
+    size_t at;
+    if (is_decided(model, window->off_grid ? 1 : 0)) {
+        for (at = 0; at < window->n_values; at++) {
+            int32_t x = window->steps[at];
+            rs[at] = kgl_is_step(x) ? kgl_lattice_nearest(kgl_lattice_of(model, at % model->n_channels), x) : x;
+        }
+        return true;
+    }
+    n_paths = run(model, window, -1, costs, back, beam);
     for (i = 1; i < n_paths; i++) {
         best = costs[i] < costs[best] ? i : best;
     }
-    trace(model, window, reserve, rs, back, best);
-    return true;
+    if (n_paths > 0) {
+        kgl_search_trace(model, window, rs, back, best);
+    }
+    return n_paths > 0;
 }

@@ -12,7 +12,7 @@
 #define MODEL_MAX (1 << 20)
 
 static uint8_t model_bytes[MODEL_MAX], flash_bytes[FLASH_MAX], code[16384], frame[16384];
-static int32_t steps[KGL_VALUES_MAX], workspace[4 * KGL_VALUES_MAX];
+static int32_t steps[KGL_VALUES_MAX], workspace[6 * KGL_VALUES_MAX];
 static kgl_model model;
 static mem_flash flash;
 static kgl_node node;
