@@ -69,9 +69,11 @@ impl PostgresTarget {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(10));
         }
-        // A database that has vanished without a word is noticed in half a minute.
+        // A database that has vanished without a word is noticed in about half a minute, also by who only listens.
         config.tcp_user_timeout(Duration::from_secs(30));
-        config.keepalives_idle(Duration::from_secs(20));
+        config.keepalives_idle(Duration::from_secs(15));
+        config.keepalives_interval(Duration::from_secs(5));
+        config.keepalives_retries(3);
         Ok(config)
     }
 }
