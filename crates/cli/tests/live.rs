@@ -276,12 +276,7 @@ fn by_mqtt_readings_are_stored_once_and_nobody_else_is_let_in() {
 #[test]
 fn by_coap_readings_are_stored_once() {
     let place = place();
-    let args = ["serve", "--data", "data", "--http", "127.0.0.1:0", "--coap", "127.0.0.1:0", "--json"];
-    let mut child = place.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let running = Running(child);
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (running, ready) = serve_by(&place, &["--http", "127.0.0.1:0", "--coap", "127.0.0.1:0"]);
     let coap = ready["coap"].as_str().unwrap();
     let add = ["device", "add", "porch", "--data", "data", "--bundle", "b.kinglet", "--key-out", "porch.key"];
     place.run(&with(&add, &["--server", coap])).ok();
