@@ -50,6 +50,7 @@ contract!(
     windows_come_back_by_time,
     windows_are_read_on_from_any_place,
     what_is_old_is_forgotten_and_stays_received,
+    windows_are_passed_on_in_the_order_of_storing,
     keys_are_replaced_where_they_are_the_ones_named,
     the_background_pass_sees_each_window_once,
     counts_add_up,
@@ -275,6 +276,67 @@ async fn windows_are_read_on_from_any_place(store: Arc<dyn Store>, _: impl Async
     }
 }
 
+async fn windows_are_passed_on_in_the_order_of_storing(
+    store: Arc<dyn Store>,
+    reopen: impl AsyncFn() -> Arc<dyn Store>,
+) {
+    let device = add(&*store, "a").await.short_id;
+    let claim = |owner, from_start, target: &str| TargetClaim {
+        target: target.into(),
+        owner,
+        lease_ms: 60_000,
+        from_start,
+    };
+    let counters = |rows: &[Logged]| rows.iter().map(|(_, row)| row.origin.counter).collect::<Vec<_>>();
+    let after = async |at: LogPlace, n: usize| {
+        for _ in 0..1000 {
+            let rows = store.stored_after(at, 9).await.unwrap();
+            if rows.len() >= n {
+                return rows;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the windows do not come");
+    };
+    verdicts(&*store, vec![window(device, 3)]).await;
+    // Other tests' transactions delay what is new here, as in the tail.
+    let all = store.claim_target(claim(1, true, "all")).await.unwrap().unwrap();
+    assert_eq!(counters(&after(all.at, 1).await), [3]);
+    let new = store.claim_target(claim(1, false, "new")).await.unwrap().unwrap();
+    verdicts(&*store, vec![window(device, 1), window(device, 2)]).await;
+    assert_eq!(counters(&after(new.at, 2).await), [1, 2]);
+    let rows = after(all.at, 3).await;
+    assert_eq!(counters(&rows), [3, 1, 2]);
+    assert_eq!(counters(&after(rows[0].0, 2).await), [1, 2]);
+    assert_eq!(store.stored_after(rows[2].0, 9).await.unwrap(), []);
+
+    // One at a time; whoever has it may ask again, and what another says counts for nothing.
+    assert_eq!(store.claim_target(claim(2, true, "all")).await.unwrap(), None);
+    assert!(store.pass_target("all", 1, rows[1].0).await.unwrap());
+    assert!(!store.pass_target("all", 2, rows[2].0).await.unwrap());
+    assert_eq!(store.claim_target(claim(1, true, "all")).await.unwrap().unwrap().at, rows[1].0);
+    store.release_target("all", 1).await.unwrap();
+    assert_eq!(store.claim_target(claim(2, true, "all")).await.unwrap().unwrap().at, rows[1].0);
+    assert!(!store.pass_target("all", 1, rows[2].0).await.unwrap());
+    let late = TargetClaim { lease_ms: -1, ..claim(2, true, "all") };
+    assert!(store.claim_target(late).await.unwrap().is_some());
+    assert!(store.claim_target(claim(3, true, "all")).await.unwrap().is_some());
+
+    // Retention waits for nobody, and counts what it takes from those who are behind.
+    let filed = tail(&*store, 9, 3).await;
+    let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device, found: Err(Flaw::Malformed) };
+    store.mark_decoded(filed.iter().map(mark).collect()).await.unwrap();
+    store.pass_target("new", 1, rows[2].0).await.unwrap();
+    assert_eq!(store.forget(T0 + 3500, 9).await.unwrap(), 3);
+    store.close().await.unwrap();
+    drop(store);
+    let lost = reopen().await.targets().await.unwrap();
+    let lost: Vec<_> = lost.iter().map(|row| (row.target.as_str(), row.n_lost, row.at)).collect();
+    assert_eq!(lost, [("all", 1, rows[1].0), ("new", 0, rows[2].0)]);
+    let census = reopen().await.census().await.unwrap();
+    assert!((census.n_devices, census.n_revoked, census.n_bundles) == (1, 0, 0) && census.bytes > 8192);
+}
+
 async fn what_is_old_is_forgotten_and_stays_received(
     store: Arc<dyn Store>,
     reopen: impl AsyncFn() -> Arc<dyn Store>,
@@ -472,7 +534,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 3;
+    let known = 4;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

@@ -176,11 +176,14 @@ async fn a_window_committed_late_is_not_overlooked() {
     schema.client.execute(slow, &[&i64::from(device)]).await.unwrap();
     verdicts(&*store, vec![window(device, 8)]).await;
     assert_eq!(store.undecoded(9).await.unwrap(), []);
+    assert_eq!(store.stored_after(LogPlace::default(), 9).await.unwrap(), []);
     // It is stored, shown and counted all the same.
     assert_eq!((counters(&*store, device).await, store.totals(None).await.unwrap().windows), (vec![8], 1));
     schema.client.batch_execute("COMMIT").await.unwrap();
     let rows = tail(&*store, 9, 2).await;
     assert_eq!(rows.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [7, 8]);
+    let rows = store.stored_after(LogPlace::default(), 9).await.unwrap();
+    assert_eq!(rows.iter().map(|(_, row)| row.origin.counter).collect::<Vec<_>>(), [7, 8]);
 }
 
 #[tokio::test]
@@ -192,15 +195,23 @@ async fn a_dump_read_into_a_younger_database_goes_on() {
     let rows = tail(&*store, 2, 2).await;
     let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device, found: Err(Flaw::Malformed) };
     store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
+    let claim = TargetClaim { target: "t".into(), owner: 1, lease_ms: 60_000, from_start: true };
+    let at = store.claim_target(claim.clone()).await.unwrap().unwrap().at;
+    let passed = store.stored_after(at, 3).await.unwrap();
+    assert!(store.pass_target("t", 1, passed[2].0).await.unwrap());
     store.close().await.unwrap();
-    let future =
-        "UPDATE stored_window SET xact = xact + 1000000000; UPDATE progress SET xact = xact + 1000000000";
+    let future = "UPDATE stored_window SET xact = xact + 1000000000; UPDATE progress SET xact = xact + 1000000000; \
+         UPDATE forward SET xact = xact + 1000000000";
     schema.client.batch_execute(future).await.unwrap();
     let store = schema.open().await;
     verdicts(&*store, vec![window(device, 4)]).await;
     let rows = tail(&*store, 9, 3).await;
     assert_eq!(rows.iter().map(|row| row.origin.counter).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(store.totals(None).await.unwrap().windows, 5);
+    // What was passed on before the dump is not missing and not sent again.
+    let at = store.claim_target(claim).await.unwrap().unwrap().at;
+    let rows = store.stored_after(at, 9).await.unwrap();
+    assert_eq!(rows.iter().map(|(_, row)| row.origin.counter).collect::<Vec<_>>(), [3, 4]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +231,7 @@ async fn servers_that_start_together_make_the_tables_once() {
     }
     schema.client.batch_execute("UPDATE kinglet_schema SET version = 99").await.unwrap();
     let refused = PostgresStore::open(&schema.target()).await.err();
-    assert_eq!(refused, Some(StoreError::TooNew { found: 99, known: 1 }));
+    assert_eq!(refused, Some(StoreError::TooNew { found: 99, known: 2 }));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A [`Store`] is a database behind one trait; `tests/store_contract.rs` is the same story told to each.
 //! Every answer to a write leaves after the commit, never before.
 
+mod forward;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod seed;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, StoreChoice};
 
+pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresTarget, TargetError};
 pub use seed::{SEED_NAMES_MAX, SEED_SAMPLES_MAX, SeedRun, SeedSeries};
@@ -98,6 +100,20 @@ pub trait Store: Send + Sync + 'static {
     fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64>;
     /// Gives back to the system some of the room that deleted rows have left; false if there was none to give.
     fn compact(&self) -> Answer<'_, bool>;
+
+    /// Windows after a place in the order of storing, in that order; at most `limit`. A window that is given has none
+    /// before it that comes to light later: a place is all one needs to remember to see each window.
+    fn stored_after(&self, after: LogPlace, limit: u32) -> Answer<'_, Vec<Logged>>;
+    /// Takes a target, for one that asks again before the lease has ended; `None` while another has it.
+    fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>>;
+    /// Says how far a target has confirmed; false if this owner no longer has it.
+    fn pass_target(&self, target: &str, owner: i64, to: LogPlace) -> Answer<'_, bool>;
+    /// Gives a target back.
+    fn release_target(&self, target: &str, owner: i64) -> Answer<'_, ()>;
+    /// All targets there ever were, by name.
+    fn targets(&self) -> Answer<'_, Vec<TargetRow>>;
+    /// Counts for those who watch over the server.
+    fn census(&self) -> Answer<'_, Census>;
 
     /// Commits what is under way and stops taking writes.
     fn close(&self) -> Answer<'_, ()>;

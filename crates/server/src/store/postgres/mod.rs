@@ -14,6 +14,7 @@
 mod accept;
 mod conn;
 mod decide;
+mod forward;
 mod keep;
 mod password;
 mod registry;
@@ -31,9 +32,9 @@ use std::time::Duration;
 pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store,
-    StoreError, Totals, WindowRow,
+    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
+    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 use conn::Pool;
 use windows::Tail;
@@ -246,6 +247,36 @@ impl Store for PostgresStore {
     /// The database's own vacuum sees to that.
     fn compact(&self) -> Answer<'_, bool> {
         Box::pin(async { Ok(false) })
+    }
+
+    fn stored_after(&self, after: LogPlace, limit: u32) -> Answer<'_, Vec<Logged>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| windows::stored_after(&conn, after, limit)) })
+    }
+
+    fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>> {
+        Box::pin(async move { conn::write!(self.open_pool()?, |conn| forward::claim(&conn, &claim)) })
+    }
+
+    fn pass_target(&self, target: &str, owner: i64, to: LogPlace) -> Answer<'_, bool> {
+        let target = target.to_owned();
+        Box::pin(
+            async move { conn::write!(self.open_pool()?, |conn| forward::pass(&conn, &target, owner, to)) },
+        )
+    }
+
+    fn release_target(&self, target: &str, owner: i64) -> Answer<'_, ()> {
+        let target = target.to_owned();
+        Box::pin(
+            async move { conn::write!(self.open_pool()?, |conn| forward::release(&conn, &target, owner)) },
+        )
+    }
+
+    fn targets(&self) -> Answer<'_, Vec<TargetRow>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| forward::targets(&conn)) })
+    }
+
+    fn census(&self) -> Answer<'_, Census> {
+        Box::pin(async move { conn::read!(self.pool, |conn| forward::census(&conn)) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

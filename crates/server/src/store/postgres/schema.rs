@@ -3,7 +3,7 @@
 use super::conn::{self, Conn, Pool};
 use crate::store::StoreError;
 
-const MIGRATIONS: &[&str] = &[include_str!("v1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// Only one server at a time migrates; the number is ours alone in a database ("kinglet" in ASCII).
 const LOCK: &str = "SELECT pg_advisory_xact_lock(30231079086970228)";
@@ -49,9 +49,13 @@ async fn heal_restored(conn: &Conn) -> Result<(), StoreError> {
     let is_restored = row.map(|row| row.try_get::<_, Option<bool>>(0)).transpose()?.flatten();
     if is_restored == Some(true) {
         tracing::info!("this database was restored: its windows are put in order, which may take minutes");
+        // All by the same number: their order is what places in the tail lean on.
         conn.batch(
-            "UPDATE stored_window SET xact = CASE WHEN is_decoded THEN 0 ELSE 1 END; \
-             UPDATE progress SET xact = 0, id = 9223372036854775807",
+            "CREATE TEMPORARY TABLE past ON COMMIT DROP AS SELECT GREATEST((SELECT max(xact) FROM stored_window), \
+             (SELECT xact FROM progress), (SELECT max(xact) FROM forward)) AS newest; \
+             UPDATE stored_window SET xact = xact - newest FROM past; \
+             UPDATE forward SET xact = xact - newest FROM past; \
+             UPDATE progress SET xact = xact - newest FROM past",
         )
         .await?;
     }

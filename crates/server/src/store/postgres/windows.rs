@@ -13,7 +13,8 @@ use tokio_postgres::Row;
 use super::conn::Conn;
 use super::short;
 use crate::store::{
-    Coverage, DecodedMark, Flaw, FrameId, Place, StoreError, TimeQuality, WindowRow, row_crc,
+    Coverage, DecodedMark, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality, WindowRow,
+    row_crc,
 };
 
 macro_rules! window_sql {
@@ -62,16 +63,7 @@ impl Tail {
     /// The next windows of the tail.
     pub(super) async fn next(&self, conn: &Conn, limit: u32) -> Result<Vec<WindowRow>, StoreError> {
         let (xact, id) = self.passing().at;
-        let rows = conn
-            .rows(
-                window_sql!(
-                    "stored_window w WHERE (w.xact, w.id) > ($1, $2) \
-                     AND w.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
-                     ORDER BY w.xact, w.id LIMIT $3"
-                ),
-                &[&xact, &id, &i64::from(limit)],
-            )
-            .await?;
+        let rows = tail(conn, (xact, id), limit).await?;
         let mut passing = self.passing();
         for row in &rows {
             passing.handed.insert((row.try_get(14)?, row.try_get(0)?), row.try_get(0)?);
@@ -105,6 +97,27 @@ impl Tail {
         let at = passing.at;
         passing.handed.retain(|place, _| *place > at);
     }
+}
+
+/// What transactions older than every running one have stored after a place.
+async fn tail(conn: &Conn, (xact, id): At, limit: u32) -> Result<Vec<Row>, StoreError> {
+    let sql = window_sql!(
+        "stored_window w WHERE (w.xact, w.id) > ($1, $2) \
+         AND w.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
+         ORDER BY w.xact, w.id LIMIT $3"
+    );
+    conn.rows(sql, &[&xact, &id, &i64::from(limit)]).await
+}
+
+pub(super) async fn stored_after(
+    conn: &Conn,
+    after: LogPlace,
+    limit: u32,
+) -> Result<Vec<Logged>, StoreError> {
+    let rows = tail(conn, (after.xact, after.row_id), limit).await?;
+    let logged =
+        |row: &Row| Ok((LogPlace { xact: row.try_get(14)?, row_id: row.try_get(0)? }, window_row(row)?));
+    rows.iter().map(logged).collect()
 }
 
 impl Found {
@@ -198,15 +211,22 @@ pub(super) async fn after(
 /// Deletes windows that are decoded and counted. The ranges know their numbers since they were stored.
 pub(super) async fn forget(conn: &Conn, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
     let limit = i64::from(limit);
-    let windows = conn
-        .execute(
-            "DELETE FROM stored_window w USING (SELECT o.device, o.generation, o.counter FROM device d \
+    // In the same statement: for every target that had not come to them they are counted as lost.
+    let gone = conn
+        .row(
+            "WITH gone AS (DELETE FROM stored_window w USING (SELECT o.device, o.generation, o.counter FROM device d \
              JOIN stored_window o ON o.device = d.short_id AND o.t_first < $1 \
              WHERE o.t_arrival < $1 AND o.is_decoded LIMIT $2 FOR UPDATE OF o SKIP LOCKED) g \
-             WHERE w.device = g.device AND w.generation = g.generation AND w.counter = g.counter",
+             WHERE w.device = g.device AND w.generation = g.generation AND w.counter = g.counter \
+             RETURNING w.xact, w.id), \
+             lost AS (SELECT f.target, count(*) AS n FROM forward f JOIN gone ON (gone.xact, gone.id) > (f.xact, f.id) \
+             GROUP BY f.target), \
+             counted AS (UPDATE forward f SET n_lost = f.n_lost + lost.n FROM lost WHERE f.target = lost.target) \
+             SELECT count(*) FROM gone",
             &[&before_ms, &limit],
         )
         .await?;
+    let windows = gone.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?.unsigned_abs();
     // A block spans an hour at most: all of it is older.
     let before_ms = before_ms.saturating_sub(crate::store::seed::BLOCK_SPAN_MS);
     let blocks = conn

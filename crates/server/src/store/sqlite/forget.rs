@@ -34,6 +34,7 @@ pub(super) fn forget(conn: &Connection, before_ms: i64, limit: u32) -> Result<u6
         order.execute(params![device, t_first, id])?;
         number.execute(params![device, generation, counter])?;
     }
+    super::forward::count_lost(conn, gone.iter().map(|(id, ..)| *id))?;
     Ok(gone.len() as u64 + forget_samples(conn, before_ms, limit)?)
 }
 

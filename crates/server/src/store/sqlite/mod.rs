@@ -3,6 +3,7 @@
 mod accept;
 mod backup;
 mod forget;
+mod forward;
 mod memo;
 mod received;
 mod registry;
@@ -19,9 +20,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store,
-    StoreError, Totals, WindowRow,
+    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
+    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
 use memo::Memo;
@@ -202,6 +203,32 @@ impl Store for SqliteStore {
 
     fn compact(&self) -> Answer<'_, bool> {
         self.write(|conn, _| forget::compact(conn))
+    }
+
+    fn stored_after(&self, after: LogPlace, limit: u32) -> Answer<'_, Vec<Logged>> {
+        self.read(move |conn| windows::stored_after(conn, after, limit))
+    }
+
+    fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>> {
+        self.write(move |conn, _| forward::claim(conn, &claim))
+    }
+
+    fn pass_target(&self, target: &str, owner: i64, to: LogPlace) -> Answer<'_, bool> {
+        let target = target.to_owned();
+        self.write(move |conn, _| forward::pass(conn, &target, owner, to))
+    }
+
+    fn release_target(&self, target: &str, owner: i64) -> Answer<'_, ()> {
+        let target = target.to_owned();
+        self.write(move |conn, _| forward::release(conn, &target, owner))
+    }
+
+    fn targets(&self) -> Answer<'_, Vec<TargetRow>> {
+        self.read(forward::targets)
+    }
+
+    fn census(&self) -> Answer<'_, Census> {
+        self.read(forward::census)
     }
 
     fn close(&self) -> Answer<'_, ()> {

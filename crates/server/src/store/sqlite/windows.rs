@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::accept::db_counter;
 use super::memo::Memo;
 use crate::store::{
-    Coverage, DecodedMark, Extent, Flaw, FrameId, Place, StoreError, TimeQuality, WindowRow, day_of,
+    Coverage, DecodedMark, Extent, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality,
+    WindowRow, day_of,
 };
 
 const WINDOW: &str = "SELECT id, device, generation, counter, t_first, t_arrival, t_quality, bundle, code, frame_len, \
@@ -106,6 +107,20 @@ pub(super) fn undecoded(conn: &Connection, limit: u32) -> Result<Vec<WindowRow>,
     let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE {TAIL} ORDER BY id LIMIT ?1"))?;
     let rows = statement.query_map([limit], window_row)?.collect::<Result<_, _>>()?;
     Ok(rows)
+}
+
+/// One writer hands the ids out within its transactions: they are in the order of commits.
+pub(super) fn stored_after(
+    conn: &Connection,
+    after: LogPlace,
+    limit: u32,
+) -> Result<Vec<Logged>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+    let rows = statement.query_map(params![after.row_id, limit], |row| {
+        let row = window_row(row)?;
+        Ok((LogPlace { xact: 0, row_id: row.row_id }, row))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Files the windows of the tail up to the last one marked by time and by number, with what was found.
