@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet_wire::keys::DeviceId;
 
+use crate::forward::{self, ForwardConfig};
 use crate::seed::{SeedConfig, SeedOverrides};
 
 /// Everything that can be set. Each field is one key of the file and one `KINGLET_…` variable.
@@ -57,6 +58,8 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// The seed's own mode.
     pub seed: SeedConfig,
+    /// Where readings are passed on to.
+    pub forward: Vec<ForwardConfig>,
 }
 
 /// Which database keeps what came in.
@@ -191,6 +194,14 @@ pub enum ConfigError {
     #[error("{origin}: {why}")]
     Store {
         /// File, environment or flag.
+        origin: String,
+        /// What to write instead.
+        why: String,
+    },
+    /// A target of readings cannot be used.
+    #[error("{origin}, [[forward]]: {why}")]
+    Forward {
+        /// Which file.
         origin: String,
         /// What to write instead.
         why: String,
@@ -419,6 +430,7 @@ impl Config {
             request_timeout_ms: 30_000,
             drain_timeout_ms: 10_000,
             seed: SeedConfig::default(),
+            forward: Vec::new(),
         }
     }
 
@@ -487,6 +499,7 @@ impl Config {
             let name = key.name;
             text.push_str(&format!("\n# {}\n#{name} = {}\n", key.help, defaults.value_of(name)));
         }
+        text.push_str(forward::EXAMPLES);
         text
     }
 
@@ -541,6 +554,12 @@ impl Config {
             why: shorten(e.to_string().trim_end()),
         })?;
         for (key, value) in &table {
+            if key == "forward" {
+                let refused =
+                    |why: String| ConfigError::Forward { origin: origin.into(), why: shorten(&why) };
+                self.forward = forward::parse(value).map_err(refused)?;
+                continue;
+            }
             self.set(origin, key, &plain(value))?;
         }
         Ok(())
@@ -663,7 +682,7 @@ fn edits(a: &[char], b: &str) -> usize {
 }
 
 /// At most 200 characters, none of them a control character: safe in one line of a log.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 

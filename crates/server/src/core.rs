@@ -7,6 +7,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use crate::bundles::Bundles;
 use crate::config::Config;
+use crate::forward::TargetCounts;
 use crate::ingest::Refusal;
 use crate::join::JoinLimit;
 use crate::live::LiveWindow;
@@ -46,6 +47,10 @@ pub struct Core {
     pub(crate) sessions: Sessions,
     /// Wakes the background pass.
     pub(crate) arrived: Notify,
+    /// Wakes those who pass on.
+    pub(crate) stored: watch::Sender<()>,
+    /// What was passed on, for each target of the configuration.
+    pub(crate) forwarded: Vec<Arc<TargetCounts>>,
     pub(crate) live: broadcast::Sender<Arc<LiveWindow>>,
     pub(crate) live_streams: Arc<Semaphore>,
     /// True once the server is to stop.
@@ -60,6 +65,7 @@ impl Core {
             registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
             bundles: Bundles::new(Arc::clone(&store)),
             store,
+            forwarded: config.forward.iter().map(|_| Arc::default()).collect(),
             config,
             clock,
             vault,
@@ -68,6 +74,7 @@ impl Core {
             joins: JoinLimit::default(),
             sessions: Sessions::default(),
             arrived: Notify::new(),
+            stored: watch::channel(()).0,
             live: broadcast::channel(LIVE_KEPT).0,
             live_streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
             stopping: watch::channel(false).0,

@@ -343,6 +343,9 @@ impl Core {
             self.overheard.remember(device, one.sealed, one.t_arrival);
         }
         self.arrived.notify_one();
+        if !self.forwarded.is_empty() {
+            self.stored.send_replace(());
+        }
     }
 
     fn turn_away(&self, answer: &mut Answer, away: TurnedAway, t_arrival: i64) {

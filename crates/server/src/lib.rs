@@ -10,6 +10,7 @@ pub mod config;
 mod core;
 mod dash;
 pub mod export;
+pub mod forward;
 mod http;
 pub mod ingest;
 pub mod join;
@@ -189,6 +190,7 @@ pub async fn run_core(
 ) -> Result<(), RunError> {
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let retention = tokio::spawn(Arc::clone(&core).keep_retention());
+    let passing_on = tokio::spawn(Arc::clone(&core).pass_on());
     let serving = http::serve(listeners.http, None, router(Arc::clone(&core)), Arc::clone(&core));
     let serving_tls = async {
         if let (Some(listener), Some(tls)) = (listeners.https, &listeners.tls) {
@@ -233,6 +235,7 @@ pub async fn run_core(
     // The background pass has been told; it ends with the round it is in.
     let _ = follower.await;
     let _ = retention.await;
+    let _ = passing_on.await;
     core.store.close().await?;
     decoded
 }

@@ -8,7 +8,7 @@ mod guard;
 mod live;
 mod problem;
 pub(crate) mod query;
-mod readings;
+pub(crate) mod readings;
 mod seed;
 mod serve;
 

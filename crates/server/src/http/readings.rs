@@ -161,7 +161,7 @@ impl<'a> Table<'a> {
 }
 
 /// A value in JSON: a number, `null` where the sensor gave none, `"above"` or `"below"` outside its range.
-pub(super) fn value_json(value: &Value) -> serde_json::Value {
+pub(crate) fn value_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Number(number) if number.scale() == 0 => number.mantissa().into(),
         Value::Number(number) => to_f64(*number).into(),
