@@ -14,7 +14,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LEN_MAX: u64 = 64 << 10;
 
 /// Connections to one target.
-pub(super) struct Poster(ureq::Agent);
+pub(super) struct Poster {
+    agent: ureq::Agent,
+    /// What it answers may be shown: it does not repeat what it was sent, secrets included.
+    is_discreet: bool,
+}
 
 /// A header's name and value.
 pub(super) type Header = (&'static str, String);
@@ -28,7 +32,7 @@ pub(super) enum Answer {
 }
 
 impl Poster {
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Trouble> {
+    pub(super) fn new(ca_file: Option<&Path>, is_discreet: bool) -> Result<Self, Trouble> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = ca_file {
             let roots = trust::authorities(path)?;
@@ -41,7 +45,7 @@ impl Poster {
             .max_redirects(0)
             .tls_config(tls.build())
             .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
-        Ok(Self(config.build().into()))
+        Ok(Self { agent: config.build().into(), is_discreet })
     }
 
     /// Posts a body. Errors name neither the address nor a header.
@@ -51,7 +55,7 @@ impl Poster {
         headers: Vec<Header>,
         body: Vec<u8>,
     ) -> Result<Answer, Trouble> {
-        let (agent, url) = (self.0.clone(), url.to_owned());
+        let (agent, url) = (self.agent.clone(), url.to_owned());
         let sent = tokio::task::spawn_blocking(move || {
             let request =
                 headers.iter().fold(agent.post(url), |request, (name, value)| request.header(*name, value));
@@ -65,7 +69,10 @@ impl Poster {
             Ok(Err(error)) => return Err(Trouble::Target(said(&error.to_string()))),
             Err(error) => return Err(Trouble::Target(error.to_string())),
         };
-        let shown = || format!("it answers {status}: {}", said(String::from_utf8_lossy(&text).trim()));
+        let shown = || match self.is_discreet {
+            true => format!("it answers {status}: {}", said(String::from_utf8_lossy(&text).trim())),
+            false => format!("it answers {status}"),
+        };
         match status {
             200..=299 => Ok(Answer::Taken),
             // What is wrong with this body will be wrong with it tomorrow.

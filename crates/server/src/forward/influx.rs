@@ -14,7 +14,7 @@ pub(super) struct Influx {
 
 impl Influx {
     pub(super) fn new(config: &InfluxConfig) -> Result<Self, Trouble> {
-        Ok(Self { config: config.clone(), poster: Poster::new(config.ca_file.as_deref())? })
+        Ok(Self { config: config.clone(), poster: Poster::new(config.ca_file.as_deref(), true)? })
     }
 
     /// All at once; if that is refused, one by one, so that only what is at fault is left out.

@@ -14,7 +14,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn new(config: &WebhookConfig) -> Result<Self, Trouble> {
-        Ok(Self { config: config.clone(), poster: Poster::new(config.ca_file.as_deref())? })
+        Ok(Self { config: config.clone(), poster: Poster::new(config.ca_file.as_deref(), false)? })
     }
 
     pub(super) async fn deliver(&self, parcels: &[Parcel]) -> Delivery {

@@ -27,6 +27,8 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// died there is not waited for.
 const LEASE: Duration = Duration::from_secs(30);
 const LEASE_EMBEDDED: Duration = Duration::from_secs(1);
+/// How often the holder looks for losses in the embedded store, where it need not ask for the target again.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long the end of a delivery is waited for when the server stops.
 const LAST: Duration = Duration::from_secs(3);
 /// Between two lines of the log about the same trouble.
@@ -43,7 +45,7 @@ pub(super) struct Worker {
     counts: Arc<TargetCounts>,
     /// Where it stands, while it holds the target, and when it last asked for it.
     held: Option<(LogPlace, Instant)>,
-    n_lost: Option<u64>,
+    n_lost: u64,
     failing: Failing,
 }
 
@@ -86,7 +88,7 @@ impl Worker {
             TargetKind::Webhook(webhook) => Target::Webhook(Webhook::new(webhook)?),
         };
         let (name, history, failing) = (config.name.clone(), config.history, Failing::default());
-        Ok(Self { core, name, history, owner, target, counts, held: None, n_lost: None, failing })
+        Ok(Self { core, name, history, owner, target, counts, held: None, n_lost: 0, failing })
     }
 
     /// Runs until the server stops.
@@ -178,10 +180,16 @@ impl Worker {
     /// The place it stands at, if it has the target or gets it now.
     async fn hold(&mut self) -> Result<Option<LogPlace>, Trouble> {
         let is_shared = self.core.config.store != StoreChoice::Sqlite;
-        if let Some((at, since)) = self.held
-            && (!is_shared || since.elapsed() < LEASE / 3)
-        {
-            return Ok(Some(at));
+        if let Some((at, since)) = self.held {
+            let is_due = since.elapsed() > if is_shared { LEASE / 3 } else { LOOK };
+            if is_due && !is_shared {
+                let rows = self.core.store.targets().await?;
+                self.note_lost(rows.iter().find(|row| row.target == self.name).map_or(0, |row| row.n_lost));
+                self.held = Some((at, Instant::now()));
+            }
+            if !is_due || !is_shared {
+                return Ok(Some(at));
+            }
         }
         let lease = if is_shared { LEASE } else { LEASE_EMBEDDED };
         let claim = TargetClaim {
@@ -196,13 +204,16 @@ impl Worker {
             }
             return Ok(None);
         };
-        if row.n_lost > self.n_lost.unwrap_or(0) {
-            let n = row.n_lost;
-            tracing::warn!(target = %self.name, n, "windows were deleted by retention before they could be passed on");
-        }
-        self.n_lost = Some(row.n_lost);
+        self.note_lost(row.n_lost);
         self.held = Some((row.at, Instant::now()));
         Ok(Some(row.at))
+    }
+
+    fn note_lost(&mut self, n: u64) {
+        if n > self.n_lost {
+            self.n_lost = n;
+            tracing::warn!(target = %self.name, n, "retention has deleted windows before they could be passed on");
+        }
     }
 
     /// Decodes; what has no device any more or does not decode is left out.
@@ -232,7 +243,7 @@ impl Worker {
         self.counts.failures.fetch_add(1, Ordering::Relaxed);
         if self.failing.said.is_none_or(|said| said.elapsed() > REMINDER) {
             self.failing.said = Some(Instant::now());
-            tracing::warn!(target = %self.name, error = %trouble, "readings wait in the store until the target takes them");
+            tracing::warn!(target = %self.name, error = %trouble, "readings wait in the store until they can be passed on");
         }
         let pause = RETRY_MIN.saturating_mul(1 << self.failing.n.min(16)).min(RETRY_MAX);
         self.failing.n += 1;
