@@ -11,6 +11,7 @@ use crate::forward::TargetCounts;
 use crate::ingest::Refusal;
 use crate::join::JoinLimit;
 use crate::live::LiveWindow;
+use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
 use crate::registry::Registry;
 use crate::store::{RejectCount, Store, day_of};
@@ -19,7 +20,7 @@ use crate::vault::{Vault, VaultError};
 /// Live events kept for slow readers; who lags further is told how many it missed.
 const LIVE_KEPT: usize = 256;
 /// Most live streams at once.
-const LIVE_STREAMS_MAX: usize = 256;
+pub(crate) const LIVE_STREAMS_MAX: usize = 256;
 
 /// Tells the time. The only clock of the server; tests bring their own.
 pub trait Clock: Send + Sync + 'static {
@@ -41,6 +42,7 @@ pub struct Core {
     pub clock: Arc<dyn Clock>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) rejects: Rejects,
+    pub(crate) metrics: Metrics,
     pub(crate) overheard: Overheard,
     pub(crate) joins: JoinLimit,
     /// Who is connected by MQTT.
@@ -70,6 +72,7 @@ impl Core {
             clock,
             vault,
             rejects: Rejects::default(),
+            metrics: Metrics::default(),
             overheard: Overheard::default(),
             joins: JoinLimit::default(),
             sessions: Sessions::default(),

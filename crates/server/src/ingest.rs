@@ -6,8 +6,10 @@ use kinglet_wire::payload::{Ack, AckFlags, Data, Millis, Quality, Status, Time};
 use kinglet_wire::seal::{self, Binding};
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::core::Core;
+use crate::metrics;
 use crate::registry::{Device, RegistryError};
 use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, StoreError, TimeQuality, Verdict};
 
@@ -55,6 +57,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Malformed,
+        Self::WrongDirection,
+        Self::UnknownDevice,
+        Self::OtherDevice,
+        Self::Revoked,
+        Self::JoinRequired,
+        Self::UnknownSlot,
+        Self::NotOpened,
+        Self::BadContent,
+        Self::UnknownBundle,
+        Self::CounterReuse,
+        Self::TooOld,
+    ];
+
     /// One short word, for counters and answers.
     pub fn word(self) -> &'static str {
         match self {
@@ -118,6 +136,7 @@ struct Sender {
     generation_low: u8,
     sealed_as: FrameId,
     t_arrival: i64,
+    is_window: bool,
     /// The device's keys are to be read anew.
     changes_device: bool,
     sealed: Box<[u8]>,
@@ -179,8 +198,11 @@ impl Core {
                 Err(Stop::Failed(error)) => return Err(error),
             }
         }
+        let begun = Instant::now();
         let outcomes = if arrivals.is_empty() { Vec::new() } else { self.store.accept(arrivals).await? };
+        self.count(&senders, &outcomes, begun);
         self.acknowledge(&mut answer, &senders, &outcomes);
+        answer.refused.iter().for_each(|why| self.metrics.refused(*why));
         self.after_commit(senders, &outcomes);
         Ok(answer)
     }
@@ -264,6 +286,7 @@ impl Core {
             generation_low: header.generation_low(),
             sealed_as,
             t_arrival,
+            is_window: bundle.is_some(),
             changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
             sealed: bytes.into(),
         };
@@ -346,6 +369,22 @@ impl Core {
         if !self.forwarded.is_empty() {
             self.stored.send_replace(());
         }
+    }
+
+    fn count(&self, senders: &[Sender], outcomes: &[Outcome], begun: Instant) {
+        if !outcomes.is_empty() {
+            self.metrics.committed(begun.elapsed());
+        }
+        let (mut accepted, mut duplicates, mut windows) = (0, 0, 0);
+        for (one, outcome) in senders.iter().zip(outcomes) {
+            let is_new = outcome.verdict == Verdict::Stored;
+            accepted += u64::from(is_new);
+            windows += u64::from(is_new && one.is_window);
+            duplicates += u64::from(outcome.verdict == Verdict::AlreadyStored);
+        }
+        metrics::add(&self.metrics.accepted, accepted);
+        metrics::add(&self.metrics.duplicates, duplicates);
+        metrics::add(&self.metrics.windows, windows);
     }
 
     fn turn_away(&self, answer: &mut Answer, away: TurnedAway, t_arrival: i64) {

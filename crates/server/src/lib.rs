@@ -15,6 +15,7 @@ mod http;
 pub mod ingest;
 pub mod join;
 pub mod live;
+mod metrics;
 mod mqtt;
 pub mod readings;
 pub mod registry;

@@ -177,7 +177,7 @@ async fn what_a_target_will_never_take_holds_nothing_up() {
     let distinct = || fake.lines().into_iter().collect::<std::collections::BTreeSet<_>>().len();
     until("the good ones come", || distinct() == 32).await;
     let first = format!("kinglet,device=good temperature=20,humidity=40 {}", T0 + 80_000);
-    assert!(fake.lines().iter().any(|line| *line == first), "{:?}", fake.lines().first());
+    assert!(fake.lines().contains(&first), "{:?}", fake.lines().first());
     rig.stop().await;
 }
 
@@ -207,4 +207,45 @@ async fn a_body_is_signed_and_no_secret_is_shown() {
     );
     assert_eq!(headers["content-type"], "application/senml+json");
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_say_what_happened_and_name_no_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, url) = Fake::start(503).await;
+    let rig = rig(dir.path(), &format!("[[forward]]\nkind = 'webhook'\nname = 'hook'\nurl = '{url}'")).await;
+    let mut device = rig.ready_device("cellar-42").await;
+    send(&rig, &mut device, 3).await;
+    let code = code(&bundle("climate", 8), |_| [0, 0]);
+    let again = device.window_as(1, kinglet_wire::payload::Time::unix(T0), None, &code);
+    assert_eq!(rig.post_frame(&again).await.status, 409);
+    assert_eq!(rig.post_frame(b"no frame").await.status, 400);
+    until("it is asked", || fake.n_asked.load(Ordering::SeqCst) > 0).await;
+    rig.clock.advance(90_000);
+    let answer = rig.get("/metrics").await;
+    assert_eq!(answer.header("content-type").as_deref(), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = answer.text();
+    let check = |line: &str| assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    check("kinglet_frames_accepted_total 4");
+    check("kinglet_windows_stored_total 3");
+    check("kinglet_frames_refused_total{reason=\"counter_reuse\"} 1");
+    check("kinglet_frames_refused_total{reason=\"malformed\"} 1");
+    check("kinglet_devices{state=\"active\"} 1");
+    check("kinglet_forward_lag_seconds{target=\"hook\"} 90");
+    check("kinglet_forward_windows_total{target=\"hook\",result=\"confirmed\"} 0");
+    check("kinglet_forward_lost_windows_total{target=\"hook\"} 0");
+    assert!(!text.contains("cellar"), "{text}");
+    assert_eq!(rig.get("/readyz").await.status, 200);
+    let stranger = [("host", "evil.example")];
+    assert_eq!(common::request(rig.addr, "GET", "/metrics", &stranger, b"").await.status, 421);
+    fake.status.store(200, Ordering::SeqCst);
+    until("it comes", || fake.windows().len() == 3).await;
+    for _ in 0..200 {
+        if rig.get("/metrics").await.text().contains("kinglet_forward_lag_seconds{target=\"hook\"} 0\n") {
+            rig.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it still lags");
 }

@@ -6,6 +6,7 @@ mod devices;
 mod frames;
 mod guard;
 mod live;
+mod metrics;
 mod problem;
 pub(crate) mod query;
 pub(crate) mod readings;
@@ -49,11 +50,13 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/seed", get(seed::list))
         .route("/v1/seed/{name}/readings", get(seed::readings))
         .route("/v1/live", get(live::stream))
+        .route("/metrics", get(metrics::metrics))
         .merge(dash::routes())
         .merge(managed)
         .layer(from_fn_with_state(Arc::clone(&core), guard::host));
     let shown = Router::new()
         .route("/healthz", get(healthz))
+        .route("/readyz", get(metrics::readyz))
         .merge(shown)
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; the dashboard is at /")

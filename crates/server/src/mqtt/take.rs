@@ -55,6 +55,7 @@ pub(super) async fn take(core: Arc<Core>, id: DeviceId, short_id: u32, batch: Ve
             _ => match Frame::new_checked(&bytes[..]) {
                 Ok(frame) if frame.short_id().0 != short_id => {
                     core.rejects.add(short_id, Some(Refusal::OtherDevice), core.clock.now_ms());
+                    core.metrics.refused(Refusal::OtherDevice);
                     fates[idx] = Some((reason_of(Refusal::OtherDevice), Refusal::OtherDevice.word()));
                 }
                 _ => {
