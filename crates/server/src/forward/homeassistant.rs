@@ -40,6 +40,8 @@ struct Known {
     announced: Option<String>,
     checked: Instant,
     expire_s: i64,
+    /// The longest of its windows so far: a first one may be short.
+    span_ms: i64,
     /// Time of the state it shows.
     t_state: i64,
 }
@@ -69,7 +71,8 @@ impl HomeAssistant {
         }
         let mut messages = Vec::new();
         for parcel in parcels.iter().filter(|p| newest.get(&p.short_id).is_some_and(|n| n.at == p.at)) {
-            let is_due = |known: &Known| known.checked.elapsed() > RECHECK;
+            let span_ms = parcel.readings.extent().span_ms;
+            let is_due = |known: &Known| known.checked.elapsed() > RECHECK || span_ms > known.span_ms;
             if self.known.get(&parcel.short_id).is_none_or(is_due) {
                 messages.extend(self.announce(core, parcel).await?);
             }
@@ -88,7 +91,8 @@ impl HomeAssistant {
     /// The discovery message, if it is not the one that was sent last.
     async fn announce(&mut self, core: &Core, parcel: &Parcel) -> Result<Option<Message>, Trouble> {
         let rows = core.store.windows(parcel.short_id, 0, i64::MAX, ARRIVALS).await?;
-        let span_ms = parcel.readings.extent().span_ms;
+        let longest_ms = self.known.get(&parcel.short_id).map_or(0, |known| known.span_ms);
+        let span_ms = parcel.readings.extent().span_ms.max(longest_ms);
         let expire_s = expire_after_s(rows.iter().map(|row| row.t_arrival).collect(), span_ms);
         let row = core.store.device_by_short_id(parcel.short_id).await?;
         let name = row.map(|row| row.name).filter(|name| !name.is_empty());
@@ -100,9 +104,10 @@ impl HomeAssistant {
             announced: None,
             checked,
             expire_s,
+            span_ms,
             t_state: i64::MIN,
         });
-        (known.checked, known.expire_s) = (checked, expire_s);
+        (known.checked, known.expire_s, known.span_ms) = (checked, expire_s, span_ms);
         if known.announced.as_ref() == Some(&text) {
             return Ok(None);
         }
