@@ -56,6 +56,11 @@ impl Serving {
         Err(format!("{addr} did not answer /healthz within {} s:\n{}", patience.as_secs(), serving.said()))
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed so far.
     pub(crate) fn said(&self) -> String {
         crate::run::plain(&std::fs::read_to_string(&self.log).unwrap_or_default())

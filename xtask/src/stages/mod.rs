@@ -11,6 +11,7 @@ mod device;
 pub(crate) mod docs;
 mod faults;
 mod firmware;
+mod forward;
 pub(crate) mod fuzz;
 mod mqtt;
 pub(crate) mod postgres;
@@ -170,6 +171,17 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Wheel { package: "esptool", module: "esptool" },
         ],
         run: firmware::stage,
+    },
+    Stage {
+        name: "forward",
+        about: "readings passed on to mosquitto and InfluxDB that go away and come back; metrics in promtool",
+        needs: &[
+            Need::Program { name: "mosquitto", package: "mosquitto" },
+            Need::Program { name: "mosquitto_sub", package: "mosquitto-clients" },
+            Need::Program { name: "influxd", package: "influxdb" },
+            Need::Program { name: "promtool", package: "prometheus" },
+        ],
+        run: forward::stage,
     },
     Stage {
         name: "demo",
