@@ -90,6 +90,16 @@ fn csv_rows(device: &str, readings: &Readings, t_ms: i64, values: &[Value], out:
 }
 
 fn line(device: &str, readings: &Readings, t_ms: i64, values: &[Value], out: &mut String) {
+    let fields = line_fields(readings, values);
+    // A point without a field is none.
+    if !fields.is_empty() {
+        let t_ns = i128::from(t_ms) * 1_000_000;
+        let _ = writeln!(out, "kinglet,device={} {fields} {t_ns}", line_name(device));
+    }
+}
+
+/// The fields of a sample; empty if it has no value.
+pub(crate) fn line_fields(readings: &Readings, values: &[Value]) -> String {
     let mut fields = String::new();
     for (channel, value) in readings.channels.iter().zip(values) {
         let name = line_name(&channel.name);
@@ -101,15 +111,11 @@ fn line(device: &str, readings: &Readings, t_ms: i64, values: &[Value], out: &mu
             Value::Missing => Ok(()),
         };
     }
-    // A point without a field is none.
-    if !fields.is_empty() {
-        let t_ns = i128::from(t_ms) * 1_000_000;
-        let _ = writeln!(out, "kinglet,device={} {fields} {t_ns}", line_name(device));
-    }
+    fields
 }
 
 /// A tag's value or a field's key. Line ends and backslashes have no escape there.
-fn line_name(text: &str) -> String {
+pub(crate) fn line_name(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -119,7 +125,12 @@ fn line_name(text: &str) -> String {
             c => name.push(c),
         }
     }
-    if name.is_empty() { "_".into() } else { name }
+    // `time` is the name of the timestamp and is refused as a field's.
+    match name.as_str() {
+        "" => "_".into(),
+        "time" => "time_".into(),
+        _ => name,
+    }
 }
 
 /// Where a pack stands.
@@ -155,7 +166,7 @@ impl SenMl {
 }
 
 /// Letters, digits and `-:./_`; whatever else a name holds is `_`.
-fn senml_name(text: &str) -> String {
+pub(crate) fn senml_name(text: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-:./_".contains(c);
     text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::Parcel;
 use super::config::Format;
+use crate::export::{line_fields, line_name, senml_name};
 use crate::http::readings::value_json;
 use crate::readings::{Value, to_f64};
 
@@ -77,12 +78,6 @@ fn seconds(ms: i64) -> Json {
     if ms % 1000 == 0 { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
 }
 
-/// Letters, digits and `-:./_`, the only characters a name may have; whatever else there is is `_`.
-fn senml_name(text: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-:./_".contains(c);
-    text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
-}
-
 /// The registered unit (RFC 8428, RFC 8798) where there is one; of others the registry says to leave them out.
 fn senml_unit<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
     Some(match unit {
@@ -100,38 +95,10 @@ pub(super) fn lines(measurement: &str, parcel: &Parcel, out: &mut String) {
     let device = line_name(&parcel.device);
     let measurement = measurement.replace('\\', "_").replace(',', "\\,").replace(' ', "\\ ");
     for (t_ms, values) in parcel.readings.samples() {
-        let mut fields = String::new();
-        for (channel, value) in parcel.readings.channels.iter().zip(values) {
-            let (name, comma) = (line_name(&channel.name), if fields.is_empty() { "" } else { "," });
-            let _ = match value {
-                Value::Number(number) => write!(fields, "{comma}{name}={number}"),
-                Value::Above => write!(fields, "{comma}{name}_outside=\"above\""),
-                Value::Below => write!(fields, "{comma}{name}_outside=\"below\""),
-                Value::Missing => Ok(()),
-            };
-        }
+        let fields = line_fields(&parcel.readings, values);
         if !fields.is_empty() {
             let _ = writeln!(out, "{measurement},device={device} {fields} {t_ms}");
         }
-    }
-}
-
-/// A tag's value or a field's key. Line ends and backslashes have no escape there.
-fn line_name(text: &str) -> String {
-    let mut name = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            ',' | '=' | ' ' => name.extend(['\\', c]),
-            '\\' | '"' => name.push('_'),
-            c if c.is_control() => name.push('_'),
-            c => name.push(c),
-        }
-    }
-    // `time` is the name of the timestamp and is refused as a field's.
-    match name.as_str() {
-        "" => "_".into(),
-        "time" => "time_".into(),
-        _ => name,
     }
 }
 
