@@ -32,12 +32,32 @@ fn main() {
     match args.get(1).map(String::as_str) {
         Some("load") => load(args[2].parse().expect("an address"), Path::new(&args[3])),
         Some("weigh") => weigh(),
+        // For a profiler: nothing but the server under load.
+        Some("frames") => frames_alone(),
         _ => compare(),
     }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn frames_alone() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().expect("a place");
+        let rig = Rig::start(dir.path()).await;
+        let requests = dir.path().join("requests");
+        prepare(&rig, &requests).await;
+        let (begun, wall) = (cpu_s(), Instant::now());
+        let stored = measure(rig.addr, &requests).await;
+        let cpu = cpu_s() - begun;
+        println!(
+            "frames stored and acked {stored:.0} /s, {:.1} us CPU each, {:.2} cores busy with serving",
+            1e6 * cpu / (stored * ROUND.as_secs_f64()),
+            cpu / wall.elapsed().as_secs_f64()
+        );
+        rig.stop().await;
+    });
 }
 
 fn compare() {

@@ -286,7 +286,11 @@ async fn a_file_from_before_the_deferred_counts_counts_on() {
     store.close().await.unwrap();
     // As the second schema left it: its windows counted at once, before any pass.
     let conn = Connection::open(dir.path().join("kinglet.db")).unwrap();
-    conn.execute_batch("DROP TABLE forward; DROP VIEW day_count; PRAGMA user_version = 2;").unwrap();
+    conn.execute_batch(
+        "DROP TABLE forward; DROP VIEW day_count; ALTER TABLE progress DROP COLUMN filing_to; \
+         ALTER TABLE progress DROP COLUMN filing_device; PRAGMA user_version = 2;",
+    )
+    .unwrap();
     conn.execute(
         "INSERT INTO day_stats VALUES (?1, ?2, 7, 2, 120, 2, 0, 0)",
         [i64::from(a), day_of(T0).into()],

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accept::db_counter;
 use super::received::Received;
+use super::windows::TAIL;
 use crate::store::{FrameId, StoreError, Verdict};
 
 /// Most windows of the tail that are found by number without reading the tail.
@@ -23,7 +24,7 @@ pub(super) struct Memo {
     pub(super) received: Received,
     /// Devices that exist and are not revoked.
     standing: HashSet<u32>,
-    /// Windows after `progress.decoded_to` by device and number, once a repeated frame has asked for one.
+    /// Windows of the tail by device and number, once a repeated frame has asked for one.
     tail: Option<Tail>,
     next_id: Option<i64>,
     data_version: i64,
@@ -99,10 +100,10 @@ impl Memo {
         }
     }
 
-    /// Takes note that the tail begins after this id now.
-    pub(super) fn decoded(&mut self, to: i64) {
+    /// Takes note that a window is not in the tail any more.
+    pub(super) fn filed(&mut self, device: u32, origin: FrameId) {
         if let Some(tail) = &mut self.tail {
-            tail.retain(|_, id| *id > to);
+            tail.remove(&(device, origin));
         }
     }
 
@@ -131,10 +132,9 @@ impl Memo {
         }
         // The background pass is far behind: slow, but right.
         Ok(conn
-            .prepare_cached(
-                "SELECT id FROM window WHERE id > (SELECT decoded_to FROM progress) \
-                 AND device = ?1 AND generation = ?2 AND counter = ?3",
-            )?
+            .prepare_cached(&format!(
+                "SELECT id FROM window WHERE {TAIL} AND device = ?1 AND generation = ?2 AND counter = ?3"
+            ))?
             .query_row(key, |row| row.get(0))
             .optional()?)
     }
@@ -147,9 +147,8 @@ fn read_tail(conn: &Connection) -> Result<Option<Tail>, StoreError> {
     if usize::try_from(n).is_ok_and(|n| n > TAIL_KEPT) {
         return Ok(None);
     }
-    let mut statement = conn.prepare_cached(
-        "SELECT device, generation, counter, id FROM window WHERE id > (SELECT decoded_to FROM progress)",
-    )?;
+    let mut statement =
+        conn.prepare_cached(&format!("SELECT device, generation, counter, id FROM window WHERE {TAIL}"))?;
     let rows = statement.query_map([], |row| {
         let origin = FrameId { generation: row.get(1)?, counter: row.get(2)? };
         Ok(((row.get(0)?, origin), row.get(3)?))

@@ -2,6 +2,8 @@
 
 mod accept;
 mod backup;
+mod checkpoint;
+mod filing;
 mod forget;
 mod forward;
 mod memo;
@@ -25,6 +27,7 @@ use crate::store::{
     SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
+use checkpoint::Checkpoints;
 use memo::Memo;
 use writer::Writer;
 
@@ -52,7 +55,9 @@ impl SqliteStore {
         };
         let mut conn = connect(path, true).map_err(|e| refused(e.into()))?;
         schema::migrate(&mut conn).map_err(refused)?;
-        let writer = Writer::start(conn).map_err(|e| failed(e.to_string()))?;
+        let beside = connect(path, true).map_err(|e| refused(e.into()))?;
+        let checkpoints = Checkpoints::start(&mut conn, beside).map_err(|e| refused(e.into()))?;
+        let writer = Writer::start(conn, checkpoints).map_err(|e| failed(e.to_string()))?;
         let path = path.to_path_buf();
         Ok(Self { path: path.clone(), writer, readers: Arc::new(Readers { path, idle: Mutex::default() }) })
     }
@@ -165,7 +170,7 @@ impl Store for SqliteStore {
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {
-        self.write(move |conn, memo| windows::mark_decoded(conn, memo, &marks))
+        Box::pin(self.file(marks))
     }
 
     fn day_stats(&self, short_id: Option<u32>, from_day: i32, to_day: i32) -> Answer<'_, Vec<DayStats>> {
@@ -277,9 +282,6 @@ fn connect(path: &Path, write: bool) -> rusqlite::Result<Connection> {
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "cache_size", -8192)?;
-        // 8 MB of log between two checkpoints: windows share their pages, so there is little to copy, and a log
-        // that is written over is synced in half the time that one takes which grows.
-        conn.pragma_update(None, "wal_autocheckpoint", 2000)?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     } else {
         conn.pragma_update(None, "query_only", true)?;

@@ -84,7 +84,21 @@ impl Received {
     pub(super) fn save_unwitnessed(&mut self, conn: &Connection) -> Result<(), StoreError> {
         for key in std::mem::take(&mut self.unwitnessed) {
             self.witnessed.remove(&key);
-            self.save(conn, key)?;
+            self.write_back(conn, key)?;
+        }
+        Ok(())
+    }
+
+    /// Writes back what changed of these; afterwards the ranges on disk stand without the rows of their windows.
+    pub(super) fn save(
+        &mut self,
+        conn: &Connection,
+        keys: impl Iterator<Item = (u32, u32)>,
+    ) -> Result<(), StoreError> {
+        for key in keys {
+            if self.witnessed.remove(&key) {
+                self.write_back(conn, key)?;
+            }
         }
         Ok(())
     }
@@ -93,7 +107,7 @@ impl Received {
     pub(super) fn save_all(&mut self, conn: &Connection) -> Result<(), StoreError> {
         self.save_unwitnessed(conn)?;
         for key in std::mem::take(&mut self.witnessed) {
-            self.save(conn, key)?;
+            self.write_back(conn, key)?;
         }
         Ok(())
     }
@@ -130,7 +144,7 @@ impl Received {
         Ok(())
     }
 
-    fn save(&self, conn: &Connection, key: (u32, u32)) -> Result<(), StoreError> {
+    fn write_back(&self, conn: &Connection, key: (u32, u32)) -> Result<(), StoreError> {
         let Some(ranges) = self.loaded.get(&key) else { return Ok(()) };
         let mut bytes = vec![0; ranges.emit_len()];
         ranges.emit(&mut bytes).map_err(|e| StoreError::Database(e.to_string()))?;

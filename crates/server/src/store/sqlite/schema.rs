@@ -4,8 +4,13 @@ use rusqlite::Connection;
 
 use crate::store::StoreError;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql"), include_str!("v4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("v1.sql"),
+    include_str!("v2.sql"),
+    include_str!("v3.sql"),
+    include_str!("v4.sql"),
+    include_str!("v5.sql"),
+];
 
 /// Brings the file to the newest schema; refuses one from the future.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {

@@ -7,16 +7,13 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::accept::db_counter;
-use super::memo::Memo;
-use crate::store::{
-    Coverage, DecodedMark, Extent, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality,
-    WindowRow, day_of,
-};
+use crate::store::{Coverage, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality, WindowRow};
 
 const WINDOW: &str = "SELECT id, device, generation, counter, t_first, t_arrival, t_quality, bundle, code, frame_len, \
      crc, tag FROM window";
-pub(super) const TAIL: &str = "id > (SELECT decoded_to FROM progress)";
+/// What is not filed yet. A pass under way goes by devices (see `filing`): the second half is about that.
+pub(super) const TAIL: &str = "id > (SELECT decoded_to FROM progress) AND \
+     (id > (SELECT filing_to FROM progress) OR device > (SELECT filing_device FROM progress))";
 
 /// Where a window stands in time, and what the background pass found in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,54 +120,6 @@ pub(super) fn stored_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Files the windows of the tail up to the last one marked by time and by number, with what was found.
-pub(super) fn mark_decoded(
-    conn: &Connection,
-    memo: &mut Memo,
-    marks: &[DecodedMark],
-) -> Result<(), StoreError> {
-    let Some(to) = marks.iter().map(|mark| mark.row_id).max() else { return Ok(()) };
-    // Of windows that were looked at before, by another process maybe, nothing is left to say.
-    let mut tail = conn
-        .prepare_cached(&format!(
-            "SELECT id, device, t_first, generation, counter, t_arrival, frame_len FROM window \
-             WHERE {TAIL} AND id <= ?1"
-        ))?
-        .query_map([to], tail_row)?
-        .collect::<Result<Vec<_>, _>>()?;
-    let marks: HashMap<i64, &DecodedMark> = marks.iter().map(|mark| (mark.row_id, mark)).collect();
-    let mut counted = HashMap::<(u32, i32), Counted>::new();
-    let mut file = conn.prepare_cached("INSERT INTO window_order VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    // In the order of the tables, so that each of their pages is visited once.
-    tail.sort_unstable_by_key(|row| (row.device, row.t_first, row.id));
-    for row in &tail {
-        let mark = marks.get(&row.id);
-        let found: Option<Extent> = mark.and_then(|mark| mark.found.ok());
-        let flaw = mark.and_then(|mark| mark.found.err()).map_or(0, |flaw| flaw as u8);
-        let (n_samples, span_ms) = (found.map(|f| f.n_samples), found.map(|f| f.span_ms));
-        file.execute(params![row.device, row.t_first, row.id, n_samples, span_ms, flaw])?;
-        let day = counted.entry((row.device, day_of(row.t_arrival))).or_default();
-        day.t_last = day.t_last.max(row.t_arrival);
-        day.windows += 1;
-        day.bytes += row.frame_len;
-        day.readings += found.map_or(0, |found| i64::from(found.n_readings));
-    }
-    tail.sort_unstable_by_key(|row| (row.device, row.generation, row.counter));
-    let mut number =
-        conn.prepare_cached("INSERT INTO window_number VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
-    for row in &tail {
-        number.execute(params![row.device, row.generation, db_counter(row.counter), row.id])?;
-    }
-    memo.received.settle(conn, tail.iter().map(TailRow::number))?;
-    memo.received.save_all(conn)?;
-    for ((device, day), counted) in counted {
-        counted.add(conn, device, day)?;
-    }
-    conn.prepare_cached("UPDATE progress SET decoded_to = MAX(decoded_to, ?1)")?.execute([to])?;
-    memo.decoded(to);
-    Ok(())
-}
-
 pub(super) fn coverage(
     conn: &Connection,
     device: u32,
@@ -186,50 +135,6 @@ pub(super) fn coverage(
     Ok(statement.query_row(params![device, from_ms, to_ms], |row| {
         Ok(Coverage { n_samples: row.get(0)?, covered_ms: row.get(1)?, missing_ms: row.get(2)? })
     })?)
-}
-
-struct TailRow {
-    id: i64,
-    device: u32,
-    t_first: i64,
-    generation: u32,
-    counter: u64,
-    t_arrival: i64,
-    frame_len: i64,
-}
-
-impl TailRow {
-    fn number(&self) -> (u32, FrameId) {
-        (self.device, FrameId { generation: self.generation, counter: self.counter })
-    }
-}
-
-/// Windows of one device and day.
-#[derive(Default)]
-struct Counted {
-    t_last: i64,
-    windows: i64,
-    bytes: i64,
-    readings: i64,
-}
-
-impl Counted {
-    fn add(self, conn: &Connection, device: u32, day: i32) -> Result<(), StoreError> {
-        conn.prepare_cached(
-            "INSERT INTO day_stats VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?6, 0) ON CONFLICT (device, day) DO UPDATE \
-             SET t_last = MAX(t_last, excluded.t_last), frames = frames + excluded.frames, \
-             bytes = bytes + excluded.bytes, windows = windows + excluded.windows, \
-             readings = readings + excluded.readings",
-        )?
-        .execute(params![device, day, self.t_last, self.windows, self.bytes, self.readings])?;
-        Ok(())
-    }
-}
-
-fn tail_row(row: &Row<'_>) -> rusqlite::Result<TailRow> {
-    let (id, device, t_first) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (generation, counter) = (row.get(3)?, row.get(4)?);
-    Ok(TailRow { id, device, t_first, generation, counter, t_arrival: row.get(5)?, frame_len: row.get(6)? })
 }
 
 fn place(row: &Row<'_>) -> rusqlite::Result<Found> {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::memo::Memo;
 use crate::store::{Answer, StoreError};
 
@@ -21,8 +22,6 @@ const QUEUE_LEN: usize = 4096;
 
 /// From how many answers on one task gives them all.
 const TOGETHER_MIN: usize = 4;
-/// How often the writer lets others run, while they bring more, before it begins a transaction.
-const GATHER_TURNS: usize = 12;
 
 /// The sending side: hands writes to the thread.
 pub(super) struct Writer {
@@ -66,7 +65,7 @@ where
 
 impl Writer {
     /// Starts the thread; it ends when the writer is dropped or closed and the queue is empty.
-    pub(super) fn start(conn: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(conn: Connection, checkpoints: Checkpoints) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let epoch = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&epoch);
@@ -74,7 +73,7 @@ impl Writer {
         let answering = Arc::clone(&answers);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || serve(conn, queue, &answering, &seen))?;
+            .spawn(move || serve(conn, checkpoints, queue, &answering, &seen))?;
         Ok(Self { jobs, answers, epoch })
     }
 
@@ -164,11 +163,16 @@ impl Job for Close {
     }
 }
 
-fn serve(conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, answers: &Answers, epoch: &AtomicU64) {
+fn serve(
+    conn: Connection,
+    mut checkpoints: Checkpoints,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    answers: &Answers,
+    epoch: &AtomicU64,
+) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut memo = Memo::new(data_version(&conn).unwrap_or(0));
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        gather(&mut queue, &mut batch);
         let mut closing = false;
         let outcomes = commit(&conn, &mut memo, &mut batch, &mut closing, epoch);
         if closing {
@@ -176,6 +180,7 @@ fn serve(conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, answers: &An
             queue.close();
         }
         answers.give(batch.drain(..).zip(outcomes).collect());
+        checkpoints.after_commit(&conn);
         if closing {
             while let Ok(job) = queue.try_recv() {
                 job.finish(Err(StoreError::Closed));
@@ -183,28 +188,9 @@ fn serve(conn: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, answers: &An
             break;
         }
     }
+    drop(checkpoints);
     // Leaves one tidy file behind; a failure here loses nothing, the log is replayed at the next start.
     let _ = conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
-}
-
-/// Under load, lets those who are about to bring a write bring it: one sync then serves more of them. A write
-/// that comes alone does not wait.
-fn gather(queue: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>) {
-    for _ in 0..GATHER_TURNS {
-        if batch.len() < TOGETHER_MIN {
-            return;
-        }
-        std::thread::yield_now();
-        let n_before = batch.len();
-        while batch.len() < BATCH_MAX
-            && let Ok(job) = queue.try_recv()
-        {
-            batch.push(job);
-        }
-        if batch.len() == n_before {
-            return;
-        }
-    }
 }
 
 fn data_version(conn: &Connection) -> Result<i64, StoreError> {
