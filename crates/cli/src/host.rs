@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kinglet_server::config::{Config, Overrides, StoreChoice};
 use kinglet_server::store::{Store, StoreError};
 use kinglet_server::tls::Pin;
-use kinglet_server::{Clock, Core, Listeners, RunError, SystemClock};
+use kinglet_server::{Clock, ConfigError, Core, Listeners, RunError, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,15 +24,17 @@ pub(crate) fn runtime() -> Result<Runtime> {
 
 /// The server's configuration.
 pub(crate) fn config(flags: &Overrides) -> Result<Config> {
-    Config::load(flags, std::env::vars_os()).map_err(|e| {
-        let next = match e {
-            kinglet_server::ConfigError::RemoteWithoutLogin(_) => {
-                "listen on 127.0.0.1, or say --allow-remote-without-login if that is what you want"
-            }
-            _ => "`kinglet config` prints every key with its default",
-        };
-        Failure::usage("the server cannot be configured like that").why(e).next(next)
-    })
+    Config::load(flags, std::env::vars_os()).map_err(misconfigured)
+}
+
+fn misconfigured(error: ConfigError) -> Failure {
+    let next = match error {
+        ConfigError::RemoteWithoutLogin(_) => {
+            "add a user with `kinglet user add`, listen on 127.0.0.1, or say --allow-remote-without-login if that is what you want"
+        }
+        _ => "`kinglet config` prints every key with its default",
+    };
+    Failure::usage("the server cannot be configured like that").why(error).next(next)
 }
 
 /// Opens a server's data without listening; works while that server runs.
@@ -101,7 +103,14 @@ impl Server {
         let seed_addr = listeners.seed_addr();
         let (mqtt, coap) = (listeners.mqtt_addrs(), listeners.coap_addr());
         let (https, pin) = (listeners.https_addr(), listeners.tls.as_ref().map(|tls| tls.pin()));
+        if is_new(&config) {
+            // Nobody can have been added: nothing is made.
+            config.check_login(false).map_err(misconfigured)?;
+        }
         let core = core(runtime, config)?;
+        let has_users =
+            runtime.block_on(core.store.standing(None)).map_err(crate::cmd::store_failed)?.has_users;
+        core.config.check_login(has_users).map_err(misconfigured)?;
         let (stop, stopped) = oneshot::channel();
         let serving = runtime.spawn(kinglet_server::run_core(Arc::clone(&core), listeners, async move {
             // A sender that was dropped is a stop too.

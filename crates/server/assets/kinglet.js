@@ -26,6 +26,8 @@
     try {
       const answer = await fetch(live.dataset.from, { headers: { accept: "text/html" } });
       // The same server rendered and escaped this part as it did the page.
+      // Logged out: the page itself leads to the login.
+      if (answer.status === 401) location.reload();
       if (answer.ok) { live.innerHTML = await answer.text(); tick(); }
     } catch { /* The next event tries again. */ }
   }
@@ -44,7 +46,11 @@
   if (live && state) {
     const source = new EventSource(live.dataset.events);
     source.addEventListener("open", () => say(true));
-    source.addEventListener("error", () => say(false));
+    source.addEventListener("error", () => {
+      say(false);
+      // Refused for good, and not only lost: maybe the login has ended.
+      if (source.readyState === EventSource.CLOSED) soon();
+    });
     source.addEventListener("readings", soon);
     source.addEventListener("missed", soon);
     document.addEventListener("visibilitychange", soon);

@@ -43,8 +43,14 @@ pub struct Config {
     pub tls_files: Option<TlsFiles>,
     /// How long a client may take to agree on TLS, and to log in by MQTT.
     pub handshake_timeout_ms: u64,
-    /// Serves other machines although there is no login yet: whoever reaches the port reads everything.
+    /// Serves other machines although there are no users: whoever reaches the port reads everything.
     pub allow_remote_without_login: bool,
+    /// Hours after which a session that was not used ends.
+    pub session_idle_hours: u32,
+    /// Days after which a session ends.
+    pub session_max_days: u32,
+    /// Gives `/metrics` to whoever asks.
+    pub metrics_without_login: bool,
     /// Names, besides IP addresses and localhost, under which browsers may ask for the dashboard.
     pub hosts: Vec<String>,
     /// Largest body of `POST /v1/frames`.
@@ -161,8 +167,8 @@ pub enum ConfigError {
     },
     /// Other machines would be served without a login.
     #[error(
-        "{0} can be reached from other machines and there is no login yet: use 127.0.0.1, or say \
-         allow_remote_without_login = true if everyone who reaches it may read everything"
+        "{0} can be reached from other machines and there are no users: add one with `kinglet user add NAME`, use \
+         127.0.0.1, or say allow_remote_without_login = true if everyone who reaches it may read everything"
     )]
     RemoteWithoutLogin(SocketAddr),
     /// One of the two files of a certificate is not named.
@@ -193,6 +199,9 @@ impl Config {
             tls_files: None,
             handshake_timeout_ms: 10_000,
             allow_remote_without_login: false,
+            session_idle_hours: 24,
+            session_max_days: 30,
+            metrics_without_login: false,
             hosts: Vec::new(),
             body_bytes: 1 << 20,
             frames_per_request: 1024,
@@ -241,16 +250,26 @@ impl Config {
         Ok(config)
     }
 
-    /// Refuses what would be served to the wrong people.
+    /// Refuses to serve everybody what nobody has to log in for.
+    pub fn check_login(&self, has_users: bool) -> Result<(), ConfigError> {
+        match self.remote_addr() {
+            Some(addr) if !has_users && !self.allow_remote_without_login => {
+                Err(ConfigError::RemoteWithoutLogin(addr))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where other machines may reach what is shown to people, if they may.
+    pub(crate) fn remote_addr(&self) -> Option<SocketAddr> {
+        let is_remote = |addr: &&SocketAddr| !addr.ip().to_canonical().is_loopback();
+        [Some(&self.http), self.https.as_ref()].into_iter().flatten().find(is_remote).copied()
+    }
+
+    /// Refuses what says two things, or half of one.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.data.as_os_str().is_empty() {
             return Err(ConfigError::NoDataDir);
-        }
-        let is_remote = |addr: &&SocketAddr| !addr.ip().to_canonical().is_loopback();
-        if let Some(addr) = [Some(&self.http), self.https.as_ref()].into_iter().flatten().find(is_remote)
-            && !self.allow_remote_without_login
-        {
-            return Err(ConfigError::RemoteWithoutLogin(*addr));
         }
         let is_half =
             |files: &TlsFiles| files.cert.as_os_str().is_empty() != files.key.as_os_str().is_empty();
@@ -293,6 +312,9 @@ impl Config {
             "retention_days" => self.retention_days.to_string(),
             "http" => format!("\"{}\"", self.http),
             "allow_remote_without_login" => self.allow_remote_without_login.to_string(),
+            "session_idle_hours" => self.session_idle_hours.to_string(),
+            "session_max_days" => self.session_max_days.to_string(),
+            "metrics_without_login" => self.metrics_without_login.to_string(),
             "hosts" => "[]".into(),
             "body_bytes" => self.body_bytes.to_string(),
             "frames_per_request" => self.frames_per_request.to_string(),
@@ -450,9 +472,7 @@ mod tests {
         check_refused("body_bytes = -1", "from 16384");
         check_refused("hosts = ['a b']", "list of host names");
         check_refused("http = ", "not valid TOML");
-        check_refused("http = '0.0.0.0:80'", "allow_remote_without_login = true");
-        check_refused("http = '[::]:80'", "allow_remote_without_login = true");
-        check_refused("https = '0.0.0.0:443'", "allow_remote_without_login = true");
+        check_refused("session_idle_hours = 0", "from 1");
         check_refused("tls_cert = 'a.pem'", "say both tls_cert and tls_key");
     }
 
@@ -475,10 +495,22 @@ mod tests {
     }
 
     #[test]
-    fn remote_only_in_so_many_words() {
-        assert!(apply("http = '0.0.0.0:80'\nallow_remote_without_login = true").is_ok());
-        assert!(apply("http = '[::1]:80'").is_ok());
-        assert!(apply("http = '[::ffff:127.0.0.1]:80'").is_ok());
+    fn remote_only_with_a_login_or_in_so_many_words() {
+        let check = |text: &str, without_users: bool| {
+            let config = apply(text).unwrap();
+            assert!(config.check_login(true).is_ok(), "{text}");
+            assert_eq!(config.check_login(false).is_ok(), without_users, "{text}");
+        };
+        check("http = '0.0.0.0:80'", false);
+        check("http = '[::]:80'", false);
+        check("https = '0.0.0.0:443'", false);
+        check("http = '0.0.0.0:80'\nallow_remote_without_login = true", true);
+        check("http = '[::1]:80'", true);
+        check("http = '[::ffff:127.0.0.1]:80'", true);
+        let refused = apply("http = '0.0.0.0:80'").unwrap().check_login(false).unwrap_err().to_string();
+        assert!(
+            refused.contains("kinglet user add") && refused.contains("allow_remote_without_login = true")
+        );
     }
 
     #[test]

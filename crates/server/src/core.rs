@@ -1,10 +1,11 @@
 //! What everything in the server shares.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
+use crate::access::Access;
 use crate::bundles::Bundles;
 use crate::config::Config;
 use crate::forward::TargetCounts;
@@ -30,14 +31,18 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The server without its listeners: frames in, readings out.
 pub struct Core {
-    /// What it was told.
+    /// What it was told when it began.
     pub config: Config,
+    /// The same with what was changed since.
+    current: RwLock<Arc<Config>>,
     /// What is kept.
     pub store: Arc<dyn Store>,
     /// The devices.
     pub registry: Registry,
     /// The bundles.
     pub bundles: Bundles,
+    /// The people and programs that are let in.
+    pub access: Access,
     /// The time.
     pub clock: Arc<dyn Clock>,
     pub(crate) vault: Arc<Vault>,
@@ -66,8 +71,10 @@ impl Core {
         Ok(Self {
             registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
             bundles: Bundles::new(Arc::clone(&store)),
+            access: Access::new(Arc::clone(&store)),
             store,
             forwarded: config.forward.iter().map(|_| Arc::default()).collect(),
+            current: RwLock::new(Arc::new(config.clone())),
             config,
             clock,
             vault,
@@ -82,6 +89,13 @@ impl Core {
             live_streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
             stopping: watch::channel(false).0,
         })
+    }
+}
+
+impl Core {
+    /// What it is told now. Only what can change while it runs differs from [`config`](Self::config).
+    pub(crate) fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -43,12 +43,53 @@ pub fn coap_datagram(bytes: &[u8]) {
     crate::coap::fuzz(bytes);
 }
 
+/// What lets people and programs in: the headers `Authorization`, `Cookie`, `Origin` and `Host`, one a line.
+pub fn credentials(bytes: &[u8]) {
+    use crate::access::Secret;
+    use crate::http::guard;
+    use axum::http::{HeaderMap, HeaderValue, header};
+    let mut headers = HeaderMap::new();
+    let names = [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::HOST];
+    for (name, line) in names.into_iter().zip(bytes.split(|b| *b == b'\n')) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.insert(name, value);
+        }
+    }
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| guard::bearer(value.as_bytes()));
+    if let Some(secret) = token.and_then(Secret::from_token) {
+        assert_eq!(token, Some(secret.as_token().as_bytes()), "a token is written in one way");
+    }
+    for by_tls in [false, true] {
+        let cookie = guard::session_cookie(&headers, by_tls);
+        if let Some(secret) = cookie.and_then(|text| Secret::from_text(text.as_bytes())) {
+            assert_eq!(cookie, Some(secret.as_text().as_str()), "a session is written in one way");
+        }
+    }
+    if guard::is_own_origin(&headers) {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert!(text(header::ORIGIN).to_lowercase().ends_with(&text(header::HOST).to_lowercase()));
+    }
+}
+
+/// The body of `POST /login`: wherever it leads, it is on this server.
+pub fn login_form(bytes: &[u8]) {
+    let form = crate::dash::LoginForm::parse(bytes);
+    let place = crate::dash::own_place(&form.next);
+    assert!(place.starts_with('/') && !place.starts_with("//") && !place.contains(['\\', '\r', '\n', '\t']));
+    let again: String = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("name", &form.name), ("password", &form.password), ("next", &form.next)])
+        .finish();
+    let again = crate::dash::LoginForm::parse(again.as_bytes());
+    assert!(again.name == form.name && again.password == form.password && again.next == form.next);
+}
+
 /// A configuration file: what is accepted is safe to serve by.
 pub fn config_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut config = Config::new("/data");
     if config.apply_text("fuzz", text).is_ok() && config.check().is_ok() {
-        assert!(config.http.ip().to_canonical().is_loopback() || config.allow_remote_without_login);
+        let is_local = config.http.ip().to_canonical().is_loopback();
+        assert!(config.check_login(false).is_err() || is_local || config.allow_remote_without_login);
         assert!(config.body_bytes > 0 && config.connections > 0 && config.request_timeout_ms > 0);
     }
 }

@@ -4,6 +4,7 @@
 //! is kept in [`store`], who may speak in [`registry`] and [`join`], the doors in `http`, the pages in `dash`.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod bundles;
 mod coap;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod join;
 pub mod live;
 mod metrics;
 mod mqtt;
+mod pace;
 pub mod readings;
 pub mod registry;
 mod retention;
@@ -179,7 +181,6 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    config.check()?;
     run_core(Arc::new(Core::new(config, store, clock)?), listeners, shutdown).await
 }
 
@@ -189,6 +190,8 @@ pub async fn run_core(
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
+    core.config.check()?;
+    core.config.check_login(core.store.standing(None).await?.has_users)?;
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let retention = tokio::spawn(Arc::clone(&core).keep_retention());
     let passing_on = tokio::spawn(Arc::clone(&core).pass_on());

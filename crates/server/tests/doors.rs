@@ -385,8 +385,6 @@ async fn places_that_cannot_be_used_are_named() {
     let error = Listeners::bind(&config).await.unwrap_err();
     assert!(matches!(&error, RunError::Bind { addr, .. } if *addr == rig.addr));
     assert!(error.to_string().contains("--http ADDR"), "{error}");
-    config.http = "0.0.0.0:0".parse().unwrap();
-    assert!(matches!(Listeners::bind(&config).await, Err(RunError::Config(_))));
     // A file where the directory should be: no user may write there, root included.
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();

@@ -124,6 +124,34 @@ async fn pages_hold_together() {
 }
 
 #[tokio::test]
+async fn the_way_in_and_the_api_hold_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path()).await;
+    let api = rig.get("/docs").await.text();
+    check_policy(&check_html(&api));
+    for (path, methods) in rig.get("/openapi.json").await.json()["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            assert!(
+                api.contains(&format!("{} {path}<", method.to_uppercase())),
+                "{method} {path} is not shown"
+            );
+        }
+    }
+    check_policy(&check_html(&rig.get("/login").await.text()));
+    let password = "correct horse battery".to_owned().into();
+    rig.core.access.add_user("anna", kinglet_server::store::Role::Viewer, password, T0).await.unwrap();
+    let page = rig.get("/login?next=/devices/%22%3E%3Cscript%3E").await.text();
+    let tags = check_html(&page);
+    check_policy(&tags);
+    let labels: Vec<_> = tags.iter().filter_map(|tag| tag.split("label for=").nth(1)).collect();
+    assert_eq!(labels, ["\"name\"", "\"password\""]);
+    for label in labels {
+        assert!(tags.iter().any(|tag| tag.starts_with("input") && tag.contains(&format!("id={label}"))));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn the_eavesdropper_sees_no_reading() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path()).await;

@@ -55,6 +55,8 @@ contract!(
     the_background_pass_sees_each_window_once,
     counts_add_up,
     seed_samples_come_back_by_time,
+    people_and_programs_are_kept,
+    sessions_end_with_what_they_lean_on,
     a_closed_store_says_so,
 );
 
@@ -509,6 +511,90 @@ async fn a_store_of_the_first_schema_gets_the_tables_it_lacks() {
     assert_eq!(store.seed_series().await.unwrap(), []);
 }
 
+fn person(name: &str, role: Role) -> UserRow {
+    UserRow { name: name.into(), role, password: PasswordHash(format!("$hash of {name}")), t_created: T0 }
+}
+
+fn session(n: u8, user: &str, t_ms: i64) -> SessionRow {
+    SessionRow { secret: SecretHash([n; 32]), user: user.into(), t_created: t_ms, t_seen: t_ms }
+}
+
+async fn people_and_programs_are_kept(store: Arc<dyn Store>, again: impl AsyncFn() -> Arc<dyn Store>) {
+    let secret = SecretHash([7; 32]);
+    assert_eq!(store.standing(Some(secret)).await.unwrap(), Standing::default());
+    let (anna, bob) = (person("anna", Role::Admin), person("bob", Role::Viewer));
+    assert!(store.add_user(bob.clone()).await.unwrap() && store.add_user(anna.clone()).await.unwrap());
+    assert!(!store.add_user(person("bob", Role::Admin)).await.unwrap(), "a name is taken once");
+    assert_eq!(store.users().await.unwrap(), [anna.clone(), bob.clone()]);
+    assert_eq!(store.user("bob").await.unwrap(), Some(bob));
+    assert_eq!(store.user("bo").await.unwrap(), None);
+    let grafana = TokenRow {
+        name: "grafana".into(),
+        role: Role::Operator,
+        secret,
+        t_created: T0,
+        t_expires: Some(T0 + 5),
+    };
+    assert!(store.add_token(grafana.clone()).await.unwrap());
+    let other =
+        TokenRow { secret: SecretHash([8; 32]), role: Role::Admin, t_expires: None, ..grafana.clone() };
+    assert!(!store.add_token(other.clone()).await.unwrap(), "a name is taken once");
+    assert!(store.add_token(TokenRow { name: "a".into(), ..other.clone() }).await.unwrap());
+    // What one server keeps all know, at once and after a restart.
+    let store = again().await;
+    let names: Vec<_> = store.tokens().await.unwrap().into_iter().map(|token| token.name).collect();
+    assert_eq!(names, ["a", "grafana"]);
+    let standing = store.standing(Some(secret)).await.unwrap();
+    assert_eq!(standing, Standing { has_users: true, token: Some(grafana), session: None });
+    assert!(store.remove_token("grafana").await.unwrap() && !store.remove_token("grafana").await.unwrap());
+    assert_eq!(store.standing(Some(secret)).await.unwrap().token, None);
+    assert!(store.remove_user("bob").await.unwrap() && !store.remove_user("bob").await.unwrap());
+    assert!(store.remove_user("anna").await.unwrap() && !store.standing(None).await.unwrap().has_users);
+    let shown = format!("{anna:?} {:?}", other.secret);
+    assert!(!shown.contains("$hash") && !shown.contains("08"), "{shown}");
+}
+
+async fn sessions_end_with_what_they_lean_on(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
+    let bob = person("bob", Role::Operator);
+    store.add_user(bob.clone()).await.unwrap();
+    store.add_user(person("anna", Role::Viewer)).await.unwrap();
+    let begin = async |n, user: &str, t_ms, password: &PasswordHash| {
+        store.begin_session(session(n, user, t_ms), password.clone()).await.unwrap()
+    };
+    let who = async |n| store.standing(Some(SecretHash([n; 32]))).await.unwrap().session;
+    assert!(!begin(1, "eve", T0, &bob.password).await, "there is no such user");
+    assert!(
+        !begin(1, "bob", T0, &PasswordHash("another".into())).await,
+        "the password was changed meanwhile"
+    );
+    assert!(begin(1, "bob", T0, &bob.password).await && begin(2, "bob", T0 + 9, &bob.password).await);
+    assert_eq!(who(1).await, Some((session(1, "bob", T0), Role::Operator)));
+    store.see_session(SecretHash([1; 32]), T0 + 7).await.unwrap();
+    store.see_session(SecretHash([1; 32]), T0 + 3).await.unwrap();
+    assert_eq!(who(1).await.unwrap().0.t_seen, T0 + 7);
+    store.end_session(SecretHash([2; 32])).await.unwrap();
+    assert!(who(2).await.is_none() && who(1).await.is_some());
+    // A new password ends them all, and those of nobody else.
+    let anna = store.user("anna").await.unwrap().unwrap();
+    assert!(begin(3, "anna", T0, &anna.password).await);
+    let new = PasswordHash("$hash, new".into());
+    assert!(store.set_password("bob", new.clone()).await.unwrap());
+    assert!(!store.set_password("eve", new.clone()).await.unwrap());
+    assert!(who(1).await.is_none() && who(3).await.is_some());
+    assert!(begin(4, "bob", T0 + 20, &new).await && begin(5, "bob", T0 + 20, &new).await);
+    store.see_session(SecretHash([5; 32]), T0 + 50).await.unwrap();
+    assert_eq!(
+        store.forget_sessions(T0 + 10, T0 + 30).await.unwrap(),
+        2,
+        "too long ago, and not seen for too long"
+    );
+    assert!(who(3).await.is_none() && who(4).await.is_none() && who(5).await.is_some());
+    assert!(store.remove_user("bob").await.unwrap());
+    assert!(who(5).await.is_none());
+    assert!(store.add_user(bob).await.unwrap());
+    assert!(who(5).await.is_none(), "a session is not its successor's");
+}
+
 async fn a_closed_store_says_so(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
     let device = add(&*store, "a").await.short_id;
     store.close().await.unwrap();
@@ -534,7 +620,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 5;
+    let known = 6;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

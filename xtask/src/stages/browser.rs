@@ -1,6 +1,8 @@
 //! The dashboard as people see it: a running demo in Chromium, screenshots kept under `target/screenshots`.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::release_binary;
@@ -64,10 +66,76 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
             (status, _) => Err(format!("status {status}")),
         },
     );
-    drop(browser);
     drop(demo);
+    people(&program, &home, &mut browser, &mut check, &shots)?;
+    drop(browser);
     context.say(&format!("screenshots: {}", shots.display()));
     Ok(tally)
+}
+
+/// A server with a user: the way in and out by keyboard, and the page of its API.
+fn people(
+    program: &Path,
+    home: &Path,
+    browser: &mut Browser,
+    check: &mut impl FnMut(&str, Result<()>),
+    shots: &Path,
+) -> Result<()> {
+    let data = home.join("people");
+    // Left from an earlier run.
+    let _ = std::fs::remove_dir_all(&data);
+    let data = data.display().to_string();
+    let mut add = Command::new(program);
+    add.args(["user", "add", "anna", "--role", "admin", "--data", &data])
+        .env("HOME", home)
+        .stdin(Stdio::piped());
+    let mut add = add.stdout(Stdio::null()).spawn().map_err(|e| format!("kinglet user add: {e}"))?;
+    let mut stdin = add.stdin.take().ok_or("no standard input")?;
+    stdin.write_all(PASSWORD.as_bytes()).map_err(|e| format!("kinglet user add: {e}"))?;
+    drop(stdin);
+    let added = add.wait().map_err(|e| format!("kinglet user add: {e}"))?;
+    check("a user is added", if added.success() { Ok(()) } else { Err(added.to_string()) });
+    let addr = serving::free_addr()?;
+    let _server = Serving::start(program, &["serve", "--data", &data], addr, home, Duration::from_secs(60))?;
+    let origin = format!("http://{addr}");
+    let login = format!("{origin}/login?next=%2Fdocs");
+    look(browser, check, "login", &login, &origin, shots)?;
+    browser.open(&format!("{origin}/docs"))?;
+    check("whoever is not logged in is led to the login", browser.until("the form", IS_LOGIN));
+    type_in(browser, "wrong wrong wrong")?;
+    let refused =
+        format!("{IS_LOGIN} && document.querySelector('[role=alert]')?.textContent.includes('wrong')");
+    check("a wrong password is said to be wrong", browser.until("the form again", &refused));
+    browser.screenshot(&shots.join("login-refused.png"))?;
+    type_in(browser, PASSWORD)?;
+    check(
+        "and the right one leads where one wanted to go",
+        browser.until("the page", "location.pathname === '/docs'"),
+    );
+    let hidden = browser.eval("document.cookie")?;
+    check("no script sees the cookie", if hidden == "" { Ok(()) } else { Err(hidden.to_string()) });
+    look(browser, check, "api", &format!("{origin}/docs"), &origin, shots)?;
+    browser.open(&origin)?;
+    browser.until("the way out", "document.querySelector('form.out button') !== null")?;
+    browser.screenshot(&shots.join("logged-in.png"))?;
+    browser.eval("document.querySelector('form.out button').click(); true")?;
+    check("the way out leads to the login", browser.until("the form", IS_LOGIN));
+    browser.open(&origin)?;
+    check("and back there is no way", browser.until("the form", IS_LOGIN));
+    Ok(())
+}
+
+const PASSWORD: &str = "correct horse battery";
+const IS_LOGIN: &str =
+    "location.pathname === '/login' && document.querySelector('input[type=password]') !== null";
+
+/// Fills the form in and sends it, as a person does: by the button.
+fn type_in(browser: &mut Browser, password: &str) -> Result<()> {
+    browser.eval(&format!(
+        "document.getElementById('name').value = 'anna'; document.getElementById('password').value = '{password}'; \
+         document.querySelector('.login button').click(); true"
+    ))?;
+    Ok(())
 }
 
 const DEVICES: &str = "document.querySelectorAll('a[href*=\"/devices/\"]')";

@@ -14,6 +14,7 @@ mod firmware;
 mod forward;
 pub(crate) mod fuzz;
 mod mqtt;
+mod openapi;
 pub(crate) mod postgres;
 mod runtimes;
 
@@ -200,6 +201,15 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "the shared store, on a PostgreSQL started for it",
         needs: &[Need::Postgres],
         run: postgres::stage,
+    },
+    Stage {
+        name: "openapi",
+        about: "the description of the API, through openapi-spec-validator",
+        needs: &[
+            Need::Python,
+            Need::Wheel { package: "openapi-spec-validator", module: "openapi_spec_validator" },
+        ],
+        run: openapi::stage,
     },
     Stage {
         name: "browser",

@@ -6,6 +6,7 @@ mod files;
 mod keep;
 mod learn;
 mod nodes;
+mod people;
 mod seed;
 mod server;
 mod values;
@@ -20,6 +21,7 @@ pub(crate) use keep::{
 };
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
+pub(crate) use people::{TokenAction, TokenArgs, UserAction, UserArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
 pub(crate) use server::{
     CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, ServeArgs,
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     Restore(RestoreArgs),
     Keys(KeysArgs),
+    User(UserArgs),
+    Token(TokenArgs),
     Send(SendArgs),
     Simulate(SimulateArgs),
     /// Print the config file of `kinglet serve`, commented
@@ -114,6 +118,8 @@ impl Command {
             Self::Backup(a) => a.json,
             Self::Restore(a) => a.json,
             Self::Keys(KeysArgs { action: KeysAction::Rotate(a) }) => a.common.json,
+            Self::User(a) => a.action.common().json,
+            Self::Token(a) => a.action.common().json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
             Self::Decode(_) | Self::Config | Self::Completions(_) => false,

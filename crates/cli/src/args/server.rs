@@ -18,6 +18,8 @@ use kinglet_server::config::{Overrides, StoreFlag, TlsFiles};
   kinglet serve --mqtt 0.0.0.0:1883                 devices may come by MQTT, each with its own password
   kinglet serve --decode --bundle seed.kinglet      answers the seed's sketch too, on port 5000
 
+The dashboard and the API are for this machine alone, until `kinglet user add NAME` has added somebody who can log in.
+
 --decode is obfuscation, not protection: without a key, on every interface, for a trusted network only. A reading that
 was answered is stored within a second; it is on disk for certain once the server has stopped.
 
@@ -45,7 +47,7 @@ pub(crate) struct ServeArgs {
     /// Keep readings in this database instead: postgres://USER@HOST/DATABASE, shared by any number of servers
     #[arg(long, value_name = "URI")]
     pub(crate) store: Option<StoreFlag>,
-    /// Serve other machines although there is no login yet: whoever reaches the port reads everything
+    /// Serve other machines although there are no users: whoever reaches the port reads everything
     #[arg(long)]
     pub(crate) allow_remote_without_login: bool,
     #[command(flatten)]

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
     let mut config = Config::new(temporary.path());
     config.http.set_port(0);
     config.http = args.http.unwrap_or(config.http);
-    config.check().map_err(|e| Failure::usage("the demo cannot listen there").why(e))?;
+    config.check_login(false).map_err(|e| Failure::usage("the demo cannot listen there").why(e))?;
 
     let (lessons, houses) = recordings(&mut out, args)?;
     let began = Instant::now();

@@ -16,6 +16,7 @@ mod export;
 mod import;
 mod inspect;
 mod keep;
+mod people;
 mod send;
 mod serve;
 mod simulate;
@@ -23,6 +24,8 @@ mod stored;
 mod train;
 
 use crate::args::Command;
+pub(crate) use device::store_failed;
+
 use crate::failure::Result;
 
 /// Does what was asked.
@@ -46,6 +49,8 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Backup(args) => keep::backup(&args),
         Command::Restore(args) => keep::restore(&args),
         Command::Keys(args) => keep::keys(&args),
+        Command::User(args) => people::user(&args),
+        Command::Token(args) => people::token(&args),
         Command::Send(args) => send::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Config => config::run(),

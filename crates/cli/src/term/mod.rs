@@ -2,6 +2,7 @@
 
 mod out;
 mod progress;
+pub(crate) mod secret;
 pub(crate) mod style;
 mod table;
 

@@ -106,8 +106,26 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "allow_remote_without_login",
         expected: "true or false",
-        help: "Serve other machines although there is no login yet: whoever reaches the port reads everything.",
+        help: "Serve other machines although there are no users: whoever reaches the port reads everything.",
         set: |c, v| v.parse().ok().map(|v| c.allow_remote_without_login = v),
+    },
+    Key {
+        name: "session_idle_hours",
+        expected: "hours from 1 to 8760",
+        help: "A login that was not used for so long ends.",
+        set: |c, v| number(v, 1, 8760).map(|v| c.session_idle_hours = v as u32),
+    },
+    Key {
+        name: "session_max_days",
+        expected: "days from 1 to 3650",
+        help: "A login ends after so long, used or not.",
+        set: |c, v| number(v, 1, 3650).map(|v| c.session_max_days = v as u32),
+    },
+    Key {
+        name: "metrics_without_login",
+        expected: "true or false",
+        help: "Give /metrics to whoever asks; false: once there are users, to those with a token or a login.",
+        set: |c, v| v.parse().ok().map(|v| c.metrics_without_login = v),
     },
     Key {
         name: "hosts",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, Query as RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use kinglet_wire::counter::ShortCounter;
@@ -11,6 +12,7 @@ use maud::{Markup, html};
 
 use super::chart::{NARROW, Series, WIDE, format_time};
 use super::{Live, layout, not_there, text};
+use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
 use crate::http::query::{Query, iso};
@@ -37,6 +39,7 @@ type Params = RawQuery<HashMap<String, String>>;
 
 pub(super) async fn page(
     State(core): State<Arc<Core>>,
+    Extension(who): Extension<Visitor>,
     Path(id): Path<String>,
     RawQuery(query): Params,
 ) -> Result<Response, Problem> {
@@ -45,7 +48,7 @@ pub(super) async fn page(
     let Some(row) = core.store.device(&id).await? else {
         let body =
             html! { p { "Add it with " code { "kinglet device add ID" } ", or look for it in the list." } };
-        return Ok(not_there("There is no such device", &body, now).into_response());
+        return Ok(not_there("There is no such device", &body, now, &who).into_response());
     };
     let content = content(&core, &row, range).await?;
     let intro = html! {
@@ -57,7 +60,7 @@ pub(super) async fn page(
         events: format!("/v1/live?device={}", row.id),
         content,
     };
-    Ok(layout(&row.id, now, &intro, &live).into_response())
+    Ok(layout(&row.id, now, &who, &intro, &live).into_response())
 }
 
 pub(super) async fn fragment(

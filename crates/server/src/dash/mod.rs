@@ -1,38 +1,45 @@
 //! The dashboard: pages rendered here, kept fresh by server-sent events, nothing fetched from elsewhere.
 
+mod api;
 mod chart;
 mod device;
+mod login;
 mod overview;
 mod seed;
 mod text;
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{Html, IntoResponse};
-use axum::routing::get;
+use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::core::Core;
+use crate::access::{By, Visitor};
+use crate::http::{Needs, Route, openapi};
+use crate::store::Role;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use login::{LoginForm, own_place};
 
 const CSS: &str = include_str!("../../assets/kinglet.css");
 const JS: &str = include_str!("../../assets/kinglet.js");
 const BIRD: &str = include_str!("../../assets/kinglet.svg");
 
-/// The routes of the pages.
-pub(crate) fn routes() -> Router<Arc<Core>> {
-    Router::new()
-        .route("/", get(overview::page))
-        .route("/live/devices", get(overview::fragment))
-        .route("/devices/{id}", get(device::page))
-        .route("/live/devices/{id}", get(device::fragment))
-        .route("/seed/{name}", get(seed::page))
-        .route("/live/seed/{name}", get(seed::fragment))
-        .route("/assets/kinglet.css", get(|| asset("text/css; charset=utf-8", CSS)))
-        .route("/assets/kinglet.js", get(|| asset("text/javascript; charset=utf-8", JS)))
-        .route("/assets/kinglet.svg", get(|| asset("image/svg+xml", BIRD)))
-}
+/// The pages, what they fetch, and the way in.
+pub(crate) static ROUTES: &[Route] = &[
+    Route::page("/", Needs::Page(Role::Viewer), || get(overview::page)),
+    Route::page("/devices/{id}", Needs::Page(Role::Viewer), || get(device::page)),
+    Route::page("/seed/{name}", Needs::Page(Role::Viewer), || get(seed::page)),
+    Route::page("/docs", Needs::Page(Role::Viewer), || get(api::page)),
+    Route::page("/openapi.json", Needs::Role(Role::Viewer), || get(openapi::serve)),
+    Route::page("/live/devices", Needs::Role(Role::Viewer), || get(overview::fragment)),
+    Route::page("/live/devices/{id}", Needs::Role(Role::Viewer), || get(device::fragment)),
+    Route::page("/live/seed/{name}", Needs::Role(Role::Viewer), || get(seed::fragment)),
+    Route::page("/login", Needs::OwnName, || get(login::page)),
+    Route::of(Method::POST, "/login", Needs::OwnName, || post(login::log_in)),
+    Route::of(Method::POST, "/logout", Needs::OwnName, || post(login::log_out)),
+    Route::page("/assets/kinglet.css", Needs::OwnName, || get(|| asset("text/css; charset=utf-8", CSS))),
+    Route::page("/assets/kinglet.js", Needs::OwnName, || get(|| asset("text/javascript; charset=utf-8", JS))),
+    Route::page("/assets/kinglet.svg", Needs::OwnName, || get(|| asset("image/svg+xml", BIRD))),
+];
 
 async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
     let kind = HeaderValue::from_static(kind);
@@ -48,7 +55,17 @@ struct Live {
     content: Markup,
 }
 
-fn layout(title: &str, now_ms: i64, intro: &Markup, live: &Live) -> Html<String> {
+fn layout(title: &str, now_ms: i64, who: &Visitor, intro: &Markup, live: &Live) -> Html<String> {
+    let aside = html! { span.state #state role="status" { "not live" } (way_out(who)) };
+    let content = html! {
+        (intro)
+        div #live data-from=(live.from) data-events=(live.events) { (live.content) }
+    };
+    frame(title, now_ms, &aside, &content)
+}
+
+/// A page: its head, what stands beside the name, and its content.
+fn frame(title: &str, now_ms: i64, aside: &Markup, content: &Markup) -> Html<String> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -65,17 +82,23 @@ fn layout(title: &str, now_ms: i64, intro: &Markup, live: &Live) -> Html<String>
                 a.skip href="#main" { "Skip to the readings" }
                 header.top {
                     a.brand href="/" { (bird()) "Kinglet" }
-                    span.state #state role="status" { "not live" }
+                    (aside)
                 }
-                main #main {
-                    (intro)
-                    div #live data-from=(live.from) data-events=(live.events) { (live.content) }
-                }
-                footer { "Times are UTC. Every reading that came sealed lies within its bound of what the sensor measured." }
+                main #main { (content) }
+                footer { "Times are UTC. Every reading that came sealed lies within its bound of what the sensor measured. " a href="/docs" { "API" } }
             }
         }
     };
     Html(page.into_string())
+}
+
+/// Who is logged in, and how to leave.
+fn way_out(who: &Visitor) -> Markup {
+    html! {
+        @if let By::Session(_) = who.by {
+            form.out method="post" action="/logout" { span { (who.name) } button { "Log out" } }
+        }
+    }
 }
 
 fn bird() -> Markup {
@@ -84,9 +107,9 @@ fn bird() -> Markup {
 }
 
 /// A page that says what is missing, and what to do.
-fn not_there(title: &str, body: &Markup, now_ms: i64) -> impl IntoResponse {
+fn not_there(title: &str, body: &Markup, now_ms: i64, who: &Visitor) -> impl IntoResponse {
     let content =
         html! { section.card.empty { (bird()) h1 { (title) } (body) p { a href="/" { "All devices" } } } };
     let live = Live { from: "/live/devices".into(), events: "/v1/live".into(), content: html! {} };
-    (axum::http::StatusCode::NOT_FOUND, layout(title, now_ms, &content, &live))
+    (axum::http::StatusCode::NOT_FOUND, layout(title, now_ms, who, &content, &live))
 }

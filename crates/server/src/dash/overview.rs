@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse};
 use maud::{Markup, html};
 
 use super::chart::Series;
 use super::{Live, bird, layout, text};
+use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
 use crate::readings::{Decoder, Readings};
@@ -21,10 +23,13 @@ const SPARKS_MAX: usize = 32;
 const SPARK_MS: i64 = 6 * 3_600_000;
 const SPARK_WINDOWS: u32 = 120;
 
-pub(super) async fn page(State(core): State<Arc<Core>>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn page(
+    State(core): State<Arc<Core>>,
+    Extension(who): Extension<Visitor>,
+) -> Result<impl IntoResponse, Problem> {
     let content = content(&core).await?;
     let live = Live { from: "/live/devices".into(), events: "/v1/live".into(), content };
-    Ok(layout("Devices", core.clock.now_ms(), &html! { h1 { "Devices" } }, &live))
+    Ok(layout("Devices", core.clock.now_ms(), &who, &html! { h1 { "Devices" } }, &live))
 }
 
 pub(super) async fn fragment(State(core): State<Arc<Core>>) -> Result<Html<String>, Problem> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, Query as RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
@@ -10,6 +11,7 @@ use maud::{Markup, html};
 use super::chart::{NARROW, Series, WIDE, format_time};
 use super::device::{HOUR, Range, range_of, ranges};
 use super::{Live, layout, not_there, text};
+use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
 use crate::seed::{WHAT_IT_IS, number};
@@ -71,6 +73,7 @@ fn card(series: &SeedSeries, runs: &[SeedRun], now: i64) -> Markup {
 
 pub(super) async fn page(
     State(core): State<Arc<Core>>,
+    Extension(who): Extension<Visitor>,
     Path(name): Path<String>,
     RawQuery(query): Params,
 ) -> Result<Response, Problem> {
@@ -79,7 +82,7 @@ pub(super) async fn page(
     let series = of(&core, &name).await?;
     if series.is_empty() {
         let body = html! { p { "No reading has been decoded under this name." } };
-        return Ok(not_there("There is nothing under this name", &body, now).into_response());
+        return Ok(not_there("There is nothing under this name", &body, now, &who).into_response());
     }
     let content = content(&core, &series, range).await?;
     let intro = html! {
@@ -91,7 +94,7 @@ pub(super) async fn page(
         events: format!("/v1/live?device={name}"),
         content,
     };
-    Ok(layout(&name, now, &intro, &live).into_response())
+    Ok(layout(&name, now, &who, &intro, &live).into_response())
 }
 
 pub(super) async fn fragment(

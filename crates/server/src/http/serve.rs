@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::guard::Peer;
 use crate::core::Core;
 use crate::tls::Tls;
 
@@ -38,11 +40,13 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<&Tls>, router: Rout
         let _ = stream.set_nodelay(true);
         let (watcher, router) = (graceful.watcher(), router.clone());
         let acceptor = tls.map(Tls::acceptor);
+        let Ok(from) = stream.peer_addr() else { continue };
+        let peer = Peer { ip: from.ip(), by_tls: tls.is_some() };
         tokio::spawn(async move {
             match acceptor {
-                None => answer(stream, router, limits, watcher).await,
+                None => answer(stream, router, peer, limits, watcher).await,
                 Some(acceptor) => match timeout(limits.handshake, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => answer(stream, router, limits, watcher).await,
+                    Ok(Ok(stream)) => answer(stream, router, peer, limits, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%error, "no TLS was agreed on"),
                     Err(_) => tracing::debug!("no TLS was agreed on in time"),
                 },
@@ -64,10 +68,18 @@ struct Limits {
 }
 
 /// Answers the requests of one connection.
-async fn answer<S>(stream: S, router: Router, limits: Limits, watcher: Watcher)
+async fn answer<S>(stream: S, router: Router, peer: Peer, limits: Limits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        // Who sends a frame is in the frame.
+        if request.uri().path() != "/v1/frames" {
+            request.extensions_mut().insert(peer);
+        }
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
@@ -75,7 +87,7 @@ where
         // Nobody looks for the end of a connection whose answer is being made: that would be one read in vain
         // per frame, and what a frame asks for is stored whether its sender still listens or not.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }

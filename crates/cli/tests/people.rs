@@ -1,0 +1,113 @@
+//! Users and tokens: passwords are never on a command line, secrets are shown once or not at all.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::{Place, Ran};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn user(place: &Place, args: &[&str], input: &str) -> Ran {
+    place.run_with_input(&[&["user"], args, &["--data", "d"]].concat(), input.as_bytes())
+}
+
+fn token(place: &Place, args: &[&str]) -> Ran {
+    place.run(&[&["token"], args, &["--data", "d"]].concat())
+}
+
+fn json(ran: Ran) -> Value {
+    serde_json::from_str(ran.ok().out.trim()).unwrap()
+}
+
+#[test]
+fn users_come_and_go() {
+    let place = Place::new();
+    let said = user(&place, &["add", "Anna", "--role", "admin"], &format!("{PASSWORD}\n")).ok();
+    assert!(
+        said.out.contains("anna may log in as admin") && said.out.contains("without a login"),
+        "{}",
+        said.out
+    );
+    let said = user(&place, &["add", "bob"], &format!("{PASSWORD}\r\n")).ok();
+    assert!(!said.out.contains("without a login") && !said.out.contains(PASSWORD), "{}", said.out);
+    let listed = json(user(&place, &["list", "--json"], ""));
+    let names: Vec<_> =
+        listed["users"].as_array().unwrap().iter().map(|u| (&u["name"], &u["role"])).collect();
+    assert_eq!(names, [(&"anna".into(), &"admin".into()), (&"bob".into(), &"viewer".into())]);
+    user(&place, &["password", "bob"], "another password\n").ok();
+    user(&place, &["remove", "bob"], "").ok();
+    assert!(user(&place, &["remove", "anna"], "").ok().out.contains("the last user"));
+    assert!(user(&place, &["list"], "").ok().out.contains("no users"));
+}
+
+#[test]
+fn what_cannot_be_done_is_named_and_repeats_no_secret() {
+    let place = Place::new();
+    let check = |ran: Ran, code: i32, word: &str| {
+        assert!(
+            ran.code == code && ran.err.contains(word) && !ran.err.contains("hunter2"),
+            "{word}: {ran:?}"
+        );
+    };
+    check(user(&place, &["list"], ""), 3, "no server's data");
+    check(user(&place, &["add", "anna"], ""), 2, "no password on standard input");
+    check(user(&place, &["add", "anna"], "hunter2\n"), 2, "10 to 256 bytes");
+    check(user(&place, &["add", "an na"], "hunter2hunter2\n"), 2, "a name has");
+    check(
+        user(&place, &["add", "anna", "--role", "root"], "hunter2hunter2\n"),
+        2,
+        "viewer, operator or admin",
+    );
+    check(user(&place, &["add", "anna", "--password", "x"], ""), 2, "unexpected argument");
+    user(&place, &["add", "anna"], "hunter2hunter2\n").ok();
+    check(user(&place, &["add", "ANNA"], "hunter2hunter2\n"), 5, "there is a user of this name");
+    check(user(&place, &["password", "bob"], "hunter2hunter2\n"), 5, "there is no user of this name");
+    check(token(&place, &["revoke", "grafana"]), 5, "there is no token of this name");
+    check(token(&place, &["add", "--name", "a", "--expires", "90"]), 2, "say 12h, 90d or 1y");
+}
+
+#[test]
+fn a_token_opens_what_its_role_may_until_it_is_revoked() {
+    let place = Place::new();
+    user(&place, &["add", "anna"], &format!("{PASSWORD}\n")).ok();
+    // Alone on standard output, so that it can be written to a file.
+    let alone = token(&place, &["add", "--name", "alone"]).ok().out;
+    assert!(
+        alone.starts_with("kinglet_") && alone.trim_end().len() == 51 && alone.lines().count() == 1,
+        "{alone}"
+    );
+    let made =
+        json(token(&place, &["add", "--name", "grafana", "--role", "viewer", "--expires", "90d", "--json"]));
+    assert!(made["expires"].as_str().unwrap().ends_with('Z'));
+    let bearer = made["token"].as_str().unwrap();
+    let listed = token(&place, &["list", "--json"]).ok().out;
+    assert!(listed.contains("\"grafana\"") && !listed.contains(bearer), "{listed}");
+
+    // Reached from other machines, since there is a user.
+    let mut command = place.command(&["serve", "--http", "0.0.0.0:0", "--data", "d", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url: Value = serde_json::from_str(&line).unwrap();
+    let addr = url["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let get = |head: &str| {
+        let mut stream = TcpStream::connect(&addr).unwrap();
+        let request = format!("GET /v1/devices HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n{head}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    assert_eq!(get(""), "401");
+    assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "200");
+    token(&place, &["revoke", "grafana"]).ok();
+    assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "401", "at once, in a server that runs");
+    child.kill().unwrap();
+    let log = child.wait_with_output().unwrap().stderr;
+    assert!(!String::from_utf8_lossy(&log).contains(bearer));
+}
