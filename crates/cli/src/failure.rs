@@ -103,6 +103,11 @@ impl Failure {
         failure
     }
 
+    /// What and why, for a line of a log.
+    pub(crate) fn in_a_line(&self) -> String {
+        format!("{}: {}", self.what, self.why).replace(char::is_control, " ")
+    }
+
     /// As one JSON object, for callers that asked for JSON.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::json!({

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kinglet_server::config::{Config, Overrides, StoreChoice};
 use kinglet_server::store::{Store, StoreError};
 use kinglet_server::tls::Pin;
-use kinglet_server::{Clock, ConfigError, Core, Listeners, RunError, SystemClock};
+use kinglet_server::{Clock, ConfigError, Core, Listeners, RunError, SystemClock, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -84,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) https: Option<SocketAddr>,
     /// The pin of the certificate, if anything is served by TLS.
     pub(crate) pin: Option<Pin>,
+    /// The certificate itself.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Where MQTT is served, without and with TLS.
     pub(crate) mqtt: [Option<SocketAddr>; 2],
     /// Where CoAP is served.
@@ -102,6 +104,7 @@ impl Server {
         let addr = listeners.http_addr().map_err(|e| Failure::new(Kind::Network, "no address").why(e))?;
         let seed_addr = listeners.seed_addr();
         let (mqtt, coap) = (listeners.mqtt_addrs(), listeners.coap_addr());
+        let tls = listeners.tls.clone();
         let (https, pin) = (listeners.https_addr(), listeners.tls.as_ref().map(|tls| tls.pin()));
         if is_new(&config) {
             // Nobody can have been added: nothing is made.
@@ -116,7 +119,7 @@ impl Server {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, https, pin, mqtt, coap, seed_addr, stop, serving })
+        Ok(Self { core, addr, https, pin, tls, mqtt, coap, seed_addr, stop, serving })
     }
 
     /// Where it is reached from this machine.
@@ -176,6 +179,28 @@ pub(crate) fn interrupt(runtime: &Runtime) -> Arc<AtomicBool> {
         signals.await;
         raised.store(true, Ordering::Relaxed);
     });
+    flag
+}
+
+/// A flag that SIGHUP raises, from the moment this returns: whoever sends one wants the configuration read anew.
+pub(crate) fn hangup(runtime: &Runtime) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let raised = Arc::clone(&flag);
+        let _inside = runtime.enter();
+        // Without it SIGHUP ends the process, as it always has.
+        if let Ok(mut hangups) = signal(SignalKind::hangup()) {
+            runtime.spawn(async move {
+                while hangups.recv().await.is_some() {
+                    raised.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = runtime;
     flag
 }
 

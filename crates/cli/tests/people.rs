@@ -90,24 +90,42 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
 
     // Reached from other machines, since there is a user.
     let mut command = place.command(&["serve", "--http", "0.0.0.0:0", "--data", "d", "--json"]);
+    command.env("KINGLET_LOG_LEVEL", "debug");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url: Value = serde_json::from_str(&line).unwrap();
     let addr = url["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
-    let get = |head: &str| {
+    let ask = |line: &str, head: &str, body: &str| {
         let mut stream = TcpStream::connect(&addr).unwrap();
-        let request = format!("GET /v1/devices HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n{head}\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
+        let len = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: {len}\r\n{head}\r\n"
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        answer[9..12].to_owned()
+        answer
     };
+    let get = |head: &str| ask("GET /v1/devices", head, "")[9..12].to_owned();
     assert_eq!(get(""), "401");
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "200");
     token(&place, &["revoke", "grafana"]).ok();
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "401", "at once, in a server that runs");
+    // Whatever is tried, and whatever works: the log says that it was, and none of the secrets.
+    let log_in = |password: &str| {
+        ask("POST /login", &format!("origin: http://{addr}\r\n"), &format!("name=anna&password={password}"))
+    };
+    assert!(log_in("hunter2hunter2").starts_with("HTTP/1.1 403"));
+    let answer = log_in(&PASSWORD.replace(' ', "+"));
+    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    let cookie = answer.split_once("kinglet=").unwrap().1.split(';').next().unwrap();
+    assert_eq!(get(&format!("cookie: kinglet={cookie}\r\n")), "200");
     child.kill().unwrap();
     let log = child.wait_with_output().unwrap().stderr;
-    assert!(!String::from_utf8_lossy(&log).contains(bearer));
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("a login failed") && log.contains("logged in"), "{log}");
+    for secret in [bearer, cookie, PASSWORD, "hunter2", "argon2"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
 }

@@ -1,6 +1,8 @@
 //! What the server is told: flags over environment over file over defaults.
 
 mod keys;
+mod log;
+mod reload;
 mod store;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use crate::forward::{self, ForwardConfig};
 use crate::seed::{SeedConfig, SeedOverrides};
 use keys::{KEYS, did_you_mean, nearest};
+pub use log::{LogFormat, LogLevel};
+pub use reload::Reloaded;
 pub use store::{StoreChoice, StoreFlag};
 
 /// Everything that can be set. Each field is one key of the file and one `KINGLET_…` variable.
@@ -53,6 +57,12 @@ pub struct Config {
     pub metrics_without_login: bool,
     /// Names, besides IP addresses and localhost, under which browsers may ask for the dashboard.
     pub hosts: Vec<String>,
+    /// Frames taken in each second, of all devices; 0 for as many as come.
+    pub frames_per_s: u32,
+    /// Frames stored each second of one device; 0 for as many as it sends.
+    pub device_frames_per_s: u32,
+    /// Joins answered each second; 0 for as many as come.
+    pub joins_per_s: u32,
     /// Largest body of `POST /v1/frames`.
     pub body_bytes: usize,
     /// Most frames in one request.
@@ -65,6 +75,10 @@ pub struct Config {
     pub request_timeout_ms: u64,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout_ms: u64,
+    /// The least that is written to the log.
+    pub log_level: LogLevel,
+    /// How the log is written.
+    pub log_format: LogFormat,
     /// The seed's own mode.
     pub seed: SeedConfig,
     /// Where readings are passed on to.
@@ -103,6 +117,8 @@ pub struct Overrides {
     pub tls_files: Option<TlsFiles>,
     /// `--allow-remote-without-login`.
     pub allow_remote_without_login: Option<bool>,
+    /// `--log-format FORMAT`.
+    pub log_format: Option<LogFormat>,
     /// The seed's own mode.
     pub seed: SeedOverrides,
 }
@@ -203,12 +219,17 @@ impl Config {
             session_max_days: 30,
             metrics_without_login: false,
             hosts: Vec::new(),
+            frames_per_s: 100_000,
+            device_frames_per_s: 1000,
+            joins_per_s: 1000,
             body_bytes: 1 << 20,
             frames_per_request: 1024,
             connections: 4096,
             header_timeout_ms: 30_000,
             request_timeout_ms: 30_000,
             drain_timeout_ms: 10_000,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
             seed: SeedConfig::default(),
             forward: Vec::new(),
         }
@@ -245,6 +266,7 @@ impl Config {
         config.tls_files = flags.tls_files.clone().or(config.tls_files.take());
         config.allow_remote_without_login =
             flags.allow_remote_without_login.unwrap_or(config.allow_remote_without_login);
+        config.log_format = flags.log_format.unwrap_or(config.log_format);
         config.seed.apply(&flags.seed);
         config.check()?;
         Ok(config)
@@ -304,18 +326,33 @@ impl Config {
         Some(())
     }
 
+    /// What stands in the file for a key.
     fn value_of(&self, key: &str) -> String {
+        let path = |path: Option<&Path>| format!("{:?}", path.unwrap_or(Path::new("")).display().to_string());
+        let addr =
+            |addr: Option<SocketAddr>| format!("\"{}\"", addr.map_or(String::new(), |a| a.to_string()));
+        let tls_file =
+            |which: fn(&TlsFiles) -> &PathBuf| path(self.tls_files.as_ref().map(|f| which(f).as_path()));
         match key {
-            "data" => format!("{:?}", self.data.display().to_string()),
+            "data" => path(Some(&self.data)),
             "store" => format!("{:?}", self.store.to_string()),
-            "master_key_file" => "\"\"".into(),
+            "master_key_file" => path(self.master_key_file.as_deref()),
             "retention_days" => self.retention_days.to_string(),
-            "http" => format!("\"{}\"", self.http),
+            "http" => addr(Some(self.http)),
+            "https" => addr(self.https),
+            "mqtt" => addr(self.mqtt),
+            "mqtts" => addr(self.mqtts),
+            "coap" => addr(self.coap),
+            "tls_cert" => tls_file(|files| &files.cert),
+            "tls_key" => tls_file(|files| &files.key),
             "allow_remote_without_login" => self.allow_remote_without_login.to_string(),
             "session_idle_hours" => self.session_idle_hours.to_string(),
             "session_max_days" => self.session_max_days.to_string(),
             "metrics_without_login" => self.metrics_without_login.to_string(),
-            "hosts" => "[]".into(),
+            "hosts" => format!("{:?}", self.hosts),
+            "frames_per_s" => self.frames_per_s.to_string(),
+            "device_frames_per_s" => self.device_frames_per_s.to_string(),
+            "joins_per_s" => self.joins_per_s.to_string(),
             "body_bytes" => self.body_bytes.to_string(),
             "frames_per_request" => self.frames_per_request.to_string(),
             "connections" => self.connections.to_string(),
@@ -324,8 +361,10 @@ impl Config {
             "handshake_timeout_ms" => self.handshake_timeout_ms.to_string(),
             "mqtt_connections" => self.mqtt_connections.to_string(),
             "mqtt_keep_alive_s" => self.mqtt_keep_alive_s.to_string(),
-            "https" | "mqtt" | "mqtts" | "coap" | "tls_cert" | "tls_key" | "seed_bundle" => "\"\"".into(),
-            "seed_listen" => format!("\"{}\"", self.seed.listen),
+            "log_level" => format!("{:?}", self.log_level.word()),
+            "log_format" => format!("{:?}", self.log_format.word()),
+            "seed_bundle" => path(self.seed.bundle.as_deref()),
+            "seed_listen" => addr(Some(self.seed.listen)),
             "seed_device" => format!("{:?}", self.seed.device),
             "seed_plaintext_reply" => self.seed.plaintext_reply.to_string(),
             "seed_period_ms" => self.seed.period_ms.to_string(),

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::forward::TargetCounts;
 use crate::ingest::Refusal;
 use crate::join::JoinLimit;
+use crate::limits::Limits;
 use crate::live::LiveWindow;
 use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
@@ -50,6 +51,8 @@ pub struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) overheard: Overheard,
     pub(crate) joins: JoinLimit,
+    /// How much is taken in.
+    pub(crate) limits: Limits,
     /// Who is connected by MQTT.
     pub(crate) sessions: Sessions,
     /// Wakes the background pass.
@@ -67,6 +70,7 @@ pub struct Core {
 impl Core {
     /// Puts a server together on a store; opens the vault of the data directory.
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
+        let limits = Limits::new(&config);
         let vault = Arc::new(Vault::open(&config.data, config.master_key_file.as_deref())?);
         Ok(Self {
             registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
@@ -82,6 +86,7 @@ impl Core {
             metrics: Metrics::default(),
             overheard: Overheard::default(),
             joins: JoinLimit::default(),
+            limits,
             sessions: Sessions::default(),
             arrived: Notify::new(),
             stored: watch::channel(()).0,
@@ -96,6 +101,11 @@ impl Core {
     /// What it is told now. Only what can change while it runs differs from [`config`](Self::config).
     pub(crate) fn current(&self) -> Arc<Config> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells it something else; see `config::reload` for what may differ.
+    pub(crate) fn set_current(&self, config: Arc<Config>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::Core;
+use crate::limits::TooFast;
 use crate::metrics;
 use crate::registry::{Device, RegistryError};
 use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, StoreError, TimeQuality, Verdict};
@@ -54,11 +55,13 @@ pub enum Refusal {
     CounterReuse,
     /// Its counter is older than the gaps that are remembered.
     TooOld,
+    /// The device stores more than it may.
+    TooManyFrames,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::WrongDirection,
         Self::UnknownDevice,
@@ -71,6 +74,7 @@ impl Refusal {
         Self::UnknownBundle,
         Self::CounterReuse,
         Self::TooOld,
+        Self::TooManyFrames,
     ];
 
     /// One short word, for counters and answers.
@@ -88,6 +92,7 @@ impl Refusal {
             Self::UnknownBundle => "unknown_bundle",
             Self::CounterReuse => "counter_reuse",
             Self::TooOld => "too_old",
+            Self::TooManyFrames => "too_many_frames",
         }
     }
 
@@ -118,6 +123,9 @@ impl Refusal {
             Self::UnknownBundle => "its bundle is not on this server: add it with `kinglet bundle add FILE`",
             Self::CounterReuse => "its counter was used before for other bytes: the device must join again",
             Self::TooOld => "its counter is too old to tell whether it is new: the device must join again",
+            Self::TooManyFrames => {
+                "the device stores more than it may (device_frames_per_s): it keeps its readings and repeats them later"
+            }
         }
     }
 }
@@ -170,6 +178,8 @@ pub enum IngestError {
     Store(#[from] StoreError),
     /// The registry failed.
     Registry(#[from] RegistryError),
+    /// More comes than the server may take in.
+    TooFast(#[from] TooFast),
 }
 
 impl<T: Into<TurnedAway>> From<T> for Stop {
@@ -181,6 +191,7 @@ impl<T: Into<TurnedAway>> From<T> for Stop {
 impl Core {
     /// Takes frames in, all in one transaction, and acks what is on disk after it.
     pub async fn ingest(&self, frames: &[&[u8]]) -> Result<Answer, IngestError> {
+        self.limits.frames(frames.len())?;
         let t_arrival = self.clock.now_ms();
         let mut answer = Answer { fates: vec![None; frames.len()], ..Answer::default() };
         let (mut arrivals, mut senders) =
@@ -211,6 +222,7 @@ impl Core {
     async fn open(&self, bytes: &[u8], t_arrival: i64) -> Result<Opened, Stop> {
         let header = parse_header(bytes)?;
         let device = self.find_device(&header).await?;
+        self.limits.device(&device)?;
         match self.open_as(&device, &header, bytes, t_arrival).await {
             Err(Stop::Away(away)) => match self.registry.refresh(&device).await.map_err(failed)? {
                 // Another process or request has changed the device since its keys were loaded.
@@ -344,7 +356,7 @@ impl Core {
         for (one, outcome) in senders.into_iter().zip(outcomes) {
             let device = one.device.short_id;
             match outcome.verdict {
-                Verdict::Stored => {}
+                Verdict::Stored => self.limits.stored(&one.device),
                 Verdict::AlreadyStored => continue,
                 Verdict::CounterReuse => {
                     tracing::warn!(device = %one.device.id, "a counter came twice with different bytes: join required");

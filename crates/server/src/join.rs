@@ -9,6 +9,7 @@ use kinglet_wire::keys::JoinNonce;
 use kinglet_wire::payload::Millis;
 
 use crate::core::Core;
+use crate::limits::TooFast;
 use crate::registry::{RegistryError, emit, join_state};
 use crate::store::{DeviceRow, JoinChange, StoreError};
 use crate::vault::{VaultError, random};
@@ -35,6 +36,9 @@ pub enum JoinRefused {
     /// The MAC is wrong.
     #[error("the request does not verify: the device holds another key than the one registered here")]
     NotVerified,
+    /// More joins come than the server may take in.
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
     /// Too many new joins.
     #[error("too many joins of this device: try again in a minute")]
     TooMany,
@@ -54,7 +58,7 @@ impl JoinRefused {
             Self::UnknownDevice => "unknown_device",
             Self::Revoked => "revoked",
             Self::NotVerified => "not_verified",
-            Self::TooMany => "too_many_joins",
+            Self::TooMany | Self::TooFast(_) => "too_many_joins",
             Self::Exhausted => "generations_exhausted",
             Self::Registry(_) => "store_unavailable",
         }
@@ -65,6 +69,7 @@ impl Core {
     /// Answers a join request with the bytes of an accept.
     pub async fn join(&self, bytes: &[u8]) -> Result<Vec<u8>, JoinRefused> {
         let request = RequestFrame::parse(bytes).map_err(|_| JoinRefused::Malformed)?;
+        self.limits.join()?;
         for _ in 0..ATTEMPTS {
             let row = self.device_to_join(&request).await?;
             let device_key = self.registry.key_of(&row)?;

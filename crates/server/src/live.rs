@@ -78,8 +78,10 @@ impl Core {
         let flawed: Vec<_> =
             marks.iter().filter_map(|m| m.found.err().map(|flaw| (m.device, flaw))).collect();
         self.store.mark_decoded(marks).await?;
-        for (device, flaw) in flawed {
-            tracing::warn!(device, ?flaw, "a stored window does not decode; it is kept");
+        // One line for all: a device with a wrong bundle sends thousands of them.
+        if let Some((device, flaw)) = flawed.first() {
+            let n = flawed.len();
+            tracing::warn!(n, device, ?flaw, "stored windows do not decode; they are kept");
         }
         for (i, (row, readings)) in readings.into_iter().enumerate() {
             self.tell(row, readings).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Down, FrameRepr, ServerRun, ShortId, Suite, low4};
@@ -12,6 +12,7 @@ use kinglet_wire::payload::Ack;
 use kinglet_wire::seal::{Binding, seal_content};
 use kinglet_wire::{DOWN_HEADER_LEN, Fingerprint, TAG_LEN};
 
+use crate::pace::Meter;
 use crate::store::{DeviceRow, JoinChange, KeyChange, NewDevice, Store, StoreError};
 use crate::vault::{Vault, VaultError, random};
 
@@ -21,6 +22,8 @@ pub struct Registry {
     vault: Arc<Vault>,
     run: ServerRun,
     cached: RwLock<Cached>,
+    /// Of devices that have spoken; they outlive what is remembered of a device's row.
+    meters: Mutex<HashMap<u32, Arc<Meter>>>,
 }
 
 #[derive(Default)]
@@ -39,6 +42,8 @@ pub struct Device {
     pub revoked: bool,
     /// Which bundle each slot means.
     pub slots: [Option<Fingerprint>; 16],
+    /// How much of it was stored lately.
+    pub(crate) meter: Arc<Meter>,
     generations: Vec<Generation>,
     join_version: u64,
 }
@@ -87,7 +92,7 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Result<Self, VaultError> {
         let mut run = ServerRun::default();
         random(&mut run)?;
-        Ok(Self { store, vault, run, cached: RwLock::default() })
+        Ok(Self { store, vault, run, cached: RwLock::default(), meters: Mutex::default() })
     }
 
     /// Adds a device with a new key, and gives both. The key is not shown again by anything but this.
@@ -250,9 +255,15 @@ impl Registry {
             id,
             revoked: row.t_revoked.is_some(),
             slots: slots_of(row),
+            meter: self.meter(row.short_id),
             generations,
             join_version: row.join_version,
         })
+    }
+
+    fn meter(&self, short_id: u32) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(meters.entry(short_id).or_default())
     }
 
     fn keys(

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 
 impl Core {
-    /// Deletes what is older than the configuration keeps, until the server stops; nothing if it keeps everything.
+    /// Deletes what is older than the configuration keeps, until the server stops; nothing while it keeps everything.
     pub(crate) async fn keep_retention(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
-        while self.config.retention_days > 0 && !*stopping.borrow() {
+        while !*stopping.borrow() {
             let pause = match self.forget_some().await {
                 Ok(true) => BREATH,
                 Ok(false) => PATIENCE,
@@ -36,7 +36,11 @@ impl Core {
 
     /// True if there may be more to do.
     async fn forget_some(&self) -> Result<bool, StoreError> {
-        let kept_ms = i64::from(self.config.retention_days) * DAY_MS;
+        let days = self.current().retention_days;
+        if days == 0 {
+            return Ok(false);
+        }
+        let kept_ms = i64::from(days) * DAY_MS;
         let before_ms = self.clock.now_ms().saturating_sub(kept_ms);
         let gone = self.store.forget(before_ms, AT_ONCE).await?;
         Ok(gone > 0 || self.store.compact().await?)

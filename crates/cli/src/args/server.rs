@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kinglet_server::SeedOverrides;
-use kinglet_server::config::{Overrides, StoreFlag, TlsFiles};
+use kinglet_server::config::{LogFormat, Overrides, StoreFlag, TlsFiles};
 
 /// Run the server: takes in frames, keeps them, shows them
 #[derive(Args, Debug)]
@@ -25,7 +25,8 @@ was answered is stored within a second; it is on disk for certain once the serve
 
 Flags win over the environment (KINGLET_HTTP, KINGLET_DATA, …), the environment over the file. The file is
 --config, else KINGLET_CONFIG, else ~/.config/kinglet/server.toml if there is one. Ctrl-C or SIGTERM: what is being taken in is
-stored and acknowledged first, then the server ends.")]
+stored and acknowledged first, then the server ends. SIGHUP: the configuration and the certificate are read anew, and the log says
+what holds at once and what does not.")]
 pub(crate) struct ServeArgs {
     /// The config file (see `kinglet config`)
     #[arg(long, value_name = "FILE")]
@@ -52,6 +53,9 @@ pub(crate) struct ServeArgs {
     pub(crate) allow_remote_without_login: bool,
     #[command(flatten)]
     pub(crate) seed: DecodeModeArgs,
+    /// How the log is written to standard error: text, or json, one object a line
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// Readiness as one JSON line, for programs that start the server
     #[arg(long)]
     pub(crate) json: bool,
@@ -291,6 +295,7 @@ impl ServeArgs {
             mqtts: self.tls.mqtts,
             tls_files: self.tls.files(),
             allow_remote_without_login: self.allow_remote_without_login.then_some(true),
+            log_format: self.log_format,
             seed: self.seed.overrides(),
         }
     }

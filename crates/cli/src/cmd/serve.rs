@@ -9,20 +9,18 @@ use crate::args::ServeArgs;
 use crate::failure::Result;
 use crate::host::{self, Server};
 use crate::term::Out;
+use crate::term::log::Log;
 use crate::term::style::{BOLD, DIM};
 
 pub(crate) fn run(args: &ServeArgs) -> Result {
     let mut out = Out::new(args.json);
     let config = host::config(&args.overrides())?;
     // Lines for the one who runs the server: what happened, never a key.
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(out.is_terminal())
-        .with_target(false)
-        .init();
+    let mut log = Log::begin(config.log_format, config.log_level, out.is_terminal());
     let runtime = host::runtime()?;
     // Before anybody can know that it runs: whoever stops it then finds it listening.
     let stop = host::interrupt(&runtime);
+    let reload = host::hangup(&runtime);
     let data = config.data.clone();
     let kept = match &config.store {
         StoreChoice::Sqlite => data.display().to_string(),
@@ -60,7 +58,32 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     out.line(format_args!("{DIM}Ctrl-C ends it; what was acknowledged is on disk{DIM:#}"))?;
     while !stop.load(std::sync::atomic::Ordering::Relaxed) && !server.is_over() {
         std::thread::sleep(Duration::from_millis(50));
+        if reload.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            take_over(args, &server, &log);
+        }
+        log.tick();
     }
     server.stop(&runtime)?;
     Ok(out.line("stopped")?)
+}
+
+/// Reads the configuration and the certificate anew; whatever is wrong with them, the server goes on as it was.
+fn take_over(args: &ServeArgs, server: &Server, log: &Log) {
+    match host::config(&args.overrides()) {
+        Ok(config) => {
+            let told = server.core.reload(&config);
+            log.set_level(config.log_level);
+            tracing::info!(changed = told.changed.join(", "), "the configuration was read anew");
+            if !told.needs_restart.is_empty() {
+                let keys = told.needs_restart.join(", ");
+                tracing::warn!(keys, "these have changed too, and hold once the server is started anew");
+            }
+        }
+        Err(failure) => tracing::error!(why = failure.in_a_line(), "the configuration stays as it was"),
+    }
+    match server.tls.as_ref().map(|tls| (tls, tls.refresh())) {
+        Some((tls, Ok(true))) => tracing::info!(pin = %tls.pin(), "the certificate is a new one"),
+        Some((_, Err(error))) => tracing::error!(%error, "the old certificate stays"),
+        _ => {}
+    }
 }

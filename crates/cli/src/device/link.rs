@@ -114,6 +114,11 @@ impl Account {
 }
 
 impl Answer {
+    /// True if the server would take it later.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.status == 429 || self.is_refused_as("too_many_frames") || self.is_refused_as("too_many_joins")
+    }
+
     /// True if one of the refused frames was refused for this reason.
     pub(crate) fn is_refused_as(&self, word: &str) -> bool {
         self.refused.as_deref().is_some_and(|list| {

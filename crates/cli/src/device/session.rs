@@ -218,6 +218,11 @@ impl<'a, F: Flash> Session<'a, F> {
         if answer.is_refused_as("join_required") {
             self.node.handle_join_hint(now);
         }
+        if answer.downlinks.is_empty() && answer.is_too_much() {
+            // Not now is not never.
+            self.counts.lost += 1;
+            return Ok(Exchange::Lost(LinkError("the server takes no more for now".into())));
+        }
         Ok(if answer.downlinks.is_empty() && answer.status >= 400 {
             Exchange::Refused(answer)
         } else {

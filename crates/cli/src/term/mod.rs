@@ -1,5 +1,6 @@
 //! What is shown and how: styles, tables, progress. Colours and bars appear on a terminal only.
 
+pub(crate) mod log;
 mod out;
 mod progress;
 pub(crate) mod secret;

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::core::Core;
-use crate::ingest::Refusal;
+use crate::ingest::{IngestError, Refusal};
 use crate::join::JoinRefused;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use message::fuzz;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(socket: UdpSocket, core: Arc<Core>) {
             let answer = request.reply(own_id.fetch_add(1, Ordering::Relaxed), code, body);
             match code {
                 // It may be better the next time.
-                ResponseType::ServiceUnavailable => answers.forget(exchange),
+                ResponseType::ServiceUnavailable | ResponseType::TooManyRequests => answers.forget(exchange),
                 _ => answers.end(exchange, &answer),
             }
             let _ = socket.send_to(&answer, from).await;
@@ -115,6 +115,7 @@ async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
         };
     }
     match core.ingest(&[&request.payload]).await {
+        Err(IngestError::TooFast(_)) => (ResponseType::TooManyRequests, hint(Refusal::TooManyFrames.word())),
         Err(error) => {
             tracing::error!(%error, "a frame could not be stored");
             (ResponseType::ServiceUnavailable, Body::Empty)
@@ -141,6 +142,7 @@ fn code_of(why: Refusal) -> ResponseType {
         Refusal::Malformed | Refusal::WrongDirection | Refusal::BadContent => ResponseType::BadRequest,
         Refusal::UnknownDevice => ResponseType::NotFound,
         Refusal::Revoked | Refusal::NotOpened | Refusal::OtherDevice => ResponseType::Forbidden,
+        Refusal::TooManyFrames => ResponseType::TooManyRequests,
         _ => ResponseType::Conflict,
     }
 }
@@ -149,7 +151,7 @@ fn code_of_join(why: &JoinRefused) -> ResponseType {
     match why {
         JoinRefused::Malformed => ResponseType::BadRequest,
         JoinRefused::UnknownDevice => ResponseType::NotFound,
-        JoinRefused::TooMany => ResponseType::TooManyRequests,
+        JoinRefused::TooMany | JoinRefused::TooFast(_) => ResponseType::TooManyRequests,
         JoinRefused::Exhausted => ResponseType::Conflict,
         _ => ResponseType::Forbidden,
     }

@@ -137,6 +137,24 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "frames_per_s",
+        expected: "a number from 0 to 100000000",
+        help: "Frames taken in each second, ten seconds' worth at once; what is more is told to come later. 0: no limit.",
+        set: |c, v| number(v, 0, 100_000_000).map(|v| c.frames_per_s = v as u32),
+    },
+    Key {
+        name: "device_frames_per_s",
+        expected: "a number from 0 to 100000000",
+        help: "The same of each device, a minute's worth at once; repeats are free. 0: no limit.",
+        set: |c, v| number(v, 0, 100_000_000).map(|v| c.device_frames_per_s = v as u32),
+    },
+    Key {
+        name: "joins_per_s",
+        expected: "a number from 0 to 100000000",
+        help: "Joins answered each second, ten seconds' worth at once. 0: no limit.",
+        set: |c, v| number(v, 0, 100_000_000).map(|v| c.joins_per_s = v as u32),
+    },
+    Key {
         name: "body_bytes",
         expected: "a number of bytes from 16384 to 67108864",
         help: "Largest body of one request with frames.",
@@ -171,6 +189,18 @@ pub(super) const KEYS: &[Key] = &[
         expected: "milliseconds from 10 to 3600000",
         help: "How long requests under way may take to end when the server stops.",
         set: |c, v| number(v, 10, 3_600_000).map(|v| c.drain_timeout_ms = v as u64),
+    },
+    Key {
+        name: "log_level",
+        expected: "error, warn, info or debug",
+        help: "The least that is written to the log.",
+        set: |c, v| v.parse().ok().map(|v| c.log_level = v),
+    },
+    Key {
+        name: "log_format",
+        expected: "text or json",
+        help: "How the log is written: for people, or one JSON object a line.",
+        set: |c, v| v.parse().ok().map(|v| c.log_format = v),
     },
     Key {
         name: "seed_bundle",

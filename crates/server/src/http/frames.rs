@@ -162,6 +162,7 @@ fn status_of(why: Refusal) -> StatusCode {
         | Refusal::UnknownBundle
         | Refusal::CounterReuse
         | Refusal::TooOld => StatusCode::CONFLICT,
+        Refusal::TooManyFrames => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
@@ -169,6 +170,7 @@ impl From<JoinRefused> for Problem {
     fn from(refused: JoinRefused) -> Self {
         let status = match refused {
             JoinRefused::Registry(error) => return error.into(),
+            JoinRefused::TooFast(error) => return Self::too_fast("too_many_joins", error),
             JoinRefused::Malformed => StatusCode::BAD_REQUEST,
             JoinRefused::UnknownDevice => StatusCode::NOT_FOUND,
             JoinRefused::Revoked | JoinRefused::NotVerified => StatusCode::FORBIDDEN,

@@ -24,6 +24,9 @@ pub(super) async fn metrics(State(core): State<Arc<Core>>) -> Result<impl IntoRe
     out.family("kinglet_build_info", "gauge", "The version that runs, and its kind of store.");
     out.sample("kinglet_build_info", &[("version", env!("CARGO_PKG_VERSION")), ("store", store)], 1);
     core.metrics.write(&mut out);
+    out.family("kinglet_limited_total", "counter", "Frames and joins that were more than may be taken in.");
+    out.sample("kinglet_limited_total", &[("what", "frames")], read(&core.limits.refused_frames));
+    out.sample("kinglet_limited_total", &[("what", "joins")], read(&core.limits.refused_joins));
     let census = core.store.census().await?;
     out.family("kinglet_store_size_bytes", "gauge", "Room the store takes.");
     out.sample("kinglet_store_size_bytes", &[], census.bytes);

@@ -1,10 +1,13 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::ingest::IngestError;
+use crate::limits::TooFast;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 
@@ -14,15 +17,24 @@ pub(crate) struct Problem {
     status: StatusCode,
     kind: &'static str,
     detail: String,
+    wait: Duration,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into() }
+        Self { status, kind, detail: detail.into(), wait: Duration::from_secs(9) }
     }
 
     pub(crate) fn bad_request(kind: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, kind, detail)
+    }
+}
+
+impl Problem {
+    /// The answer to what is too much for now.
+    pub(crate) fn too_fast(kind: &'static str, error: TooFast) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, error.to_string());
+        Self { wait: error.wait, ..problem }
     }
 }
 
@@ -38,7 +50,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE || self.status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            headers.insert(header::RETRY_AFTER, (self.wait.as_secs() + 1).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kinglet\""));
@@ -84,6 +96,7 @@ impl From<IngestError> for Problem {
         match error {
             IngestError::Store(error) => error.into(),
             IngestError::Registry(error) => error.into(),
+            IngestError::TooFast(error) => Self::too_fast("too_many_frames", error),
         }
     }
 }

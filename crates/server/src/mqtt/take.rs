@@ -10,7 +10,7 @@ use kinglet_wire::keys::DeviceId;
 
 use super::speech::PublishAckReason;
 use crate::core::Core;
-use crate::ingest::Refusal;
+use crate::ingest::{IngestError, Refusal};
 use crate::join::JoinRefused;
 
 /// A frame and the id of its PUBACK.
@@ -74,6 +74,10 @@ pub(super) async fn take(core: Arc<Core>, id: DeviceId, short_id: u32, batch: Ve
                 }
                 taken.downlinks.extend(answer.downlinks.into_iter().map(Bytes::from));
             }
+            Err(IngestError::TooFast(_)) => {
+                let refused = (PublishAckReason::QuotaExceeded, Refusal::TooManyFrames.word());
+                at.into_iter().for_each(|idx| fates[idx] = Some(refused));
+            }
             Err(error) => {
                 tracing::error!(%error, "frames could not be stored");
                 taken.has_failed = true;
@@ -106,6 +110,7 @@ fn reason_of(why: Refusal) -> PublishAckReason {
         Refusal::UnknownDevice | Refusal::OtherDevice | Refusal::Revoked | Refusal::NotOpened => {
             PublishAckReason::NotAuthorized
         }
+        Refusal::TooManyFrames => PublishAckReason::QuotaExceeded,
         _ => PublishAckReason::ImplementationSpecificError,
     }
 }
@@ -113,7 +118,9 @@ fn reason_of(why: Refusal) -> PublishAckReason {
 fn reason_of_join(why: &JoinRefused) -> PublishAckReason {
     match why {
         JoinRefused::Malformed => PublishAckReason::PayloadFormatInvalid,
-        JoinRefused::TooMany | JoinRefused::Exhausted => PublishAckReason::QuotaExceeded,
+        JoinRefused::TooMany | JoinRefused::TooFast(_) | JoinRefused::Exhausted => {
+            PublishAckReason::QuotaExceeded
+        }
         _ => PublishAckReason::NotAuthorized,
     }
 }

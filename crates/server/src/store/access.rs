@@ -4,6 +4,38 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::{Answer, StoreError};
+
+/// The part of a store that knows who is let in; what holds of its writes is what holds of the others.
+pub trait Accounts {
+    /// Adds a user; false if the name is taken.
+    fn add_user(&self, user: UserRow) -> Answer<'_, bool>;
+    /// Replaces a user's password and ends all their sessions; false if there is no such user.
+    fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool>;
+    /// Removes a user and all their sessions; false if there is no such user.
+    fn remove_user(&self, name: &str) -> Answer<'_, bool>;
+    /// One user.
+    fn user(&self, name: &str) -> Answer<'_, Option<UserRow>>;
+    /// All users, by name.
+    fn users(&self) -> Answer<'_, Vec<UserRow>>;
+    /// Keeps a token; false if the name is taken.
+    fn add_token(&self, token: TokenRow) -> Answer<'_, bool>;
+    /// Removes a token; false if there is none of that name.
+    fn remove_token(&self, name: &str) -> Answer<'_, bool>;
+    /// All tokens, by name.
+    fn tokens(&self) -> Answer<'_, Vec<TokenRow>>;
+    /// Begins a session, if its user still has the password that was checked; false if not.
+    fn begin_session(&self, session: SessionRow, checked: PasswordHash) -> Answer<'_, bool>;
+    /// Says that a session is in use.
+    fn see_session(&self, secret: SecretHash, t_ms: i64) -> Answer<'_, ()>;
+    /// Ends a session, if there is one.
+    fn end_session(&self, secret: SecretHash) -> Answer<'_, ()>;
+    /// Deletes sessions that are too old by either time; gives how many went.
+    fn forget_sessions(&self, created_before_ms: i64, seen_before_ms: i64) -> Answer<'_, u64>;
+    /// What there is to say of whoever brings this secret, if any.
+    fn standing(&self, secret: Option<SecretHash>) -> Answer<'_, Standing>;
+}
+
 /// What somebody may do; each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -108,4 +140,9 @@ pub struct Standing {
     pub token: Option<TokenRow>,
     /// The session of this secret, and what its user may do.
     pub session: Option<(SessionRow, Role)>,
+}
+
+/// Reads the word a database keeps.
+pub(super) fn role(word: &str) -> Result<Role, StoreError> {
+    word.parse().map_err(|_| StoreError::Database("a role is none this version knows".into()))
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, StoreChoice};
 
-pub use access::{PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
+pub use access::{Accounts, PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
 pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresTarget, TargetError};
@@ -29,7 +29,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// Registry, bundles, windows and what is counted about them.
 ///
 /// A write is on disk when its answer is `Ok`. After an `Err` it may or may not be: repeating it is safe.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Accounts + Send + Sync + 'static {
     /// Takes frames in, in order, in one transaction; one outcome per arrival.
     fn accept(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Outcome>>;
     /// Adds to the counts of frames that were turned away.
@@ -116,33 +116,6 @@ pub trait Store: Send + Sync + 'static {
     fn targets(&self) -> Answer<'_, Vec<TargetRow>>;
     /// Counts for those who watch over the server.
     fn census(&self) -> Answer<'_, Census>;
-
-    /// Adds a user; false if the name is taken.
-    fn add_user(&self, user: UserRow) -> Answer<'_, bool>;
-    /// Replaces a user's password and ends all their sessions; false if there is no such user.
-    fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool>;
-    /// Removes a user and all their sessions; false if there is no such user.
-    fn remove_user(&self, name: &str) -> Answer<'_, bool>;
-    /// One user.
-    fn user(&self, name: &str) -> Answer<'_, Option<UserRow>>;
-    /// All users, by name.
-    fn users(&self) -> Answer<'_, Vec<UserRow>>;
-    /// Keeps a token; false if the name is taken.
-    fn add_token(&self, token: TokenRow) -> Answer<'_, bool>;
-    /// Removes a token; false if there is none of that name.
-    fn remove_token(&self, name: &str) -> Answer<'_, bool>;
-    /// All tokens, by name.
-    fn tokens(&self) -> Answer<'_, Vec<TokenRow>>;
-    /// Begins a session, if its user still has the password that was checked; false if not.
-    fn begin_session(&self, session: SessionRow, checked: PasswordHash) -> Answer<'_, bool>;
-    /// Says that a session is in use.
-    fn see_session(&self, secret: SecretHash, t_ms: i64) -> Answer<'_, ()>;
-    /// Ends a session, if there is one.
-    fn end_session(&self, secret: SecretHash) -> Answer<'_, ()>;
-    /// Deletes sessions that are too old by either time; gives how many went.
-    fn forget_sessions(&self, created_before_ms: i64, seen_before_ms: i64) -> Answer<'_, u64>;
-    /// What there is to say of whoever brings this secret, if any.
-    fn standing(&self, secret: Option<SecretHash>) -> Answer<'_, Standing>;
 
     /// Commits what is under way and stops taking writes.
     fn close(&self) -> Answer<'_, ()>;
@@ -585,11 +558,6 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closing; try again once the server is back")]
     Closed,
-}
-
-/// Reads the word a database keeps.
-fn role(word: &str) -> Result<Role, StoreError> {
-    word.parse().map_err(|_| StoreError::Database("a role is none this version knows".into()))
 }
 
 /// What a window's row is worth, whatever the database checks by itself (SQLite has no checksum on its pages).

@@ -34,9 +34,8 @@ pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, Outcome, PasswordHash, Place, RejectCount, SEED_SAMPLES_MAX,
-    SecretHash, SeedRun, SeedSeries, SessionRow, Standing, Store, StoreError, TargetClaim, TargetRow,
-    TokenRow, Totals, UserRow, WindowRow,
+    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 use conn::Pool;
 use windows::Tail;
@@ -279,74 +278,6 @@ impl Store for PostgresStore {
 
     fn census(&self) -> Answer<'_, Census> {
         Box::pin(async move { conn::read!(self.pool, |conn| forward::census(&conn)) })
-    }
-
-    fn add_user(&self, user: UserRow) -> Answer<'_, bool> {
-        Box::pin(async move { conn::write!(self.open_pool()?, |conn| access::add_user(&conn, &user)) })
-    }
-
-    fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        Box::pin(async move {
-            conn::write!(self.open_pool()?, |conn| access::set_password(&conn, &name, &password))
-        })
-    }
-
-    fn remove_user(&self, name: &str) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        Box::pin(async move { conn::write!(self.open_pool()?, |conn| access::remove_user(&conn, &name)) })
-    }
-
-    fn user(&self, name: &str) -> Answer<'_, Option<UserRow>> {
-        let name = name.to_owned();
-        Box::pin(async move { conn::read!(self.pool, |conn| access::user(&conn, &name)) })
-    }
-
-    fn users(&self) -> Answer<'_, Vec<UserRow>> {
-        Box::pin(async move { conn::read!(self.pool, |conn| access::users(&conn)) })
-    }
-
-    fn add_token(&self, token: TokenRow) -> Answer<'_, bool> {
-        Box::pin(async move { conn::write!(self.open_pool()?, |conn| access::add_token(&conn, &token)) })
-    }
-
-    fn remove_token(&self, name: &str) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        Box::pin(async move { conn::write!(self.open_pool()?, |conn| access::remove_token(&conn, &name)) })
-    }
-
-    fn tokens(&self) -> Answer<'_, Vec<TokenRow>> {
-        Box::pin(async move { conn::read!(self.pool, |conn| access::tokens(&conn)) })
-    }
-
-    fn begin_session(&self, session: SessionRow, checked: PasswordHash) -> Answer<'_, bool> {
-        Box::pin(async move {
-            conn::write!(self.open_pool()?, |conn| access::begin_session(&conn, &session, &checked))
-        })
-    }
-
-    fn see_session(&self, secret: SecretHash, t_ms: i64) -> Answer<'_, ()> {
-        Box::pin(
-            async move { conn::write!(self.open_pool()?, |conn| access::see_session(&conn, secret, t_ms)) },
-        )
-    }
-
-    fn end_session(&self, secret: SecretHash) -> Answer<'_, ()> {
-        Box::pin(async move { conn::write!(self.open_pool()?, |conn| access::end_session(&conn, secret)) })
-    }
-
-    fn forget_sessions(&self, created_before_ms: i64, seen_before_ms: i64) -> Answer<'_, u64> {
-        Box::pin(async move {
-            conn::write!(self.open_pool()?, |conn| access::forget_sessions(
-                &conn,
-                created_before_ms,
-                seen_before_ms
-            ))
-        })
-    }
-
-    fn standing(&self, secret: Option<SecretHash>) -> Answer<'_, Standing> {
-        Box::pin(async move { conn::read!(self.pool, |conn| access::standing(&conn, secret)) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -24,9 +24,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, Outcome, PasswordHash, Place, RejectCount, SEED_SAMPLES_MAX,
-    SecretHash, SeedRun, SeedSeries, SessionRow, Standing, Store, StoreError, TargetClaim, TargetRow,
-    TokenRow, Totals, UserRow, WindowRow,
+    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
 use checkpoint::Checkpoints;
@@ -236,62 +235,6 @@ impl Store for SqliteStore {
 
     fn census(&self) -> Answer<'_, Census> {
         self.read(forward::census)
-    }
-
-    fn add_user(&self, user: UserRow) -> Answer<'_, bool> {
-        self.write(move |conn, _| access::add_user(conn, &user))
-    }
-
-    fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        self.write(move |conn, _| access::set_password(conn, &name, &password))
-    }
-
-    fn remove_user(&self, name: &str) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        self.write(move |conn, _| access::remove_user(conn, &name))
-    }
-
-    fn user(&self, name: &str) -> Answer<'_, Option<UserRow>> {
-        let name = name.to_owned();
-        self.read(move |conn| access::user(conn, &name))
-    }
-
-    fn users(&self) -> Answer<'_, Vec<UserRow>> {
-        self.read(access::users)
-    }
-
-    fn add_token(&self, token: TokenRow) -> Answer<'_, bool> {
-        self.write(move |conn, _| access::add_token(conn, &token))
-    }
-
-    fn remove_token(&self, name: &str) -> Answer<'_, bool> {
-        let name = name.to_owned();
-        self.write(move |conn, _| access::remove_token(conn, &name))
-    }
-
-    fn tokens(&self) -> Answer<'_, Vec<TokenRow>> {
-        self.read(access::tokens)
-    }
-
-    fn begin_session(&self, session: SessionRow, checked: PasswordHash) -> Answer<'_, bool> {
-        self.write(move |conn, _| access::begin_session(conn, &session, &checked))
-    }
-
-    fn see_session(&self, secret: SecretHash, t_ms: i64) -> Answer<'_, ()> {
-        self.write(move |conn, _| access::see_session(conn, secret, t_ms))
-    }
-
-    fn end_session(&self, secret: SecretHash) -> Answer<'_, ()> {
-        self.write(move |conn, _| access::end_session(conn, secret))
-    }
-
-    fn forget_sessions(&self, created_before_ms: i64, seen_before_ms: i64) -> Answer<'_, u64> {
-        self.write(move |conn, _| access::forget_sessions(conn, created_before_ms, seen_before_ms))
-    }
-
-    fn standing(&self, secret: Option<SecretHash>) -> Answer<'_, Standing> {
-        self.read(move |conn| access::standing(conn, secret))
     }
 
     fn close(&self) -> Answer<'_, ()> {
