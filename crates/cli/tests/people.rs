@@ -129,3 +129,43 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_password_that_is_typed_is_not_shown() {
+    use std::ffi::OsStr;
+    use std::fs::File;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let place = Place::new();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::NOCTTY.bits().try_into().unwrap();
+    let end =
+        File::options().read(true).write(true).custom_flags(flags).open(OsStr::from_bytes(name.as_bytes()));
+    let mut command = place.command(&["user", "add", "anna", "--data", "d"]);
+    command.stdin(end.unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut terminal = File::from(terminal);
+    let mut said = Vec::new();
+    for prompt in ["password for anna: ", "the same again: "] {
+        while !said.ends_with(prompt.as_bytes()) {
+            let mut byte = [0];
+            child.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap();
+            said.extend(byte);
+        }
+        terminal.write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
+    }
+    let ran = Ran::from(child.wait_with_output().unwrap()).ok();
+    assert!(ran.out.contains("anna may log in"), "{ran:?}");
+    // What the terminal has shown; it ends with an error once nobody has the other end.
+    let mut shown = Vec::new();
+    let _ = terminal.read_to_end(&mut shown);
+    assert!(!String::from_utf8_lossy(&shown).contains("correct"), "{shown:?}");
+}

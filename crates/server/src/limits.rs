@@ -23,6 +23,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Limits {
     begun: Instant,
+    /// When frames last came: those that are looked at later came with them, and a clock costs more than the rest of this.
+    last_ns: AtomicU64,
     frames: Meter,
     joins: Meter,
     /// Nanoseconds each one costs: they may be changed while frames come.
@@ -46,6 +48,7 @@ impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
         let limits = Self {
             begun: Instant::now(),
+            last_ns: AtomicU64::new(0),
             frames: Meter::default(),
             joins: Meter::default(),
             each_frame: AtomicU64::new(0),
@@ -68,17 +71,18 @@ impl Limits {
 
     /// Counts frames that have come, of whomever.
     pub(crate) fn frames(&self, n: usize) -> Result<(), TooFast> {
-        let pace = pace(&self.each_frame, BURST);
-        self.frames.take(pace, self.now_ns(), n as u64).map_err(|wait| {
+        let (pace, now_ns) = (pace(&self.each_frame, BURST), self.now_ns());
+        self.last_ns.store(now_ns, Ordering::Relaxed);
+        self.frames.take(pace, now_ns, n as u64).map_err(|wait| {
             metrics::add(&self.refused_frames, n as u64);
             TooFast { wait }
         })
     }
 
-    /// Whether a device may store more.
+    /// Whether a device may store more, of what [`frames`](Self::frames) has counted.
     pub(crate) fn device(&self, device: &Device) -> Result<(), Refusal> {
         let pace = pace(&self.each_device_frame, DEVICE_BURST);
-        device.meter.look(pace, self.now_ns()).map_err(|_| {
+        device.meter.look(pace, self.last_ns.load(Ordering::Relaxed)).map_err(|_| {
             metrics::add(&self.refused_frames, 1);
             Refusal::TooManyFrames
         })
@@ -86,7 +90,8 @@ impl Limits {
 
     /// Charges a device for a frame that was stored.
     pub(crate) fn stored(&self, device: &Device) {
-        device.meter.charge(pace(&self.each_device_frame, DEVICE_BURST), self.now_ns());
+        let now_ns = self.last_ns.load(Ordering::Relaxed);
+        device.meter.charge(pace(&self.each_device_frame, DEVICE_BURST), now_ns);
     }
 
     /// Counts a join that has come, of whomever.

@@ -66,6 +66,46 @@ async fn both_versions_are_served_and_a_foreign_certificate_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_login_by_tls_is_for_tls_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(dir.path(), |c| c.https = Some("127.0.0.1:0".parse().unwrap())).await;
+    let password = || "correct horse battery".to_owned().into();
+    let role = kinglet_server::store::Role::Viewer;
+    rig.core.access.add_user("anna", role, password(), common::T0).await.unwrap();
+    let (addr, cert) = (rig.https_addr.unwrap(), dir.path().join("tls.crt"));
+    let ask = async |head: &str, body: &str| {
+        let mut stream = connect(addr, &cert, &TLS13).await.unwrap();
+        let len = body.len();
+        let request =
+            format!("{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let form = "name=anna&password=correct+horse+battery";
+    let answer = ask("POST /login HTTP/1.1\r\norigin: https://localhost", form).await;
+    let set = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(
+        set.starts_with("__Host-kinglet=") && set.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{set}"
+    );
+    let secret = set.split(['=', ';']).nth(1).unwrap();
+    let devices = "GET /v1/devices HTTP/1.1\r\ncookie:";
+    assert!(ask(&format!("{devices} __Host-kinglet={secret}"), "").await.starts_with("HTTP/1.1 200"));
+    // Under the name that anybody on the way may set it is none.
+    assert!(ask(&format!("{devices} kinglet={secret}"), "").await.starts_with("HTTP/1.1 401"));
+    let out = ask(
+        &format!("POST /logout HTTP/1.1\r\norigin: https://localhost\r\ncookie: __Host-kinglet={secret}"),
+        "",
+    )
+    .await;
+    assert!(out.contains("set-cookie: __Host-kinglet=; Path=/; Max-Age=0"), "{out}");
+    assert!(ask(&format!("{devices} __Host-kinglet={secret}"), "").await.starts_with("HTTP/1.1 401"));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn who_never_ends_the_handshake_gives_the_place_up() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start_with(dir.path(), |config| {

@@ -130,6 +130,27 @@ async fn a_login_lasts_until_it_is_ended() {
 }
 
 #[tokio::test]
+async fn servers_on_one_store_know_each_others_visitors() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (Rig::start(dir.path()).await, Rig::start(dir.path()).await);
+    assert_eq!(other.get("/v1/devices").await.status, 200);
+    add_user(&one, "anna", Role::Viewer).await;
+    let cookie = session(&one, "anna").await;
+    assert_eq!(other.get("/v1/devices").await.status, 401, "the door is closed everywhere");
+    assert_eq!(get_as(&other, "/v1/devices", &cookie).await.status, 200);
+    let origin = format!("http://{}", other.addr);
+    let out = request(other.addr, "POST", "/logout", &[("cookie", &cookie), ("origin", &origin)], b"").await;
+    assert_eq!(out.status, 303);
+    assert_eq!(
+        get_as(&one, "/v1/devices", &cookie).await.status,
+        401,
+        "and opened nowhere after a logout elsewhere"
+    );
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
 async fn a_login_ends_when_it_is_idle_or_old() {
     const HOUR: i64 = 3_600_000;
     let dir = tempfile::tempdir().unwrap();

@@ -10,10 +10,11 @@ use crate::failure::{Failure, Result};
 pub(crate) fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     let failed = |e: std::io::Error| Failure::input("cannot ask for the password").why(e);
     let mut terminal = anstream::stderr();
-    write!(terminal, "{prompt}").and_then(|()| terminal.flush()).map_err(failed)?;
     let mut line = Zeroizing::new(String::with_capacity(512));
     let read = {
+        // Before anybody can know that something may be typed.
         let _hidden = Hidden::begin().map_err(failed)?;
+        write!(terminal, "{prompt}").and_then(|()| terminal.flush()).map_err(failed)?;
         std::io::stdin().lock().read_line(&mut line)
     };
     writeln!(terminal).map_err(failed)?;
