@@ -7,26 +7,26 @@
 /* The context lives for one call: a device seals a frame every few minutes. mbedTLS says a failure only where a chip's
  * own AES unit fails; then nothing of the content may leave, so it is wiped and the tag is one that never opens. */
 void kgl_ccm_seal(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t tag[KGL_TAG_LEN]) {
+                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t *tag, uint8_t tag_len) {
     mbedtls_ccm_context ccm;
     mbedtls_ccm_init(&ccm);
     if (mbedtls_ccm_setkey(&ccm, MBEDTLS_CIPHER_ID_AES, key, 8 * KGL_KEY_LEN) != 0 ||
         mbedtls_ccm_encrypt_and_tag(&ccm, content_len, nonce, KGL_NONCE_LEN, aad, aad_len, content, content, tag,
-                                    KGL_TAG_LEN) != 0) {
+                                    tag_len) != 0) {
         kgl_wipe(content, content_len);
-        kgl_wipe(tag, KGL_TAG_LEN);
+        kgl_wipe(tag, tag_len);
     }
     mbedtls_ccm_free(&ccm);
 }
 
 bool kgl_ccm_open(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t tag[KGL_TAG_LEN]) {
+                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t *tag, uint8_t tag_len) {
     mbedtls_ccm_context ccm;
     bool is_open;
     mbedtls_ccm_init(&ccm);
     is_open = mbedtls_ccm_setkey(&ccm, MBEDTLS_CIPHER_ID_AES, key, 8 * KGL_KEY_LEN) == 0 &&
               mbedtls_ccm_auth_decrypt(&ccm, content_len, nonce, KGL_NONCE_LEN, aad, aad_len, content, content, tag,
-                                       KGL_TAG_LEN) == 0;
+                                       tag_len) == 0;
     mbedtls_ccm_free(&ccm);
     if (!is_open) {
         kgl_wipe(content, content_len);
@@ -125,12 +125,12 @@ static void mac_byte(ccm *c, size_t at, uint8_t byte) {
     }
 }
 
-/* The first block and the associated data, as RFC 3610 has them: two bytes of length, a tag of 16. */
+/* The first block and the associated data, as RFC 3610 has them: two bytes of length. */
 static void begin(ccm *c, const uint8_t *key, const uint8_t *nonce, const uint8_t *aad, size_t aad_len,
-                  size_t content_len) {
+                  size_t content_len, uint8_t tag_len) {
     size_t i;
     expand_key(key, c->keys);
-    c->mac[0] = (uint8_t)((aad_len > 0 ? 0x40 : 0) | ((KGL_TAG_LEN - 2) / 2) << 3 | 1);
+    c->mac[0] = (uint8_t)((aad_len > 0 ? 0x40 : 0) | ((tag_len - 2) / 2) << 3 | 1);
     memcpy(c->mac + 1, nonce, KGL_NONCE_LEN);
     c->mac[14] = (uint8_t)(content_len >> 8);
     c->mac[15] = (uint8_t)content_len;
@@ -176,21 +176,21 @@ static void run(ccm *c, uint8_t *content, size_t len, bool seals) {
 }
 
 void kgl_ccm_seal(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t tag[KGL_TAG_LEN]) {
+                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t *tag, uint8_t tag_len) {
     ccm c;
-    begin(&c, key, nonce, aad, aad_len, content_len);
+    begin(&c, key, nonce, aad, aad_len, content_len, tag_len);
     run(&c, content, content_len, true);
-    memcpy(tag, c.mac, KGL_TAG_LEN);
+    memcpy(tag, c.mac, tag_len);
     kgl_wipe(&c, sizeof c);
 }
 
 bool kgl_ccm_open(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t tag[KGL_TAG_LEN]) {
+                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t *tag, uint8_t tag_len) {
     ccm c;
     bool is_open;
-    begin(&c, key, nonce, aad, aad_len, content_len);
+    begin(&c, key, nonce, aad, aad_len, content_len, tag_len);
     run(&c, content, content_len, false);
-    is_open = kgl_is_equal(c.mac, tag, KGL_TAG_LEN);
+    is_open = kgl_is_equal(c.mac, tag, tag_len);
     kgl_wipe(&c, sizeof c);
     if (!is_open) {
         kgl_wipe(content, content_len);

@@ -15,6 +15,7 @@ extern "C" {
 #define KGL_KEY_LEN 16
 #define KGL_NONCE_LEN 13
 #define KGL_TAG_LEN 16
+#define KGL_SHORT_TAG_LEN 8
 
 typedef struct kgl_sha256 {
     uint32_t state[8];
@@ -38,12 +39,12 @@ void kgl_hmac(const uint8_t *key, size_t key_len, const kgl_piece *pieces, uint8
 /* HKDF-Expand to at most 32 bytes. */
 void kgl_expand(const uint8_t prk[KGL_SHA256_LEN], const kgl_piece *info, uint8_t n_info, uint8_t *out, size_t len);
 
-/* Encrypts in place and makes the tag; content below 65,536 bytes, aad below 65,280. */
+/* Encrypts in place and makes the tag of KGL_TAG_LEN or KGL_SHORT_TAG_LEN bytes; content below 65,536 bytes, aad below 65,280. */
 void kgl_ccm_seal(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t tag[KGL_TAG_LEN]);
+                  size_t aad_len, uint8_t *content, size_t content_len, uint8_t *tag, uint8_t tag_len);
 /* Decrypts in place; false, and the content zero, if the tag is not right. */
 bool kgl_ccm_open(const uint8_t key[KGL_KEY_LEN], const uint8_t nonce[KGL_NONCE_LEN], const uint8_t *aad,
-                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t tag[KGL_TAG_LEN]);
+                  size_t aad_len, uint8_t *content, size_t content_len, const uint8_t *tag, uint8_t tag_len);
 
 /* Compares in a time that tells nothing. */
 bool kgl_is_equal(const uint8_t *a, const uint8_t *b, size_t len);

@@ -69,9 +69,9 @@ void kgl_static_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *i
     expand(device_key, info, 3, out);
 }
 
-/* `run`: of the server process, for downlinks; NULL for uplinks. Suite 0 is the only one. */
-static void link_key(const uint8_t *secret, const uint8_t *run, kgl_link_key *out) {
-    static const uint8_t suite = 0;
+/* `run`: of the server process, for downlinks; NULL for uplinks. */
+static void link_key(const uint8_t *secret, const uint8_t *run, kgl_suite of, kgl_link_key *out) {
+    uint8_t suite = (uint8_t)of;
     kgl_piece info[4];
     info[0] = run != NULL ? piece("\4down", 5) : piece("\2up", 3);
     info[1] = piece("\3key", 4);
@@ -81,14 +81,16 @@ static void link_key(const uint8_t *secret, const uint8_t *run, kgl_link_key *ou
     info[1] = piece("\2iv", 3);
     kgl_expand(secret, info, run != NULL ? 4 : 3, out->iv, KGL_NONCE_LEN);
     out->is_down = run != NULL;
+    out->suite = of;
 }
 
-void kgl_up_key(const uint8_t secret[KGL_SECRET_LEN], kgl_link_key *out) {
-    link_key(secret, NULL, out);
+void kgl_up_key(const uint8_t secret[KGL_SECRET_LEN], kgl_suite suite, kgl_link_key *out) {
+    link_key(secret, NULL, suite, out);
 }
 
-void kgl_down_key(const uint8_t secret[KGL_SECRET_LEN], const uint8_t run[KGL_RUN_LEN], kgl_link_key *out) {
-    link_key(secret, run, out);
+void kgl_down_key(const uint8_t secret[KGL_SECRET_LEN], const uint8_t run[KGL_RUN_LEN], kgl_suite suite,
+                  kgl_link_key *out) {
+    link_key(secret, run, suite, out);
 }
 
 /* HMAC-SHA-256 cut to its first 16 bytes. */

@@ -1,21 +1,22 @@
 /* What is sent and when, and what a downlink does. Open first, then act; new keys are written down before they are used. */
 #include "kgl_node_inner.h"
 
-/* Without any authentic answer for this long, the node asks for new keys. */
+/* Without any authentic answer for this long, or for twice the longest wait, the node asks for new keys. */
 #define SILENCE_MS UINT64_C(3600000)
 
 /* --- sending -------------------------------------------------------------------------------------------------------------- */
 
 static void want_join_if_stuck(kgl_node *node) {
-    if (kgl_outbox_is_exhausted(&node->outbox)) {
+    uint64_t silence = kgl_max_u64(SILENCE_MS, UINT64_C(2) * node->config.retry_max_ms);
+    if (kgl_outbox_is_exhausted(&node->outbox) && node->config.link != KGL_LINK_LORAWAN_STATIC) {
         if (node->join.state == KGL_JOIN_IDLE) {
             node->join.state = KGL_JOIN_WANTED;
             node->join.at = node->now;
             node->join.spread_ms = 0;
         }
-    } else if (node->unheard_since != KGL_NONE && kgl_sub_u64(node->now, node->unheard_since) >= SILENCE_MS) {
+    } else if (node->unheard_since != KGL_NONE && kgl_sub_u64(node->now, node->unheard_since) >= silence) {
         node->unheard_since = KGL_NONE;
-        kgl_join_hint(&node->join, node->now);
+        kgl_node_want_join(node);
     }
 }
 
@@ -42,10 +43,11 @@ static kgl_status transmit_status(kgl_node *node, uint8_t *buf, kgl_transmit *tr
     content.has_unix = kgl_node_unix_time(node, node->now, &unix_ms) && unix_ms >= 0 && unix_ms <= KGL_MILLIS_MAX;
     content.unix_ms = content.has_unix ? (uint64_t)unix_ms : 0;
     content.quality = kgl_clock_quality(&node->clock, node->now);
-    content.has_battery = node->has_battery;
+    /* LoRaWAN has a word of its own for it, and a first status with both fits no slow data rate. */
+    content.has_battery = node->has_battery && node->config.link == KGL_LINK_IP;
     content.battery_mv = node->battery_mv;
-    header_len = kgl_up_header(buf, KGL_KIND_STATUS, node->outbox.state.generation, 0, node->outbox.state.short_id,
-                               counter, node->is_fresh);
+    header_len = kgl_up_header(buf, KGL_KIND_STATUS, node->up.suite, node->outbox.state.generation, 0,
+                               node->outbox.state.short_id, counter, node->is_fresh);
     transmit->len = kgl_seal(&node->up, &node->id, counter, NULL, buf, header_len,
                              kgl_status_emit(buf + header_len, &content));
     transmit->what = KGL_WHAT_STATUS;
@@ -99,8 +101,8 @@ static kgl_status transmit_data(kgl_node *node, uint8_t idx, uint8_t *buf, kgl_t
         return KGL_OK;
     }
     time = kgl_stamp_time(loaded.stamp, kgl_is_whole_s(&node->model));
-    header_len = kgl_up_header(buf, KGL_KIND_DATA, loaded.seal.generation, loaded.slot, node->outbox.state.short_id,
-                               loaded.seal.counter, loaded.seal.first_after_boot);
+    header_len = kgl_up_header(buf, KGL_KIND_DATA, node->up.suite, loaded.seal.generation, loaded.slot,
+                               node->outbox.state.short_id, loaded.seal.counter, loaded.seal.first_after_boot);
     content = buf + header_len;
     head_len = kgl_data_head(content, time, loaded.seal.origin, loaded.seal.padding_class > 0);
     memcpy(content + head_len, node->buffers.code + KGL_CODE_AT, loaded.code_len);
@@ -227,7 +229,7 @@ static kgl_status receive_accept(kgl_node *node, const uint8_t *bytes, size_t le
     kgl_wipe(secret, sizeof secret);
     KGL_TRY(status);
     node->clock = clock;
-    kgl_up_key(node->outbox.state.secret, &node->up);
+    kgl_up_key(node->outbox.state.secret, kgl_node_suite(node), &node->up);
     node->has_up = true;
     join->state = KGL_JOIN_IDLE;
     node->unheard_since = KGL_NONE;
@@ -251,16 +253,16 @@ static bool open_ack(const kgl_node *node, uint8_t *bytes, size_t len, kgl_ack *
     kgl_status status;
     uint8_t *content;
     size_t content_len;
-    if (kgl_down_parse(bytes, len, &down) != KGL_OK) {
+    if (kgl_down_parse(bytes, len, kgl_node_suite(node), &down) != KGL_OK) {
         *did = KGL_DOWNLINK_MALFORMED;
         return false;
     }
-    if (state->generation == 0 || down.short_id != state->short_id ||
+    if (!node->has_up || down.short_id != state->short_id ||
         down.generation_low != (state->generation & 15)) {
         *did = KGL_DOWNLINK_NOT_FOR_US;
         return false;
     }
-    kgl_down_key(state->secret, down.run, &key);
+    kgl_down_key(state->secret, down.run, kgl_node_suite(node), &key);
     status = kgl_open(&key, &node->id, down.counter, NULL, bytes, len, KGL_DOWN_HEADER_LEN, &content, &content_len);
     kgl_wipe(&key, sizeof key);
     if (status != KGL_OK) {
@@ -286,7 +288,7 @@ static kgl_status act_on(kgl_node *node, const kgl_ack *ack, kgl_downlink *did) 
         }
     }
     if (wants_join) {
-        kgl_join_hint(&node->join, node->now);
+        kgl_node_want_join(node);
     }
     if ((ack->flags & KGL_ACK_STATUS_WANTED) != 0) {
         kgl_status_want(&node->status, node->now);
@@ -308,9 +310,11 @@ static kgl_status act_on(kgl_node *node, const kgl_ack *ack, kgl_downlink *did) 
 kgl_status kgl_node_receive(kgl_node *node, uint8_t *bytes, size_t len, kgl_downlink *did) {
     kgl_ack ack;
     *did = KGL_DOWNLINK_MALFORMED;
-    switch (kgl_kind_of(bytes, len)) {
-    case KGL_KIND_JOIN_ACCEPT:
+    /* An accept says suite 0 on every link. */
+    if (kgl_kind_of(bytes, len, KGL_SUITE_CCM16) == KGL_KIND_JOIN_ACCEPT) {
         return receive_accept(node, bytes, len, did);
+    }
+    switch (kgl_kind_of(bytes, len, kgl_node_suite(node))) {
     case KGL_KIND_ACK:
         return open_ack(node, bytes, len, &ack, did) ? act_on(node, &ack, did) : KGL_OK;
     case KGL_KIND_COMMAND:

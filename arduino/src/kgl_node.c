@@ -14,6 +14,30 @@ kgl_config kgl_config_default(void) {
     return config;
 }
 
+kgl_suite kgl_node_suite(const kgl_node *node) {
+    return node->config.link == KGL_LINK_IP ? KGL_SUITE_CCM16 : KGL_SUITE_CCM8;
+}
+
+/* Asks for a join, where there are any. */
+void kgl_node_want_join(kgl_node *node) {
+    if (node->config.link != KGL_LINK_LORAWAN_STATIC) {
+        kgl_join_hint(&node->join, node->now);
+    }
+}
+
+/* What an uplink may add to its content, whenever it is repeated. */
+static size_t overhead(kgl_link link, bool may_be_wide) {
+    return (may_be_wide ? 2U : 0U) +
+           (link == KGL_LINK_IP ? KGL_UP_HEADER_LEN + KGL_TAG_LEN : KGL_LORAWAN_OVERHEAD_LONG);
+}
+
+/* A window that is sealed again after a join says so in 10 bytes; on LoRaWAN it would not fit any more. */
+#define RESEALED_LEN 10
+
+static size_t fill_len_min(kgl_link link) {
+    return overhead(link, true) + 1 + 8 + (link == KGL_LINK_IP ? 0 : RESEALED_LEN) + 1;
+}
+
 static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
@@ -29,7 +53,7 @@ kgl_status kgl_node_open(kgl_node *node, const kgl_flash *flash, kgl_random rand
         buffers->code_len < kgl_code_len_max(model) + KGL_CODE_OVERHEAD) {
         return KGL_ERR_BUFFER;
     }
-    if (!kgl_id_make(&node->id, id) || (config->fill_len > 0 && config->fill_len < KGL_FILL_LEN_MIN)) {
+    if (!kgl_id_make(&node->id, id) || (config->fill_len > 0 && config->fill_len < fill_len_min(config->link))) {
         return KGL_ERR_SETTING;
     }
     node->model = *model;
@@ -41,9 +65,12 @@ kgl_status kgl_node_open(kgl_node *node, const kgl_flash *flash, kgl_random rand
     kgl_join_key(device_key, &node->id, node->join_key);
     kgl_model_fingerprint(model, fingerprint);
     KGL_TRY(kgl_outbox_open(&node->outbox, flash, fingerprint));
-    is_joined = node->outbox.state.generation > 0;
+    if (config->link == KGL_LINK_LORAWAN_STATIC && node->outbox.state.generation == 0) {
+        kgl_static_secret(device_key, &node->id, node->outbox.state.secret);
+    }
+    is_joined = node->outbox.state.generation > 0 || config->link == KGL_LINK_LORAWAN_STATIC;
     if (is_joined) {
-        kgl_up_key(node->outbox.state.secret, &node->up);
+        kgl_up_key(node->outbox.state.secret, kgl_node_suite(node), &node->up);
     }
     node->has_up = is_joined;
     node->code_len_limit = least(config->code_len_max, kgl_outbox_code_len_max(&node->outbox));
@@ -139,13 +166,14 @@ static kgl_stamp window_stamp(const kgl_node *node) {
 static size_t code_room(const kgl_node *node) {
     /* Far more than can wait: windows that are sealed later get later counters. */
     bool may_be_wide = node->outbox.next_counter >= (UINT64_C(1) << 31) - (UINT32_C(1) << 24);
-    size_t header_len = may_be_wide ? KGL_UP_HEADER_WIDE_LEN : KGL_UP_HEADER_LEN, len, head_len;
+    size_t around = overhead(node->config.link, may_be_wide), len, head_len;
     size_t padding_class = node->config.padding_class;
     kgl_time time;
     if (node->config.fill_len == 0) {
         return node->code_len_limit;
     }
-    len = node->config.fill_len > header_len + KGL_TAG_LEN ? node->config.fill_len - header_len - KGL_TAG_LEN : 0;
+    around += node->config.link == KGL_LINK_LORAWAN ? RESEALED_LEN : 0;
+    len = node->config.fill_len > around ? node->config.fill_len - around : 0;
     if (padding_class > 0) {
         /* At least one byte of padding, up to a multiple of the class. */
         len -= len % padding_class;
@@ -306,7 +334,7 @@ void kgl_node_receipt(kgl_node *node, uint64_t now, const kgl_transmit *transmit
 
 void kgl_node_join_hint(kgl_node *node, uint64_t now) {
     set_now(node, now);
-    kgl_join_hint(&node->join, node->now);
+    kgl_node_want_join(node);
 }
 
 void kgl_node_link_up(kgl_node *node, uint64_t now) {
@@ -360,6 +388,10 @@ void kgl_node_set_battery_mv(kgl_node *node, uint16_t battery_mv) {
 
 void kgl_node_request_status(kgl_node *node) {
     kgl_status_want(&node->status, node->now);
+}
+
+uint32_t kgl_node_short_id(const kgl_node *node) {
+    return node->outbox.state.short_id;
 }
 
 kgl_stats kgl_node_stats(const kgl_node *node) {

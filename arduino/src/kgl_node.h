@@ -43,6 +43,12 @@ typedef struct kgl_flash {
 /* Fills `out` with random bytes nobody can foresee. */
 typedef void (*kgl_random)(void *context, uint8_t *out, size_t len);
 
+/* What carries the frames: anything that takes whole ones; LoRaWAN with keys made by joins, which take 54 bytes and the id
+ * up and 64 down; LoRaWAN with static keys, where nothing is ever joined and a device that loses its flash needs a new
+ * key. On LoRaWAN the sketch packs what the node gives and expands what arrives (kgl_lorawan_pack, kgl_lorawan_expand),
+ * waits are to be hours, and fill_len is of the payload. */
+typedef enum kgl_link { KGL_LINK_IP, KGL_LINK_LORAWAN, KGL_LINK_LORAWAN_STATIC } kgl_link;
+
 /* What is set once. kgl_config_default gives values that suit Wi-Fi. */
 typedef struct kgl_config {
     /* Wait before the first repeat, doubling; longest wait; wait where the link says it delivered. */
@@ -54,6 +60,7 @@ typedef struct kgl_config {
     /* Contents are padded to a multiple of so many bytes, so that lengths say less; 0 pads nothing. */
     uint8_t padding_class;
     kgl_reset reset;
+    kgl_link link;
 } kgl_config;
 
 kgl_config kgl_config_default(void);
@@ -234,6 +241,9 @@ void kgl_node_receipt(kgl_node *node, uint64_t now, const kgl_transmit *transmit
 void kgl_node_join_hint(kgl_node *node, uint64_t now);
 /* The link is up again: everything due is sent at once instead of after its back-off. */
 void kgl_node_link_up(kgl_node *node, uint64_t now);
+
+/* The device's number on its server, 0 before the first join: what kgl_lorawan_expand puts back. */
+uint32_t kgl_node_short_id(const kgl_node *node);
 
 /* The host knows the time: it is `unix_ms` now. */
 kgl_status kgl_node_set_unix_time(kgl_node *node, uint64_t now, int64_t unix_ms);

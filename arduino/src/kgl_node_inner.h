@@ -21,7 +21,6 @@
 #define KGL_COUNTERS_SKIPPED (UINT32_C(1) << 20)
 #define KGL_NODE_CODE_LEN_MAX (7 * 1024)
 #define KGL_FRAME_ROOM 86
-#define KGL_FILL_LEN_MIN (KGL_UP_HEADER_WIDE_LEN + 1 + 8 + KGL_TAG_LEN + 1)
 
 static inline uint64_t kgl_add_u64(uint64_t a, uint64_t b) {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -202,6 +201,8 @@ uint64_t kgl_delay_ms(const kgl_node *node, uint8_t attempts);
 uint64_t kgl_up_to(const kgl_node *node, uint64_t limit);
 void kgl_join_init(kgl_join *join, bool is_wanted);
 void kgl_join_hint(kgl_join *join, uint64_t now);
+kgl_suite kgl_node_suite(const kgl_node *node);
+void kgl_node_want_join(kgl_node *node);
 uint64_t kgl_join_poll_at(const kgl_join *join);
 bool kgl_join_poll(kgl_node *node);
 void kgl_status_at_boot(kgl_status_due *status);

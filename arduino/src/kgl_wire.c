@@ -5,14 +5,18 @@
 
 #define VERSION 1
 
+size_t kgl_tag_len(kgl_suite suite) {
+    return suite == KGL_SUITE_CCM16 ? KGL_TAG_LEN : KGL_SHORT_TAG_LEN;
+}
+
 bool kgl_is_wide(uint64_t counter, bool first_after_boot) {
     return counter >= UINT64_C(1) << 31 && (first_after_boot || counter % 256 == 0);
 }
 
-size_t kgl_up_header(uint8_t *out, kgl_kind kind, uint32_t generation, uint8_t slot, uint32_t short_id,
-                     uint64_t counter, bool first_after_boot) {
+size_t kgl_up_header(uint8_t *out, kgl_kind kind, kgl_suite suite, uint32_t generation, uint8_t slot,
+                     uint32_t short_id, uint64_t counter, bool first_after_boot) {
     bool is_wide = kgl_is_wide(counter, first_after_boot);
-    out[0] = (uint8_t)(VERSION << 6 | (unsigned)kind << 3 | is_wide);
+    out[0] = (uint8_t)(VERSION << 6 | (unsigned)kind << 3 | (unsigned)suite << 1 | is_wide);
     out[1] = (uint8_t)((generation & 15) << 4 | (slot & 15U));
     kgl_put_be(out + 2, short_id, 4);
     kgl_put_be(out + 6, counter, is_wide ? 6 : 4);
@@ -39,13 +43,15 @@ static uint8_t *put_head(uint8_t *out, size_t len) {
 
 /* The Enc_structure of COSE_Encrypt0 (RFC 9052, section 5.3), filled in from a fixed template. */
 static size_t make_aad(uint8_t *aad, const kgl_id *id, const uint8_t partial_iv[7], const uint8_t *header,
-                       size_t header_len, const uint8_t *fingerprint) {
-    static const uint8_t alg[5] = {0xa4, 0x01, 0x18, 30, 0x04};
+                       size_t header_len, const uint8_t *fingerprint, kgl_suite suite) {
+    /* Algorithm 30, or 10. */
+    static const uint8_t alg[2][5] = {{0xa4, 0x01, 0x18, 30, 0x04}, {0xa4, 0x01, 10, 0x04, 0}};
+    size_t alg_len = suite == KGL_SUITE_CCM16 ? 5 : 4;
     static const uint8_t label[5] = {0x3a, 0x00, 0x01, 0x00, 0x00};
-    size_t protected_len = 5 + (id->len < 24 ? 1U : 2U) + id->len + 9 + 5 + 1 + header_len;
+    size_t protected_len = alg_len + (id->len < 24 ? 1U : 2U) + id->len + 9 + 5 + 1 + header_len;
     uint8_t *at = put(aad, "\x83\x68" "Encrypt0", 10);
     at = put_head(at, protected_len);
-    at = put(at, alg, sizeof alg);
+    at = put(at, alg[suite], alg_len);
     at = put_head(at, id->len);
     at = put(at, id->text, id->len);
     *at++ = 0x06;
@@ -71,47 +77,49 @@ static size_t bind(const kgl_link_key *key, const kgl_id *id, uint64_t counter, 
     for (i = 0; i < 7; i++) {
         nonce[6 + i] = (uint8_t)(nonce[6 + i] ^ partial_iv[i]);
     }
-    return make_aad(aad, id, partial_iv, header, header_len, fingerprint);
+    return make_aad(aad, id, partial_iv, header, header_len, fingerprint, key->suite);
 }
 
 size_t kgl_seal(const kgl_link_key *key, const kgl_id *id, uint64_t counter, const uint8_t *fingerprint,
                 uint8_t *frame, size_t header_len, size_t content_len) {
     uint8_t nonce[KGL_NONCE_LEN], aad[AAD_MAX];
     size_t aad_len = bind(key, id, counter, fingerprint, frame, header_len, nonce, aad);
-    kgl_ccm_seal(key->key, nonce, aad, aad_len, frame + header_len, content_len, frame + header_len + content_len);
-    return header_len + content_len + KGL_TAG_LEN;
+    size_t tag_len = kgl_tag_len(key->suite);
+    kgl_ccm_seal(key->key, nonce, aad, aad_len, frame + header_len, content_len, frame + header_len + content_len,
+                 (uint8_t)tag_len);
+    return header_len + content_len + tag_len;
 }
 
 kgl_status kgl_open(const kgl_link_key *key, const kgl_id *id, uint64_t counter, const uint8_t *fingerprint,
                     uint8_t *frame, size_t len, size_t header_len, uint8_t **content, size_t *content_len) {
     uint8_t nonce[KGL_NONCE_LEN], aad[AAD_MAX];
-    size_t aad_len;
-    if (len < header_len + KGL_TAG_LEN || len > header_len + KGL_CONTENT_LEN_MAX + KGL_TAG_LEN) {
+    size_t aad_len, tag_len = kgl_tag_len(key->suite);
+    if (len < header_len + tag_len || len > header_len + KGL_CONTENT_LEN_MAX + tag_len) {
         return KGL_ERR_OPEN;
     }
     *content = frame + header_len;
-    *content_len = len - header_len - KGL_TAG_LEN;
+    *content_len = len - header_len - tag_len;
     aad_len = bind(key, id, counter, fingerprint, frame, header_len, nonce, aad);
-    return kgl_ccm_open(key->key, nonce, aad, aad_len, *content, *content_len, *content + *content_len)
+    return kgl_ccm_open(key->key, nonce, aad, aad_len, *content, *content_len, *content + *content_len,
+                        (uint8_t)tag_len)
                ? KGL_OK
                : KGL_ERR_OPEN;
 }
 
-kgl_kind kgl_kind_of(const uint8_t *bytes, size_t len) {
+kgl_kind kgl_kind_of(const uint8_t *bytes, size_t len, kgl_suite suite) {
     uint8_t kind;
-    /* Version 1, suite 0. */
-    if (len == 0 || bytes[0] >> 6 != VERSION || (bytes[0] >> 1 & 3) != 0) {
+    if (len == 0 || bytes[0] >> 6 != VERSION || (bytes[0] >> 1 & 3) != (unsigned)suite) {
         return KGL_KIND_NONE;
     }
     kind = bytes[0] >> 3 & 7;
     return kind < KGL_KIND_NONE ? (kgl_kind)kind : KGL_KIND_NONE;
 }
 
-kgl_status kgl_down_parse(const uint8_t *bytes, size_t len, kgl_down *down) {
-    down->kind = kgl_kind_of(bytes, len);
+kgl_status kgl_down_parse(const uint8_t *bytes, size_t len, kgl_suite suite, kgl_down *down) {
+    size_t tag_len = kgl_tag_len(suite);
+    down->kind = kgl_kind_of(bytes, len, suite);
     if ((down->kind != KGL_KIND_ACK && down->kind != KGL_KIND_COMMAND) ||
-        len < KGL_DOWN_HEADER_LEN + KGL_TAG_LEN ||
-        len > KGL_DOWN_HEADER_LEN + KGL_CONTENT_LEN_MAX + KGL_TAG_LEN || (bytes[0] & 1) != 0 ||
+        len < KGL_DOWN_HEADER_LEN + tag_len || len > KGL_DOWN_HEADER_LEN + KGL_CONTENT_LEN_MAX + tag_len || (bytes[0] & 1) != 0 ||
         (bytes[1] & 15) != 0) {
         return KGL_ERR_OPEN;
     }

@@ -25,6 +25,9 @@ extern "C" {
 #define KGL_REQUEST_LEN_MAX (2 + KGL_ID_LEN_MAX + 16 + 4 + 16 + KGL_TAG_LEN)
 #define KGL_ACCEPT_LEN (2 + 4 + 16 + 16 + 4 + 6 + KGL_TAG_LEN)
 
+/* How frames are sealed: AES-128-CCM with a tag of 16 bytes, or of 8 in LoRaWAN payloads alone. A link speaks one. */
+typedef enum kgl_suite { KGL_SUITE_CCM16, KGL_SUITE_CCM8 } kgl_suite;
+
 typedef enum kgl_kind {
     KGL_KIND_DATA,
     KGL_KIND_STATUS,
@@ -45,6 +48,7 @@ typedef struct kgl_id {
 /* Seals or opens frames of one direction under one generation. A secret. */
 typedef struct kgl_link_key {
     uint8_t key[KGL_KEY_LEN], iv[KGL_NONCE_LEN];
+    kgl_suite suite;
     bool is_down;
 } kgl_link_key;
 
@@ -59,27 +63,30 @@ void kgl_generation_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_i
                            const uint8_t server_nonce[KGL_JOIN_NONCE_LEN], uint8_t out[KGL_SECRET_LEN]);
 /* Of generation 0: for links that cannot answer, where no join is possible. */
 void kgl_static_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint8_t out[KGL_SECRET_LEN]);
-void kgl_up_key(const uint8_t secret[KGL_SECRET_LEN], kgl_link_key *out);
-void kgl_down_key(const uint8_t secret[KGL_SECRET_LEN], const uint8_t run[KGL_RUN_LEN], kgl_link_key *out);
+void kgl_up_key(const uint8_t secret[KGL_SECRET_LEN], kgl_suite suite, kgl_link_key *out);
+void kgl_down_key(const uint8_t secret[KGL_SECRET_LEN], const uint8_t run[KGL_RUN_LEN], kgl_suite suite,
+                  kgl_link_key *out);
 
 /* --- sealing -------------------------------------------------------------------------------------------------------- */
+
+size_t kgl_tag_len(kgl_suite suite);
 
 /* True if an uplink carries its counter in full: up to 2^31 the low bytes say everything; from there on the first frame
  * after a boot and every 256th are full. */
 bool kgl_is_wide(uint64_t counter, bool first_after_boot);
 
 /* Writes the header of a data or status frame; gives its 10 or 12 bytes. `slot` is 0 for a status. */
-size_t kgl_up_header(uint8_t *out, kgl_kind kind, uint32_t generation, uint8_t slot, uint32_t short_id,
-                     uint64_t counter, bool first_after_boot);
+size_t kgl_up_header(uint8_t *out, kgl_kind kind, kgl_suite suite, uint32_t generation, uint8_t slot,
+                     uint32_t short_id, uint64_t counter, bool first_after_boot);
 
 /* Seals in place the content that stands in `frame` behind the header; gives the length of the frame, `header_len +
- * content_len + KGL_TAG_LEN`. `fingerprint`: of the bundle for data frames, NULL for all others. Never seal two frames
+ * content_len + kgl_tag_len(suite)`. `fingerprint`: of the bundle for data frames, NULL for all others. Never seal two frames
  * under one key and one counter. */
 size_t kgl_seal(const kgl_link_key *key, const kgl_id *id, uint64_t counter, const uint8_t *fingerprint,
                 uint8_t *frame, size_t header_len, size_t content_len);
 
-/* What a frame is, joins included, by its first byte. */
-kgl_kind kgl_kind_of(const uint8_t *bytes, size_t len);
+/* What a frame of this suite is, by its first byte. Joins say KGL_SUITE_CCM16 on every link. */
+kgl_kind kgl_kind_of(const uint8_t *bytes, size_t len, kgl_suite suite);
 
 /* A sealed downlink's header. */
 typedef struct kgl_down {
@@ -90,12 +97,31 @@ typedef struct kgl_down {
 } kgl_down;
 
 /* Checks everything that can be checked without a key. */
-kgl_status kgl_down_parse(const uint8_t *bytes, size_t len, kgl_down *down);
+kgl_status kgl_down_parse(const uint8_t *bytes, size_t len, kgl_suite suite, kgl_down *down);
 
 /* Opens a frame in place: the content lies at `*content`, `*content_len` bytes. If it does not open, for whatever
  * reason, the content's bytes are zero. */
 kgl_status kgl_open(const kgl_link_key *key, const kgl_id *id, uint64_t counter, const uint8_t *fingerprint,
                     uint8_t *frame, size_t len, size_t header_len, uint8_t **content, size_t *content_len);
+
+/* --- in LoRaWAN payloads: without the short id, the counter cut to two bytes where these say everything ------------- */
+
+#define KGL_LORAWAN_PORT 21
+#define KGL_LORAWAN_PORT_LONG 22
+#define KGL_LORAWAN_OVERHEAD_LONG (2 + 4 + KGL_SHORT_TAG_LEN)
+
+/* Packs a device's uplinks. All zero at a boot; `is_heard` is to be set when a downlink has opened. */
+typedef struct kgl_packer {
+    uint64_t next;
+    bool is_heard;
+} kgl_packer;
+
+/* Writes the payload of a sealed uplink of suite 1, or of a join request, to `out`, where it takes no more room than the
+ * frame; gives its length, and its port. `out` may be `frame`. 0 if the bytes are neither. */
+size_t kgl_lorawan_pack(kgl_packer *packer, const uint8_t *frame, size_t len, uint8_t *out, uint8_t *port);
+/* Writes the frame of a downlink's payload to `out`, of at least `len + 4` bytes, apart from `payload`; gives its length,
+ * 0 if it is none. `short_id`: the device's own, 0 before a join. */
+size_t kgl_lorawan_expand(const uint8_t *payload, size_t len, uint32_t short_id, uint8_t *out);
 
 /* --- contents --------------------------------------------------------------------------------------------------------- */
 

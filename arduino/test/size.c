@@ -40,12 +40,12 @@ static void wire(void) {
     if (kgl_accept_open(memory, len, memory, &accept) == KGL_OK) {
         kgl_generation_secret(memory, &id, accept.generation, accept.device_nonce, accept.server_nonce, memory);
     }
-    kgl_up_key(memory, &key);
-    len = kgl_up_header(memory, KGL_KIND_DATA, anything, 0, anything, anything, false);
+    kgl_up_key(memory, KGL_SUITE_CCM16, &key);
+    len = kgl_up_header(memory, KGL_KIND_DATA, KGL_SUITE_CCM16, anything, 0, anything, anything, false);
     len = kgl_seal(&key, &id, anything, memory, memory, len,
                    kgl_data_head(memory, time, origin, false) + kgl_status_emit(memory, &status));
-    if (kgl_down_parse(memory, len, &down) == KGL_OK) {
-        kgl_down_key(memory, down.run, &key);
+    if (kgl_down_parse(memory, len, KGL_SUITE_CCM16, &down) == KGL_OK) {
+        kgl_down_key(memory, down.run, KGL_SUITE_CCM16, &key);
         if (kgl_open(&key, &id, anything, NULL, memory, len, KGL_DOWN_HEADER_LEN, &content, &len) == KGL_OK &&
             kgl_ack_parse(content, len, &ack) == KGL_OK) {
             anything = kgl_ack_covers(&ack, anything);

@@ -124,6 +124,7 @@ static void new_world(void) {
     config.code_len_max = (size_t)get_number(4);
     config.fill_len = (size_t)get_number(4);
     config.padding_class = (uint8_t)get_number(1);
+    config.link = (kgl_link)get_number(1);
     put_number(0, 1);
 }
 

@@ -1,6 +1,6 @@
 /* The text files of vectors/wire, as far as a device has a part in them: keys, sealed frames both ways, what is refused,
  * contents, counters, joins. VECTOR_FILE is a header with the files as arrays KEYS, FRAMES_PASS, FRAMES_FAIL,
- * CONTENTS_PASS, JOINS_PASS and JOINS_FAIL, each ending in a zero. */
+ * CONTENTS_PASS, JOINS_PASS, JOINS_FAIL, LORAWAN_PASS and LORAWAN_FAIL, each ending in a zero. */
 #include "say.h"
 
 #include <kgl_bytes.h>
@@ -8,7 +8,7 @@
 
 #include VECTOR_FILE
 
-#define TEXT_MAX 420
+#define TEXT_MAX 500
 #define BYTES_MAX 200
 
 /* One line after the other of a file. */
@@ -53,11 +53,11 @@ static uint8_t hex_digit(char c) {
 
 /* All that the cases of any file have. */
 typedef struct one_case {
-    char name[40], id[40], refused[16], kind[16], time[16];
+    char name[40], id[40], refused[16], kind[16], time[16], direction[8];
     bytes device_key, join_key, device_nonce, server_nonce, secret, static_secret, run, up_key, up_iv, down_key,
         down_iv, generation, counter, fingerprint, content, frame, known, request, accept, short_id, time_ms, quality,
         code, padding_len, unix_s, unix_ms, boot, uptime_ms, age_ms, origin_generation, origin_counter, slot, reset,
-        windows_lost, battery_mv, flags, server_time_ms, base, bitmap;
+        windows_lost, battery_mv, flags, server_time_ms, base, bitmap, payload, port, highest;
 } one_case;
 
 static one_case c;
@@ -93,6 +93,7 @@ static bool next_case(reader *r) {
         take_text(r->key, "refused", c.refused, r, sizeof c.refused);
         take_text(r->key, "kind", c.kind, r, sizeof c.kind);
         take_text(r->key, "time", c.time, r, sizeof c.time);
+        take_text(r->key, "direction", c.direction, r, sizeof c.direction);
 #define HEX(name) take_hex(#name, &c.name, r)
         HEX(device_key), HEX(join_key), HEX(device_nonce), HEX(server_nonce), HEX(secret), HEX(static_secret);
         HEX(run), HEX(up_key), HEX(up_iv), HEX(down_key), HEX(down_iv), HEX(generation), HEX(counter);
@@ -100,6 +101,7 @@ static bool next_case(reader *r) {
         HEX(time_ms), HEX(quality), HEX(code), HEX(padding_len), HEX(unix_s), HEX(unix_ms), HEX(boot);
         HEX(uptime_ms), HEX(age_ms), HEX(origin_generation), HEX(origin_counter), HEX(slot), HEX(reset);
         HEX(windows_lost), HEX(battery_mv), HEX(flags), HEX(server_time_ms), HEX(base), HEX(bitmap);
+        HEX(payload), HEX(port), HEX(highest);
     } while (next_line(r));
     return true;
 }
@@ -125,15 +127,15 @@ static bool check_keys(void) {
         ok = ok && is_same(&c.join_key, out, sizeof out);
         kgl_generation_secret(c.device_key.at, &id, (uint32_t)number(&c.generation), c.device_nonce.at,
                               c.server_nonce.at, out);
-        kgl_down_key(c.secret.at, c.run.at, &down);
+        kgl_down_key(c.secret.at, c.run.at, KGL_SUITE_CCM16, &down);
         ok = ok && is_same(&c.down_key, down.key, KGL_KEY_LEN) && is_same(&c.down_iv, down.iv, KGL_NONCE_LEN);
     }
-    kgl_up_key(secret->at, &up);
+    kgl_up_key(secret->at, KGL_SUITE_CCM16, &up);
     return ok && is_same(secret, out, sizeof out) && is_same(&c.up_key, up.key, KGL_KEY_LEN) &&
            is_same(&c.up_iv, up.iv, KGL_NONCE_LEN);
 }
 
-static bool open_down(void) {
+static bool open_down(kgl_suite suite) {
     static uint8_t frame[BYTES_MAX];
     kgl_link_key key;
     kgl_down down;
@@ -141,34 +143,64 @@ static bool open_down(void) {
     uint8_t *content;
     size_t len;
     memcpy(frame, c.frame.at, c.frame.len);
-    if (kgl_down_parse(frame, c.frame.len, &down) != KGL_OK) {
+    if (kgl_down_parse(frame, c.frame.len, suite, &down) != KGL_OK) {
         return false;
     }
     (void)kgl_id_make(&id, c.id);
-    kgl_down_key(c.secret.at, down.run, &key);
+    kgl_down_key(c.secret.at, down.run, suite, &key);
     return kgl_open(&key, &id, number(&c.counter), NULL, frame, c.frame.len, KGL_DOWN_HEADER_LEN, &content, &len) ==
                KGL_OK &&
            (!c.content.is_given || is_same(&c.content, content, len));
 }
 
 /* An uplink is sealed again and gives the same frame; a downlink opens. */
-static bool check_frame(void) {
+static bool check_frame_of(kgl_suite suite, uint32_t generation, uint32_t short_id) {
     static uint8_t frame[BYTES_MAX];
-    kgl_kind kind = kgl_kind_of(c.frame.at, c.frame.len);
+    kgl_kind kind = kgl_kind_of(c.frame.at, c.frame.len, suite);
     kgl_link_key key;
     kgl_id id;
     size_t len;
     if (kind == KGL_KIND_ACK || kind == KGL_KIND_COMMAND) {
-        return open_down();
+        return open_down(suite);
     }
     (void)kgl_id_make(&id, c.id);
-    kgl_up_key(c.secret.at, &key);
-    len = kgl_up_header(frame, kind, (uint32_t)number(&c.generation), c.frame.at[1] & 15, UINT32_C(0xc0ffee),
-                        number(&c.counter), true);
+    kgl_up_key(c.secret.at, suite, &key);
+    len = kgl_up_header(frame, kind, suite, generation, c.frame.at[1] & 15, short_id, number(&c.counter), true);
     memcpy(frame + len, c.content.at, c.content.len);
     len = kgl_seal(&key, &id, number(&c.counter), c.fingerprint.len > 0 ? c.fingerprint.at : NULL, frame, len,
                    c.content.len);
     return is_same(&c.frame, frame, len);
+}
+
+static bool check_frame(void) {
+    return check_frame_of(KGL_SUITE_CCM16, (uint32_t)number(&c.generation), UINT32_C(0xc0ffee));
+}
+
+/* What is sealed makes the payload; what a downlink's payload stands for opens. `highest` was packed before; where it is
+ * 0, nothing was heard yet. */
+static bool check_lorawan(void) {
+    static uint8_t out[BYTES_MAX];
+    uint32_t short_id = (uint32_t)number(&c.short_id);
+    kgl_kind kind = kgl_kind_of(c.frame.at, c.frame.len, KGL_SUITE_CCM8);
+    kgl_packer packer;
+    uint8_t port;
+    size_t len;
+    if (!check_frame_of(KGL_SUITE_CCM8, c.frame.at[1] >> 4, short_id)) {
+        return false;
+    }
+    if (kind == KGL_KIND_ACK || kind == KGL_KIND_COMMAND) {
+        return is_same(&c.frame, out, kgl_lorawan_expand(c.payload.at, c.payload.len, short_id, out));
+    }
+    packer.is_heard = number(&c.highest) > 0;
+    packer.next = packer.is_heard ? number(&c.highest) + 1 : 0;
+    len = kgl_lorawan_pack(&packer, c.frame.at, c.frame.len, out, &port);
+    return port == number(&c.port) && is_same(&c.payload, out, len);
+}
+
+/* A device reads downlinks only. */
+static bool check_lorawan_refused(void) {
+    static uint8_t out[BYTES_MAX + 50 + 4];
+    return strcmp(c.direction, "down") != 0 || kgl_lorawan_expand(c.payload.at, c.payload.len, 7, out) == 0;
 }
 
 static bool check_data(void) {
@@ -262,8 +294,8 @@ static bool check_join(void) {
 
 /* A device opens downlinks only; every refused one of these must stay shut. */
 static bool check_refused(void) {
-    kgl_kind kind = kgl_kind_of(c.frame.at, c.frame.len);
-    return (kind != KGL_KIND_ACK && kind != KGL_KIND_COMMAND) || !open_down();
+    kgl_kind kind = kgl_kind_of(c.frame.at, c.frame.len, KGL_SUITE_CCM16);
+    return (kind != KGL_KIND_ACK && kind != KGL_KIND_COMMAND) || !open_down(KGL_SUITE_CCM16);
 }
 
 static bool check_file(const char *name, const void *file, bool (*check)(void), uint8_t n_least) {
@@ -304,6 +336,8 @@ int main(void) {
     ok = check_file("wire: contents", CONTENTS_PASS, check_content, 10) && ok;
     ok = check_file("wire: joins", JOINS_PASS, check_join, 3) && ok;
     ok = check_file("wire: joins that are refused", JOINS_FAIL, check_join, 10) && ok;
+    ok = check_file("wire: LoRaWAN payloads", LORAWAN_PASS, check_lorawan, 10) && ok;
+    ok = check_file("wire: LoRaWAN payloads that are refused", LORAWAN_FAIL, check_lorawan_refused, 10) && ok;
     ok = check_ids() && ok;
     finish(ok);
     return 0;

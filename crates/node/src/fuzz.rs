@@ -5,12 +5,12 @@ use std::vec::Vec;
 
 use kinglet_codec::learn::{Outline, Parts};
 use kinglet_codec::{Decimal, Grid, Model};
+use kinglet_wire::frame::Suite;
 use kinglet_wire::join::Accept;
 use kinglet_wire::join::Grant;
 use kinglet_wire::keys::{DeviceId, DeviceKey};
 use kinglet_wire::payload::Millis;
 
-use crate::node::SUITE;
 use crate::provision::{DATA_LEN_MAX, Given, Line, Receiver, Slots};
 use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, Node, SampleTime};
 
@@ -27,7 +27,7 @@ pub fn fuzz_downlink(bytes: &[u8]) {
         let _ = node.handle_downlink(1, flash, &mut bytes.to_vec());
         let grant =
             Grant { generation: 1, device_nonce: [4; 16], server_nonce: [5; 16], time: Millis::default() };
-        let accept = Accept { suite: SUITE, short_id: kinglet_wire::frame::ShortId(1), grant };
+        let accept = Accept { suite: Suite::AesCcm16, short_id: kinglet_wire::frame::ShortId(1), grant };
         let (id, key) = identity();
         let mut accept_bytes = vec![0; 128];
         let len = accept.emit(&key.join_key(&id), &mut accept_bytes).unwrap_or_default();
@@ -112,7 +112,7 @@ pub fn sample_flash_image() -> std::vec::Vec<u8> {
         let _ = node.poll_transmit(0, flash, &mut random, &mut out);
         let grant =
             Grant { generation: 1, device_nonce: [4; 16], server_nonce: [5; 16], time: Millis::default() };
-        let accept = Accept { suite: SUITE, short_id: kinglet_wire::frame::ShortId(1), grant };
+        let accept = Accept { suite: Suite::AesCcm16, short_id: kinglet_wire::frame::ShortId(1), grant };
         let (id, key) = identity();
         let len = accept.emit(&key.join_key(&id), &mut out).unwrap_or_default();
         let _ = node.handle_downlink(1, flash, &mut out[..len]);

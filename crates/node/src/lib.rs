@@ -38,7 +38,7 @@ mod window;
 pub use backoff::Random;
 pub use error::{NodeError, OpenError};
 pub use flash::{Flash, FlashError, MemFlash};
-pub use node::{BufferLens, Buffers, Config, Downlink, Identity, Ignored, Node, Stats, Transmit, What};
+pub use node::{BufferLens, Buffers, Config, Downlink, Identity, Ignored, Link, Node, Stats, Transmit, What};
 pub use window::{Reading, SampleTime};
 
 /// Largest unit of programming a flash may have, in bytes.
@@ -52,8 +52,18 @@ pub const SECTORS_MIN: u32 = 4;
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Longest code a frame takes, whatever flash and link would allow.
 pub const CODE_LEN_MAX: usize = 7 * 1024;
-/// Least [`Config::fill_len`]: header, flags and time of a data frame, its tag, and something of a code.
+/// Least [`Config::fill_len`], of frames: header, flags and time of a data frame, its tag, and something of a code.
 pub const FILL_LEN_MIN: usize = kinglet_wire::UP_HEADER_WIDE_LEN + 1 + 8 + kinglet_wire::TAG_LEN + 1;
+/// The same on this link.
+pub(crate) fn fill_len_min(link: Link) -> usize {
+    match link {
+        Link::Ip => FILL_LEN_MIN,
+        _ => link.overhead(true) + 1 + 8 + RESEALED_LEN + 1,
+    }
+}
+
+/// Bytes a window says more that is sealed again after a join.
+pub(crate) const RESEALED_LEN: usize = 10;
 /// Most windows from the oldest in flight to the newest; the bits of a mark.
 pub(crate) const SPAN: u32 = 64;
 /// Windows that may be done with before a mark says so in flash; a power cut has them sent once more.

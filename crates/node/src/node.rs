@@ -5,8 +5,9 @@ mod sample;
 mod transmit;
 
 use kinglet_codec::{Filling, Model};
-use kinglet_wire::frame::Suite;
+use kinglet_wire::frame::{ShortId, Suite};
 use kinglet_wire::keys::{DeviceId, DeviceKey, JoinKey, LinkKey};
+use kinglet_wire::lorawan;
 use kinglet_wire::payload::Reset;
 
 use crate::backoff::Random;
@@ -18,15 +19,42 @@ use crate::outbox::{CODE_OVERHEAD, Outbox};
 use crate::status::StatusDue;
 use crate::window::{Reading, SampleTime, Window};
 
-pub(crate) const SUITE: Suite = Suite::AesCcm16;
 /// How long the node waits before it uses flash again that has just failed.
 const FLASH_PAUSE_MS: u64 = 1000;
-/// Without any authentic answer for this long, the node asks for new keys.
+/// Without any authentic answer for this long, or for twice the longest wait, the node asks for new keys.
 const SILENCE_MS: u64 = 3600 * 1000;
+
+/// What carries the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Anything that takes whole frames: HTTP, MQTT, CoAP.
+    #[default]
+    Ip,
+    /// LoRaWAN, with keys made by joins. The host packs what the node gives and expands what arrives
+    /// ([`kinglet_wire::lorawan`]). A join takes 54 bytes and the id up, 64 down: more than the slowest data rates carry.
+    Lorawan,
+    /// LoRaWAN with the static keys of generation 0: nothing is ever joined. A device that loses its flash must be given a
+    /// new key, for it would count from 0 again under the old one.
+    LorawanStatic,
+}
+
+impl Link {
+    pub(crate) fn suite(self) -> Suite {
+        if self == Self::Ip { Suite::AesCcm16 } else { lorawan::SUITE }
+    }
+
+    /// What an uplink may add to its content on this link, whenever it is repeated. `may_be_wide`: see the outbox.
+    pub(crate) fn overhead(self, may_be_wide: bool) -> usize {
+        let wide = if may_be_wide { 2 } else { 0 };
+        wide + if self == Self::Ip { kinglet_wire::FRAME_OVERHEAD } else { lorawan::OVERHEAD_LONG }
+    }
+}
 
 /// What is set once, when a node starts. The defaults suit Wi-Fi.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
+    /// What carries the frames. With LoRaWAN, waits are to be hours, and acks come once in several frames.
+    pub link: Link,
     /// Wait before the first repeat; it doubles with every further one.
     pub retry_min_ms: u32,
     /// Longest wait before a repeat.
@@ -36,7 +64,7 @@ pub struct Config {
     /// Longest code in one frame: a window that needs more is cut into shorter ones. Flash sets a limit too.
     pub code_len_max: usize,
     /// Data frames are filled: a window is cut when one more sample would make its frame longer than this, header,
-    /// time, padding and tag included, and never waits longer than the bundle says. 0: as long as the bundle's
+    /// time, padding and tag included (on LoRaWAN: its payload), and never waits longer than the bundle says. 0: as long as the bundle's
     /// windows are. The encoder then runs on some samples instead of on the last of a window alone, 6 to 9 times as
     /// much in all ([`kinglet_codec::Filling`]). A window sealed again after a join says where it was sealed first, and is 10 bytes longer.
     pub fill_len: usize,
@@ -49,6 +77,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            link: Link::Ip,
             retry_min_ms: 2_000,
             retry_max_ms: 15 * 60 * 1000,
             receipt_retry_ms: 10 * 60 * 1000,
@@ -232,16 +261,19 @@ impl<'a> Node<'a> {
         if !fits {
             return Err(OpenError::BuffersTooSmall);
         }
-        if config.fill_len > 0 && config.fill_len < crate::FILL_LEN_MIN {
+        if config.fill_len > 0 && config.fill_len < crate::fill_len_min(config.link) {
             return Err(OpenError::FillTooSmall);
         }
-        let outbox = Outbox::open(flash, &model.fingerprint())?;
+        let mut outbox = Outbox::open(flash, &model.fingerprint())?;
+        if config.link == Link::LorawanStatic {
+            outbox.use_static_keys(&identity.key, &identity.id);
+        }
         let state = outbox.state();
-        let is_joined = state.generation > 0;
+        let is_joined = state.generation > 0 || config.link == Link::LorawanStatic;
         let clock = Clock::new(model.period_ms());
         Ok(Self {
             join_key: identity.key.join_key(&identity.id),
-            up: is_joined.then(|| state.secret.up(SUITE)),
+            up: is_joined.then(|| state.secret.up(config.link.suite())),
             code_len_limit: config.code_len_max.min(crate::CODE_LEN_MAX).min(outbox.code_len_max()),
             join: if is_joined { Join::idle() } else { Join::wanted() },
             model,
@@ -304,7 +336,7 @@ impl<'a> Node<'a> {
     /// node asks for a join, not too often, and keeps its keys and windows until the answer verifies.
     pub fn handle_join_hint(&mut self, now: u64) {
         self.set_now(now);
-        self.join.hint(self.now);
+        self.want_join();
     }
 
     /// The link is up again: everything due is sent at once instead of after its back-off.
@@ -381,9 +413,21 @@ impl<'a> Node<'a> {
             + usize::from(self.config.padding_class)
     }
 
+    /// The device's number on its server, 0 before the first join: what a LoRaWAN host puts back into a downlink.
+    pub fn short_id(&self) -> ShortId {
+        self.outbox.state().short_id
+    }
+
     /// The model in use.
     pub fn model(&self) -> &Model<'a> {
         &self.model
+    }
+
+    /// Asks for a join, where there are any.
+    fn want_join(&mut self) {
+        if self.config.link != Link::LorawanStatic {
+            self.join.hint(self.now);
+        }
     }
 
     fn set_now(&mut self, now: u64) {

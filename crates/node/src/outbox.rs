@@ -18,7 +18,7 @@ pub(crate) use in_flight::InFlight;
 use kinglet_wire::Fingerprint;
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{ShortId, Slot};
-use kinglet_wire::keys::GenerationSecret;
+use kinglet_wire::keys::{DeviceId, DeviceKey, GenerationSecret};
 use kinglet_wire::payload::Ack;
 use zeroize::Zeroize;
 
@@ -262,6 +262,14 @@ impl Outbox {
             entry.attempts = 0;
         }
         Ok(())
+    }
+
+    /// The keys of generation 0, as long as no join has made others. They are made anew at each boot; what flash keeps of
+    /// them is their counter.
+    pub(crate) fn use_static_keys(&mut self, key: &DeviceKey, id: &DeviceId) {
+        if self.state.generation == 0 {
+            self.state.secret = key.static_secret(id);
+        }
     }
 
     /// Notes when this boot was, so that its windows keep their times through a reboot.

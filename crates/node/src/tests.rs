@@ -3,6 +3,7 @@
 mod attacks;
 mod fill;
 mod link;
+mod lorawan;
 mod power;
 mod rig;
 mod server;

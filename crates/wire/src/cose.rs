@@ -5,7 +5,7 @@
 
 use crate::counter::Counter;
 use crate::cursor::{Reader, Writer};
-use crate::frame::Frame;
+use crate::frame::{Frame, Suite};
 use crate::keys::{DeviceId, Direction};
 use crate::seal::{Binding, PROTECTED_LEN_MAX, Protected, bstr_head};
 use crate::{BufferTooSmall, CONTENT_LEN_MAX, Field, ParseError, TAG_LEN};
@@ -21,9 +21,9 @@ pub fn expand<T: AsRef<[u8]>>(
     bound: &Binding<'_>,
     out: &mut [u8],
 ) -> Result<usize, BufferTooSmall> {
-    let protected = Protected::new(frame.header(), frame.kind().direction(), bound);
+    let protected = Protected::new(frame.header(), frame.kind().direction(), frame.suite(), bound);
     let protected = protected.as_bytes();
-    let sealed_len = frame.sealed().len() + TAG_LEN;
+    let sealed_len = frame.sealed().len() + frame.tag().len();
     let (protected_head, protected_head_len) = bstr_head(protected.len());
     let (sealed_head, sealed_head_len) = bstr_head(sealed_len);
     let need = 2 + protected_head_len + protected.len() + 1 + sealed_head_len + sealed_len;
@@ -35,7 +35,7 @@ pub fn expand<T: AsRef<[u8]>>(
     w.u8(0xa0);
     w.put(&sealed_head[..sealed_head_len]);
     w.put(frame.sealed());
-    w.put(&frame.tag());
+    w.put(frame.tag());
     Ok(w.end())
 }
 
@@ -49,7 +49,13 @@ pub fn compress(cose: &[u8], out: &mut [u8]) -> Result<usize, ParseError> {
     r.end()?;
 
     let mut p = Reader::new(protected);
-    expect(&mut p, &[0xa4, 0x01, 0x18, 30, 0x04])?;
+    expect(&mut p, &[0xa4, 0x01])?;
+    let suite = match p.u8()? {
+        0x18 => expect(&mut p, &[30]).map(|()| Suite::AesCcm16)?,
+        10 => Suite::AesCcm8,
+        _ => return Err(TEMPLATE),
+    };
+    expect(&mut p, &[0x04])?;
     let id = DeviceId::parse(take_bstr(&mut p)?)?;
     expect(&mut p, &[0x06, 0x47])?;
     let direction = match p.u8()? {
@@ -66,12 +72,12 @@ pub fn compress(cose: &[u8], out: &mut [u8]) -> Result<usize, ParseError> {
     let out = out.get_mut(..need).ok_or(ParseError::TooLong)?;
     out[..header.len()].copy_from_slice(header);
     out[header.len()..].copy_from_slice(sealed);
-    let frame = Frame::new_checked(&*out)?;
+    let frame = Frame::checked_on(&*out, suite)?;
     let bound = Binding { id: &id, counter, bundle: None };
     let same = frame.header() == header
         && frame.counter().fits(counter)
         && frame.kind().direction() == direction
-        && Protected::new(header, direction, &bound).as_bytes() == protected;
+        && Protected::new(header, direction, suite, &bound).as_bytes() == protected;
     if same { Ok(need) } else { Err(TEMPLATE) }
 }
 

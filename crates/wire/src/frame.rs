@@ -1,8 +1,8 @@
 //! A sealed frame on the wire: a view on its bytes, and what its header means.
 //!
 //! ```text
-//! uplink    b0 b1 │ short id 4 │ counter 4 or 6 │ sealed content … │ tag 16
-//! downlink  b0 b1 │ short id 4 │ server run 12 │ counter 4 │ sealed content … │ tag 16
+//! uplink    b0 b1 │ short id 4 │ counter 4 or 6 │ sealed content … │ tag 16 (suite 1: 8)
+//! downlink  b0 b1 │ short id 4 │ server run 12 │ counter 4 │ sealed content … │ tag 16 (8)
 //!
 //! b0   version 2 │ type 3 │ suite 2 │ wide 1        (most significant bits first)
 //! b1   low 4 bits of the generation │ bundle slot 4  (slot 0 except in data frames)
@@ -10,12 +10,12 @@
 //!
 //! [`Frame::new_checked`] makes every accessor panic-free. All of the header is authenticated, none of it secret.
 
-pub use crate::header::{Kind, ServerRun, ShortId, Slot, Suite, kind_of, low4};
+pub use crate::header::{Kind, ServerRun, ShortId, Slot, Suite, kind_of, kind_on, low4};
 
 use crate::counter::{Counter, ShortCounter};
 use crate::cursor::Writer;
 use crate::keys::Direction;
-use crate::{BufferTooSmall, DOWN_HEADER_LEN, FRAME_LEN_MAX, Field, ParseError, TAG_LEN};
+use crate::{BufferTooSmall, DOWN_HEADER_LEN, FRAME_LEN_MAX, Field, ParseError};
 use crate::{UP_HEADER_LEN, UP_HEADER_WIDE_LEN};
 
 /// Header fields of an uplink.
@@ -217,8 +217,13 @@ impl<T: AsRef<[u8]>> Frame<T> {
     /// Checks everything that can be checked without a key: version, type, suite, reserved bits, length.
     /// Joins are no sealed frames: they give [`ParseError::Kind`], see [`kind_of`].
     pub fn new_checked(bytes: T) -> Result<Self, ParseError> {
+        Self::checked_on(bytes, Suite::AesCcm16)
+    }
+
+    /// As [`Frame::new_checked`], on a link that speaks `suite` and no other.
+    pub fn checked_on(bytes: T, suite: Suite) -> Result<Self, ParseError> {
         let raw = bytes.as_ref();
-        let kind = kind_of(raw)?;
+        let kind = kind_on(raw, suite)?;
         if matches!(kind, Kind::JoinRequest | Kind::JoinAccept) {
             return Err(ParseError::Kind(kind as u8));
         }
@@ -229,7 +234,7 @@ impl<T: AsRef<[u8]>> Frame<T> {
         if wide && kind.direction() == Direction::Down {
             return Err(ParseError::Malformed(Field::Wide));
         }
-        let at_least = header_len(kind, wide) + TAG_LEN;
+        let at_least = header_len(kind, wide) + suite.tag_len();
         if raw.len() < at_least {
             return Err(ParseError::NeedMore { at_least });
         }
@@ -251,7 +256,7 @@ impl<T: AsRef<[u8]>> Frame<T> {
 
     /// How it is sealed.
     pub fn suite(&self) -> Suite {
-        // `new_checked` has refused every other number.
+        // `checked_on` has refused every other number.
         Suite::of(self.raw()[0]).unwrap_or(Suite::AesCcm16)
     }
 
@@ -304,15 +309,13 @@ impl<T: AsRef<[u8]>> Frame<T> {
     /// The sealed content without its tag.
     pub fn sealed(&self) -> &[u8] {
         let raw = self.raw();
-        &raw[self.header_len()..raw.len() - TAG_LEN]
+        &raw[self.header_len()..raw.len() - self.suite().tag_len()]
     }
 
     /// The tag. Two frames with one (device, generation, counter) and different tags are a counter used twice.
-    pub fn tag(&self) -> [u8; TAG_LEN] {
+    pub fn tag(&self) -> &[u8] {
         let raw = self.raw();
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&raw[raw.len() - TAG_LEN..]);
-        tag
+        &raw[raw.len() - self.suite().tag_len()..]
     }
 
     /// The bytes back.

@@ -162,3 +162,35 @@ pub fn fuzz_ranges(bytes: &[u8]) {
         assert_eq!(ReceivedRanges::parse(&stored[..len]).as_ref(), Ok(&ranges));
     }
 }
+
+/// Reads bytes as the payload of an uplink and of a downlink; an accepted one, expanded and packed, is the same again.
+/// The first byte says the port.
+pub fn fuzz_lorawan(bytes: &[u8]) {
+    use crate::frame::ShortId;
+    use crate::lorawan::{PORT, PORT_LONG, Packer, Uplink, expand_downlink, pack_downlink};
+    let Some((&port, payload)) = bytes.split_first() else { return };
+    let (mut frame, mut again) = ([0; FRAME_LEN_MAX], [0; FRAME_LEN_MAX]);
+    let port = if port & 1 == 0 { PORT } else { PORT_LONG };
+    if let Ok(uplink) = Uplink::parse(port, payload) {
+        let highest = Counter::new(u64::from(bytes[0]) << 13);
+        let len = uplink.expand(ShortId(7), highest, &mut frame).unwrap();
+        let view = Frame::checked_on(&frame[..len], Suite::AesCcm8).unwrap();
+        assert_eq!((view.generation_low(), view.short_id()), (uplink.generation_low(), ShortId(7)));
+        let (again_len, again_port) = Packer::new().pack(&frame[..len], &mut again).unwrap();
+        assert_eq!(again_port, PORT_LONG);
+        let long = Uplink::parse(PORT_LONG, &again[..again_len]).unwrap();
+        let mut third = [0; FRAME_LEN_MAX];
+        let third_len = long.expand(ShortId(7), None, &mut third).unwrap();
+        assert_eq!(third[..third_len], frame[..len]);
+        if port == PORT_LONG {
+            assert_eq!(&again[..again_len], payload);
+        }
+    }
+    if let Some(room) = frame.len().checked_sub(4)
+        && payload.len() <= room
+        && let Ok(len) = expand_downlink(payload, ShortId(7), &mut frame)
+    {
+        let len = pack_downlink(&frame[..len], &mut again).unwrap();
+        assert_eq!(&again[..len], payload);
+    }
+}

@@ -20,13 +20,15 @@ pub enum Kind {
     Ack = 5,
 }
 
-/// Which algorithms seal a frame. Two bits; 1 (AES-128-CCM with 8 bytes of tag, for LoRa-class links) and
-/// 2 (ChaCha20-Poly1305) are reserved, and refused like 3.
+/// Which algorithms seal a frame. Two bits; 2 (ChaCha20-Poly1305) is reserved, and refused like 3. A link speaks one
+/// suite and refuses the others: nobody can talk two ends into a shorter tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Suite {
     /// AES-128-CCM, 13-byte nonce, 16-byte tag; COSE algorithm 30.
     AesCcm16 = 0,
+    /// AES-128-CCM, 13-byte nonce, 8-byte tag; COSE algorithm 10. In LoRaWAN payloads alone ([`crate::lorawan`]).
+    AesCcm8 = 1,
 }
 
 /// A device's number on this server, handed out with the join. Finds the full id in one look-up.
@@ -42,6 +44,11 @@ pub type ServerRun = [u8; 12];
 
 /// The kind of any frame, joins included: the first byte of every door. Refuses unknown versions, types, suites.
 pub fn kind_of(bytes: &[u8]) -> Result<Kind, ParseError> {
+    kind_on(bytes, Suite::AesCcm16)
+}
+
+/// As [`kind_of`], on a link that speaks `suite` and no other.
+pub fn kind_on(bytes: &[u8], suite: Suite) -> Result<Kind, ParseError> {
     let &b0 = bytes.first().ok_or(ParseError::NeedMore { at_least: 1 })?;
     if b0 >> 6 != VERSION {
         return Err(ParseError::Version(b0 >> 6));
@@ -55,8 +62,10 @@ pub fn kind_of(bytes: &[u8]) -> Result<Kind, ParseError> {
         5 => Kind::Ack,
         n => return Err(ParseError::Kind(n)),
     };
-    Suite::of(b0)?;
-    Ok(kind)
+    match (b0 >> 1) & 3 {
+        n if n == suite as u8 => Ok(kind),
+        n => Err(ParseError::Suite(n)),
+    }
 }
 
 /// The four bits of a generation that a header carries.
@@ -79,10 +88,27 @@ impl Kind {
 }
 
 impl Suite {
+    /// Bytes of the tag.
+    pub const fn tag_len(self) -> usize {
+        match self {
+            Self::AesCcm16 => crate::TAG_LEN,
+            Self::AesCcm8 => 8,
+        }
+    }
+
+    /// Its number among COSE's algorithms (RFC 9053, table 6), in CBOR.
+    pub(crate) const fn cose_alg(self) -> &'static [u8] {
+        match self {
+            Self::AesCcm16 => &[0x18, 30],
+            Self::AesCcm8 => &[10],
+        }
+    }
+
     /// The suite of a frame with this first byte.
     pub(crate) fn of(b0: u8) -> Result<Self, ParseError> {
         match (b0 >> 1) & 3 {
             0 => Ok(Self::AesCcm16),
+            1 => Ok(Self::AesCcm8),
             n => Err(ParseError::Suite(n)),
         }
     }

@@ -12,6 +12,7 @@
 //! | content | [`payload::Content::emit`] | [`payload::Data::parse`] |
 //! | seal, open | [`seal::seal`] | [`seal::open`] |
 //! | once | | [`ranges::ReceivedRanges`] |
+//! | in a LoRaWAN payload | [`lorawan::Packer`] | [`lorawan::Uplink`] |
 //! | answer | [`seal::open`], [`payload::Ack::covers`] | [`payload::Ack`], [`seal::seal`] |
 //!
 //! Sealing a window and opening it again:
@@ -61,6 +62,7 @@ pub mod fuzz;
 mod header;
 pub mod join;
 pub mod keys;
+pub mod lorawan;
 pub mod payload;
 pub mod ranges;
 pub mod seal;

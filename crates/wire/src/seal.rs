@@ -5,7 +5,7 @@
 //! ```text
 //! 83 68 "Encrypt0"
 //!    58 LL            protected headers, LL bytes:
-//!       A4 01 18 1E          alg 30 (AES-CCM-16-128-128)
+//!       A4 01 18 1E          alg 30 (AES-CCM-16-128-128); of suite 1 0A: alg 10 (AES-CCM-16-64-128)
 //!          04 58 II id       kid: the full device id, II bytes
 //!          06 47 DD C48      partial IV: direction (0 up, 1 down), 48-bit counter
 //!          3A 00010000 58 HH header    label -65537: the frame's header, HH bytes
@@ -16,17 +16,19 @@
 //! padded to 13 bytes on the left, as RFC 9052 section 3.1 has it.
 
 use aes::Aes128;
+use ccm::aead::array::Array;
 use ccm::aead::{AeadInOut, KeyInit};
-use ccm::consts::{U13, U16};
+use ccm::consts::{U8, U13, U16};
 use zeroize::Zeroize;
 
 use crate::counter::Counter;
 use crate::frame::{Frame, FrameRepr, Kind, Suite};
 use crate::keys::{DeviceId, Direction, ID_LEN_MAX, LinkKey, NONCE_LEN};
 use crate::payload::Content;
-use crate::{CONTENT_LEN_MAX, Fingerprint, HEADER_LEN_MAX, OpenError, SealError, TAG_LEN};
+use crate::{CONTENT_LEN_MAX, Fingerprint, HEADER_LEN_MAX, OpenError, SealError};
 
 type Aes128Ccm = ccm::Ccm<Aes128, U16, U13>;
+type Aes128Ccm8 = ccm::Ccm<Aes128, U8, U13>;
 
 /// What a frame is bound to beyond its own bytes: both ends know it, and it must be the same.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +64,30 @@ pub fn seal(
     if bound.bundle.is_some() != (header.kind() == Kind::Data) {
         return Err(SealError::WrongBundle);
     }
-    let need = header.header_len() + content_len + TAG_LEN;
+    let suite = key.suite();
+    let need = header.header_len() + content_len + suite.tag_len();
     let buf = buf.get_mut(..need).ok_or(SealError::BufferTooSmall { need })?;
     let header_len = header.emit(buf)?;
     let (header, rest) = buf.split_at_mut(header_len);
     let (content, tag) = rest.split_at_mut(content_len);
-    let aad = Aad::new(header, key.direction(), bound);
+    let aad = Aad::new(header, key, bound);
+    let nonce = nonce(key, bound.counter).into();
     // CCM refuses only content beyond 65,535 bytes.
-    let made = cipher(key)
-        .encrypt_inout_detached(&nonce(key, bound.counter).into(), aad.as_bytes(), content.into())
-        .map_err(|_| SealError::ContentTooLong)?;
-    tag.copy_from_slice(&made);
+    let too_long = |_| SealError::ContentTooLong;
+    match suite {
+        Suite::AesCcm16 => {
+            let made = Aes128Ccm::new(&(*key.key()).into())
+                .encrypt_inout_detached(&nonce, aad.as_bytes(), content.into())
+                .map_err(too_long)?;
+            tag.copy_from_slice(&made);
+        }
+        Suite::AesCcm8 => {
+            let made = Aes128Ccm8::new(&(*key.key()).into())
+                .encrypt_inout_detached(&nonce, aad.as_bytes(), content.into())
+                .map_err(too_long)?;
+            tag.copy_from_slice(&made);
+        }
+    }
     Ok(need)
 }
 
@@ -85,7 +100,7 @@ pub fn seal_content(
     buf: &mut [u8],
 ) -> Result<usize, SealError> {
     let (at, content_len) = (header.header_len(), content.len());
-    let need = at + content_len + TAG_LEN;
+    let need = at + content_len + header.suite().tag_len();
     if buf.len() < need {
         return Err(SealError::BufferTooSmall { need });
     }
@@ -98,34 +113,45 @@ pub fn seal_content(
 /// If it does not open, the content's bytes are zero and nothing else has changed. Keep what you need of the
 /// sealed bytes (the tag) before: opening writes over them.
 pub fn open<'b>(key: &LinkKey, bound: &Binding<'_>, frame: &'b mut [u8]) -> Result<&'b mut [u8], OpenError> {
-    let view = Frame::new_checked(&*frame).map_err(|_| OpenError)?;
+    let view = Frame::checked_on(&*frame, key.suite()).map_err(|_| OpenError)?;
     let fits = key.direction() == view.kind().direction()
-        && key.suite() == view.suite()
         && view.counter().fits(bound.counter)
         && bound.bundle.is_some() == (view.kind() == Kind::Data);
-    let (header_len, tag) = (view.header_len(), view.tag());
+    let (header_len, sealed_len) = (view.header_len(), view.sealed().len());
     let (header, rest) = frame.split_at_mut(header_len);
-    let sealed_len = rest.len() - TAG_LEN;
-    let content = &mut rest[..sealed_len];
+    let (content, tag) = rest.split_at_mut(sealed_len);
     if !fits {
         content.zeroize();
         return Err(OpenError);
     }
-    let aad = Aad::new(header, key.direction(), bound);
+    let aad = Aad::new(header, key, bound);
     let nonce = nonce(key, bound.counter).into();
-    match cipher(key).decrypt_inout_detached(&nonce, aad.as_bytes(), (&mut *content).into(), &tag.into()) {
-        Ok(()) => Ok(content),
-        Err(_) => {
-            content.zeroize();
-            Err(OpenError)
-        }
+    if open_detached(key, &nonce, aad.as_bytes(), content, tag).is_none() {
+        content.zeroize();
+        return Err(OpenError);
     }
+    Ok(content)
 }
 
-fn cipher(key: &LinkKey) -> Aes128Ccm {
-    match key.suite() {
-        Suite::AesCcm16 => Aes128Ccm::new(&(*key.key()).into()),
-    }
+fn open_detached(
+    key: &LinkKey,
+    nonce: &Array<u8, U13>,
+    aad: &[u8],
+    content: &mut [u8],
+    tag: &[u8],
+) -> Option<()> {
+    let cipher_key = (*key.key()).into();
+    let opened = match key.suite() {
+        Suite::AesCcm16 => {
+            let cipher = Aes128Ccm::new(&cipher_key);
+            cipher.decrypt_inout_detached(nonce, aad, content.into(), tag.try_into().ok()?)
+        }
+        Suite::AesCcm8 => {
+            let cipher = Aes128Ccm8::new(&cipher_key);
+            cipher.decrypt_inout_detached(nonce, aad, content.into(), tag.try_into().ok()?)
+        }
+    };
+    opened.ok()
 }
 
 /// Direction and 48-bit counter, as they stand in the partial IV.
@@ -159,8 +185,8 @@ pub(crate) struct Aad {
 }
 
 impl Aad {
-    pub(crate) fn new(header: &[u8], direction: Direction, bound: &Binding<'_>) -> Self {
-        let protected = Protected::new(header, direction, bound);
+    pub(crate) fn new(header: &[u8], key: &LinkKey, bound: &Binding<'_>) -> Self {
+        let protected = Protected::new(header, key.direction(), key.suite(), bound);
         let mut aad = Self { bytes: [0; AAD_LEN_MAX], len: 0 };
         aad.put(CONTEXT);
         aad.put_bstr(protected.as_bytes());
@@ -188,9 +214,10 @@ impl Aad {
 pub(crate) struct Protected(Aad);
 
 impl Protected {
-    pub(crate) fn new(header: &[u8], direction: Direction, bound: &Binding<'_>) -> Self {
+    pub(crate) fn new(header: &[u8], direction: Direction, suite: Suite, bound: &Binding<'_>) -> Self {
         let mut map = Aad { bytes: [0; AAD_LEN_MAX], len: 0 };
-        map.put(&[0xa4, 0x01, 0x18, 30]);
+        map.put(&[0xa4, 0x01]);
+        map.put(suite.cose_alg());
         map.put(&[0x04]);
         map.put_bstr(bound.id.as_bytes());
         map.put(&[0x06]);

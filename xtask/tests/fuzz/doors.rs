@@ -36,6 +36,7 @@ doors! {
     train_csv => kinglet_train::recording::fuzz::fuzz_csv,
     wire_frame => kinglet_wire::fuzz::fuzz_frame,
     wire_join => kinglet_wire::fuzz::fuzz_join,
+    wire_lorawan => kinglet_wire::fuzz::fuzz_lorawan,
     wire_open => kinglet_wire::fuzz::fuzz_open,
     wire_payload => kinglet_wire::fuzz::fuzz_payload,
     wire_ranges => kinglet_wire::fuzz::fuzz_ranges,

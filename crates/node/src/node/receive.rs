@@ -1,18 +1,21 @@
 //! Downlinks: open first, then act. New keys are written down before they are used.
 
 use kinglet_wire::counter::Counter;
-use kinglet_wire::frame::{Frame, FrameRepr, Kind, kind_of, low4};
+use kinglet_wire::frame::{Frame, FrameRepr, Kind, kind_of, kind_on, low4};
 use kinglet_wire::payload::{Ack, AckFlags};
 use kinglet_wire::seal::{Binding, open};
 
-use super::{Downlink, Ignored, Node, SUITE};
+use super::{Downlink, Ignored, Node};
 use crate::error::NodeError;
 use crate::flash::Flash;
 
 impl Node<'_> {
     pub(super) fn receive(&mut self, flash: &mut dyn Flash, bytes: &mut [u8]) -> Result<Downlink, NodeError> {
-        match kind_of(bytes) {
-            Ok(Kind::JoinAccept) => self.receive_accept(flash, bytes),
+        // An accept says suite 0 on every link.
+        if kind_of(bytes) == Ok(Kind::JoinAccept) {
+            return self.receive_accept(flash, bytes);
+        }
+        match kind_on(bytes, self.config.link.suite()) {
             Ok(Kind::Ack) => match self.open_ack(bytes) {
                 Ok(ack) => self.act_on(flash, &ack),
                 Err(reason) => Ok(Downlink::Ignored(reason)),
@@ -30,7 +33,7 @@ impl Node<'_> {
             return Ok(Downlink::Ignored(Ignored::NotOpened));
         };
         let secret = accept.grant.secret(&self.identity.key, &self.identity.id);
-        let up = secret.up(SUITE);
+        let up = secret.up(self.config.link.suite());
         let was_set = self.clock.offset().is_some();
         let mut clock = self.clock;
         clock.learn(asked, self.now, accept.grant.time.get(), false);
@@ -51,10 +54,11 @@ impl Node<'_> {
 
     /// An ack that is authentic and for this device. Nothing has changed yet.
     fn open_ack(&self, bytes: &mut [u8]) -> Result<Ack, Ignored> {
-        let frame = Frame::new_checked(&*bytes).map_err(|_| Ignored::Malformed)?;
+        let suite = self.config.link.suite();
+        let frame = Frame::checked_on(&*bytes, suite).map_err(|_| Ignored::Malformed)?;
         let FrameRepr::Ack { down } = FrameRepr::parse(&frame) else { return Err(Ignored::Malformed) };
         let state = self.outbox.state();
-        let is_ours = state.generation > 0
+        let is_ours = self.up.is_some()
             && down.short_id == state.short_id
             && down.generation_low == low4(state.generation);
         if !is_ours {
@@ -79,7 +83,7 @@ impl Node<'_> {
             }
         }
         if wants_join {
-            self.join.hint(self.now);
+            self.want_join();
         }
         if ack.flags.has(AckFlags::STATUS_WANTED) {
             self.status.want(self.now);

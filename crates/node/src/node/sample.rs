@@ -2,9 +2,8 @@
 
 use kinglet_codec::Front;
 use kinglet_wire::payload::{Content, Data, Millis, Time};
-use kinglet_wire::{TAG_LEN, UP_HEADER_WIDE_LEN};
 
-use super::Node;
+use super::{Link, Node};
 use crate::clock::Stamp;
 use crate::error::NodeError;
 use crate::flash::Flash;
@@ -106,9 +105,10 @@ impl Node<'_> {
         if self.config.fill_len == 0 {
             return self.code_len_limit;
         }
-        let header_len =
-            if self.outbox.may_be_wide() { UP_HEADER_WIDE_LEN } else { kinglet_wire::UP_HEADER_LEN };
-        let content_len = self.config.fill_len.saturating_sub(header_len + TAG_LEN);
+        let link = self.config.link;
+        let resealed = if link == Link::Lorawan { crate::RESEALED_LEN } else { 0 };
+        let overhead = link.overhead(self.outbox.may_be_wide()) + resealed;
+        let content_len = self.config.fill_len.saturating_sub(overhead);
         let content_len = match usize::from(self.config.padding_class) {
             0 => content_len,
             // At least one byte of padding, up to a multiple of the class.

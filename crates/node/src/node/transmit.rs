@@ -6,7 +6,7 @@ use kinglet_wire::keys::LinkKey;
 use kinglet_wire::payload::{Data, Millis, Origin, Status};
 use kinglet_wire::seal::{Binding, seal_content};
 
-use super::{Config, Node, SILENCE_MS, SUITE, Transmit, What};
+use super::{Config, Link, Node, SILENCE_MS, Transmit, What};
 use crate::backoff::{Random, delay_ms};
 use crate::clock::Stamp;
 use crate::error::NodeError;
@@ -96,12 +96,13 @@ impl Node<'_> {
     }
 
     fn want_join_if_stuck(&mut self) {
-        let silent = self.unheard_since.is_some_and(|at| self.now.saturating_sub(at) >= SILENCE_MS);
-        if self.outbox.is_exhausted() {
+        let silence = SILENCE_MS.max(2 * u64::from(self.config.retry_max_ms));
+        let silent = self.unheard_since.is_some_and(|at| self.now.saturating_sub(at) >= silence);
+        if self.outbox.is_exhausted() && self.config.link != Link::LorawanStatic {
             self.join.require(self.now);
         } else if silent {
             self.unheard_since = None;
-            self.join.hint(self.now);
+            self.want_join();
         }
     }
 
@@ -199,7 +200,7 @@ impl Node<'_> {
         let short_id = self.outbox.state().short_id;
         let header = FrameRepr::Data {
             slot,
-            up: Up::new(SUITE, seal.generation, short_id, counter, seal.first_after_boot),
+            up: Up::new(up.suite(), seal.generation, short_id, counter, seal.first_after_boot),
         };
         let bound = Binding { id: &self.identity.id, counter, bundle: Some(&fingerprint) };
         let len = seal_content(up, &header, &bound, &data, buf)?;
@@ -236,10 +237,11 @@ impl Node<'_> {
             uptime: Millis::saturating(i64::try_from(self.now).unwrap_or(i64::MAX)),
             unix: self.clock.unix(self.now).and_then(Millis::new),
             quality: self.clock.quality(self.now),
-            battery_mv: self.battery_mv,
+            // LoRaWAN has a word of its own for it, and a first status with both fits no slow data rate.
+            battery_mv: self.battery_mv.filter(|_| self.config.link == Link::Ip),
         };
         let header = FrameRepr::Status {
-            up: Up::new(SUITE, state.generation, state.short_id, counter, self.is_fresh),
+            up: Up::new(up.suite(), state.generation, state.short_id, counter, self.is_fresh),
         };
         let bound = Binding { id: &self.identity.id, counter, bundle: None };
         let len = seal_content(up, &header, &bound, &status, buf)?;

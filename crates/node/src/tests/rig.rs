@@ -9,6 +9,7 @@ use kinglet_codec::learn::{Outline, Parts};
 use kinglet_codec::{Decimal, Grid, Model};
 use kinglet_wire::frame::{Frame, Kind, kind_of};
 use kinglet_wire::keys::{DeviceId, DeviceKey};
+use kinglet_wire::lorawan::{Packer, expand_downlink, pack_downlink};
 
 use super::server::{Answer, Server};
 use super::twin::{Device, Twin};
@@ -100,6 +101,9 @@ pub(super) struct Rig {
     pub(super) clock_slack_ms: i64,
     /// When each boot began.
     boots: BTreeMap<u16, u64>,
+    packer: Packer,
+    /// The longest LoRaWAN payload of a device that has the time.
+    pub(super) longest: usize,
 }
 
 impl Rig {
@@ -126,6 +130,8 @@ impl Rig {
             leaps: false,
             clock_slack_ms: 20,
             boots: BTreeMap::new(),
+            packer: Packer::new(),
+            longest: 0,
         }
     }
 
@@ -161,6 +167,7 @@ impl Rig {
             }
             self.now += 3;
             self.booted_at = self.now;
+            self.packer = Packer::new();
             let model = Model::parse(self.model).unwrap();
             let need = BufferLens::of(&model);
             let buffers = Buffers {
@@ -276,7 +283,8 @@ impl Rig {
                 Ok(Some(transmit)) => {
                     buf.truncate(transmit.len);
                     self.sniff(&buf);
-                    self.send(Event::ToServer, buf);
+                    let bytes = self.pack(buf);
+                    self.send(Event::ToServer, bytes);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -291,12 +299,27 @@ impl Rig {
     fn sniff(&mut self, frame: &[u8]) {
         self.n_sent += 1;
         if kind_of(frame) != Ok(Kind::JoinRequest) {
-            let view = Frame::new_checked(frame).unwrap();
+            let view = Frame::checked_on(frame, self.config.link.suite()).unwrap();
             let header = view.header();
             let key = (view.generation_low(), header[header.len() - 4..].to_vec());
             let before = self.sniffed.entry(key).or_insert_with(|| frame.to_vec());
             assert_eq!(before, frame, "two frames under one counter");
         }
+    }
+
+    /// Of a LoRaWAN device the payload, behind its port.
+    fn pack(&mut self, frame: Vec<u8>) -> Vec<u8> {
+        if self.config.link == crate::Link::Ip {
+            return frame;
+        }
+        let mut payload = vec![0; frame.len() + 1];
+        let (len, port) = self.packer.pack(&frame, &mut payload[1..]).unwrap();
+        if kind_of(&frame) != Ok(Kind::JoinRequest) {
+            self.longest = self.longest.max(len);
+        }
+        payload.truncate(1 + len);
+        payload[0] = port;
+        payload
     }
 
     fn send(&mut self, event: impl Fn(Vec<u8>) -> Event, bytes: Vec<u8>) {
@@ -313,14 +336,36 @@ impl Rig {
     fn arrive(&mut self, event: Event) {
         let now = self.up();
         match event {
-            Event::ToServer(bytes) => match self.server.handle(self.unix(), &bytes) {
-                Answer::Downlink(bytes) => self.send(Event::ToDevice, bytes),
+            Event::ToServer(bytes) => match match self.config.link {
+                crate::Link::Ip => self.server.handle(self.unix(), &bytes),
+                _ => self.server.handle_payload(self.unix(), &bytes),
+            } {
+                Answer::Downlink(bytes) => {
+                    let mut payload = vec![0; bytes.len()];
+                    let payload = match self.config.link {
+                        crate::Link::Ip => bytes,
+                        _ => {
+                            let len = pack_downlink(&bytes, &mut payload).unwrap();
+                            payload.truncate(len);
+                            payload
+                        }
+                    };
+                    self.send(Event::ToDevice, payload);
+                }
                 Answer::JoinHint if self.link.hints => self.send(|_| Event::Hint, Vec::new()),
                 Answer::JoinHint | Answer::Nothing => {}
             },
             Event::ToDevice(mut bytes) => {
                 let Some(node) = self.node.as_mut() else { return };
+                if self.config.link != crate::Link::Ip {
+                    let short_id = node.short_id();
+                    let mut frame = vec![0; bytes.len() + 4];
+                    let len = expand_downlink(&bytes, short_id, &mut frame).unwrap();
+                    frame.truncate(len);
+                    bytes = frame;
+                }
                 match node.handle_downlink(now, &mut self.flash, &mut bytes) {
+                    Ok(Downlink::Acked { .. }) => self.packer.heard(),
                     Ok(Downlink::Ignored(reason)) => {
                         assert_ne!(reason, crate::Ignored::Malformed, "an honest server's downlink");
                     }

@@ -1,5 +1,6 @@
 //! A server as small as it can be while keeping the promises a node relies on.
 
+use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
@@ -11,11 +12,12 @@ use kinglet_wire::frame::{Down, Frame, Kind, ShortId, kind_of, low4};
 use kinglet_wire::frame::{FrameRepr, Suite};
 use kinglet_wire::join::{Accept, JoinState, RequestFrame};
 use kinglet_wire::keys::{DeviceId, DeviceKey};
+use kinglet_wire::lorawan::{STATIC_SHORT_ID, Uplink};
 use kinglet_wire::payload::{AckFlags, Data, Millis, Origin, Quality, Status, Time};
 use kinglet_wire::ranges::ReceivedRanges;
 use kinglet_wire::seal::{Binding, open, seal_content};
 
-const SUITE: Suite = Suite::AesCcm16;
+use crate::Link;
 
 /// One stored window.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Row {
     pub(super) quality: Quality,
     /// Values of the first channel.
     pub(super) values: Vec<i32>,
-    tag: [u8; 16],
+    tag: Box<[u8]>,
 }
 
 /// What the server makes of one uplink.
@@ -54,6 +56,11 @@ pub(super) struct Server {
     pub(super) n_joins: usize,
     /// Added to every ack.
     pub(super) flags: AckFlags,
+    /// What carries the frames.
+    pub(super) link: Link,
+    /// Windows of LoRaWAN to each ack.
+    pub(super) ack_every: usize,
+    n_unacked: usize,
 }
 
 impl Server {
@@ -72,6 +79,38 @@ impl Server {
             run: [3; 12],
             n_joins: 0,
             flags: AckFlags::default(),
+            link: Link::Ip,
+            ack_every: 1,
+            n_unacked: 0,
+        }
+    }
+
+    /// What came in a LoRaWAN payload, behind its port. Acks leave once in `ack_every` windows; a repeat brings one too.
+    pub(super) fn handle_payload(&mut self, unix_ms: i64, bytes: &[u8]) -> Answer {
+        let (&port, payload) = bytes.split_first().unwrap();
+        if kind_of(payload) == Ok(Kind::JoinRequest) {
+            return self.handle(unix_ms, payload);
+        }
+        let uplink = Uplink::parse(port, payload).unwrap();
+        let is_static = self.link == Link::LorawanStatic;
+        let (short_id, generation) = match self.joins.generation(uplink.generation_low()) {
+            _ if is_static => (STATIC_SHORT_ID, 0),
+            Some(grant) => (ShortId(77), grant.generation),
+            None => return Answer::JoinHint,
+        };
+        let highest = self.received.get(&generation).and_then(ReceivedRanges::highest);
+        let mut frame = vec![0; payload.len() + 12];
+        let len = uplink.expand(short_id, highest, &mut frame).unwrap();
+        let before = (self.n_duplicates, self.statuses.len());
+        let answer = self.take(unix_ms, &frame[..len]);
+        self.n_unacked += 1;
+        let is_due = self.n_unacked >= self.ack_every || before != (self.n_duplicates, self.statuses.len());
+        match answer {
+            Answer::Downlink(_) if !is_due => Answer::Nothing,
+            answer => {
+                self.n_unacked = 0;
+                answer
+            }
         }
     }
 
@@ -98,7 +137,7 @@ impl Server {
         self.n_joins += 1;
         let nonce = [self.n_joins as u8; 16];
         let joined = self.joins.handle_request(&request, &nonce, Millis::saturating(unix_ms)).unwrap();
-        let accept = Accept { suite: SUITE, short_id: ShortId(77), grant: joined.grant() };
+        let accept = Accept { suite: Suite::AesCcm16, short_id: ShortId(77), grant: joined.grant() };
         let mut out = vec![0; 128];
         let len = accept.emit(&key, &mut out).unwrap();
         out.truncate(len);
@@ -107,23 +146,25 @@ impl Server {
 
     fn take(&mut self, unix_ms: i64, bytes: &[u8]) -> Answer {
         let mut bytes = bytes.to_vec();
-        let frame = Frame::new_checked(&bytes).unwrap();
-        assert_eq!(frame.short_id(), ShortId(77));
-        let Some(grant) = self.joins.generation(frame.generation_low()).copied() else {
-            return Answer::JoinHint;
+        let suite = self.link.suite();
+        let frame = Frame::checked_on(&bytes, suite).unwrap();
+        let is_static = self.link == Link::LorawanStatic;
+        let (short_id, generation, secret) = match self.joins.generation(frame.generation_low()) {
+            _ if is_static => (STATIC_SHORT_ID, 0, self.key.static_secret(&self.id)),
+            Some(grant) => (ShortId(77), grant.generation, grant.secret(&self.key, &self.id)),
+            None => return Answer::JoinHint,
         };
-        let generation = grant.generation;
-        let secret = grant.secret(&self.key, &self.id);
+        assert_eq!(frame.short_id(), short_id);
         let ranges = self.received.entry(generation).or_default();
         let counter = frame.counter().rebuild(ranges.highest());
-        let (kind, tag, slot) = (frame.kind(), frame.tag(), frame.slot().get());
+        let (kind, tag, slot) = (frame.kind(), Box::from(frame.tag()), frame.slot().get());
         let fingerprint = self.slots.get(&slot).copied();
         if kind == Kind::Data && fingerprint.is_none() {
             return Answer::Nothing;
         }
         let bundle = if kind == Kind::Data { fingerprint.as_ref() } else { None };
         let bound = Binding { id: &self.id, counter, bundle };
-        let Ok(content) = open(&secret.up(SUITE), &bound, &mut bytes) else { return Answer::JoinHint };
+        let Ok(content) = open(&secret.up(suite), &bound, &mut bytes) else { return Answer::JoinHint };
         self.joins.confirm(generation);
         if kind == Kind::Status {
             let status = Status::parse(content).unwrap();
@@ -148,17 +189,17 @@ impl Server {
         ranges.insert(counter);
         let ack = ranges.ack_around(counter, Millis::saturating(unix_ms), self.flags).unwrap();
         let header =
-            FrameRepr::Ack { down: Down::new(SUITE, generation, ShortId(77), self.run, self.down_counter) };
+            FrameRepr::Ack { down: Down::new(suite, generation, short_id, self.run, self.down_counter) };
         let bound = Binding { id: &self.id, counter: Counter::from(self.down_counter), bundle: None };
         self.down_counter += 1;
         let mut out = vec![0; 128];
-        let len = seal_content(&secret.down(SUITE, &self.run), &header, &bound, &ack, &mut out).unwrap();
+        let len = seal_content(&secret.down(suite, &self.run), &header, &bound, &ack, &mut out).unwrap();
         out.truncate(len);
-        assert_eq!(low4(generation), Frame::new_checked(&out[..]).unwrap().generation_low());
+        assert_eq!(low4(generation), Frame::checked_on(&out[..], suite).unwrap().generation_low());
         Answer::Downlink(out)
     }
 
-    fn row(&self, data: &Data<'_>, fingerprint: &Fingerprint, tag: [u8; 16]) -> Row {
+    fn row(&self, data: &Data<'_>, fingerprint: &Fingerprint, tag: Box<[u8]>) -> Row {
         let models = self.bundles.iter().map(|bytes| Model::parse(bytes).unwrap());
         let model = models.into_iter().find(|m| m.fingerprint() == *fingerprint).unwrap();
         let mut workspace = vec![0; model.workspace_len()];

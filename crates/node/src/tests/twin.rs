@@ -190,6 +190,10 @@ impl Device {
         self.tell(b'L', &now.to_le_bytes());
     }
 
+    pub(super) fn short_id(&self) -> kinglet_wire::frame::ShortId {
+        self.node.short_id()
+    }
+
     pub(super) fn stats(&self) -> Stats {
         let stats = self.node.stats();
         if let Some(twin) = &self.twin {
@@ -276,6 +280,7 @@ impl Twin {
             request.extend(n.to_le_bytes());
         }
         request.push(config.padding_class);
+        request.push(config.link as u8);
         self.ask(&request, &[0]);
         self.copy(flash);
     }

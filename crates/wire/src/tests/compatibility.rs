@@ -13,7 +13,7 @@ use crate::seal::{Aad, nonce};
 use crate::{Field, ParseError};
 
 /// The word a vector has for a refusal.
-fn word(e: ParseError) -> &'static str {
+pub(super) fn word(e: ParseError) -> &'static str {
     match e {
         ParseError::NeedMore { .. } => "short",
         ParseError::TooLong => "long",
@@ -94,7 +94,7 @@ fn old_frames_open() {
         let view = Frame::new_checked(&frame[..]).unwrap();
         assert_eq!(key.key(), &block.array("key"), "{name}");
         assert_eq!(nonce(&key, counter), block.array("nonce"), "{name}");
-        assert_eq!(Aad::new(view.header(), key.direction(), &bound).as_bytes(), block.bytes("aad"), "{name}");
+        assert_eq!(Aad::new(view.header(), &key, &bound).as_bytes(), block.bytes("aad"), "{name}");
         assert!(block.bytes("aad").ends_with(external_aad(&bound)));
         let mut cose = [0; COSE_LEN_MAX];
         let cose_len = expand(&view, &bound, &mut cose).unwrap();

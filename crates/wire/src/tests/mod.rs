@@ -5,6 +5,7 @@ mod compatibility;
 mod corruption;
 mod cose;
 mod join;
+mod lorawan;
 mod recovery;
 mod secrets;
 mod sizes;

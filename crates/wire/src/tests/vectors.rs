@@ -6,6 +6,7 @@
 mod contents;
 mod frames;
 mod joins;
+mod lorawan;
 mod stored;
 
 use std::fmt::Write;
@@ -81,6 +82,8 @@ fn vectors_are_written_once() {
         ("v1_joins_fail.txt", joins::joins_fail()),
         ("v1_counters.txt", stored::counters()),
         ("v1_stored.txt", stored::stored()),
+        ("v1_lorawan_pass.txt", lorawan::pass()),
+        ("v1_lorawan_fail.txt", lorawan::fail()),
     ];
     for (name, text) in files {
         if std::env::var_os("KINGLET_WRITE_VECTORS").is_some() && !path(name).exists() {

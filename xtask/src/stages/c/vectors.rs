@@ -45,6 +45,8 @@ pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
         ("CONTENTS_PASS", "v1_contents_pass"),
         ("JOINS_PASS", "v1_joins_pass"),
         ("JOINS_FAIL", "v1_joins_fail"),
+        ("LORAWAN_PASS", "v1_lorawan_pass"),
+        ("LORAWAN_FAIL", "v1_lorawan_fail"),
     ] {
         let path = root.join("vectors/wire").join(file).with_extension("txt");
         let lines = String::from_utf8(read(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;

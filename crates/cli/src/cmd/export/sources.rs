@@ -31,6 +31,7 @@ pub(crate) const SOURCES: &[File] = files![
     "src/kgl_ladder.h",
     "src/kgl_link.c",
     "src/kgl_log.c",
+    "src/kgl_lorawan.c",
     "src/kgl_mixture.c",
     "src/kgl_model.c",
     "src/kgl_net.c",

@@ -24,7 +24,7 @@ pub(super) fn frames_pass() -> String {
                 .hex("fingerprint", bound.bundle.map_or(&[], |f| &f[..]))
                 .hex("key", key.key())
                 .hex("nonce", &nonce(&key, case.counter))
-                .hex("aad", Aad::new(view.header(), key.direction(), &bound).as_bytes())
+                .hex("aad", Aad::new(view.header(), &key, &bound).as_bytes())
                 .hex("content", &case.content)
                 .hex("frame", &frame)
                 .hex("cose", &cose[..cose_len])
