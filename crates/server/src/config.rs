@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::forward::{self, ForwardConfig};
+use crate::lorawan::{self, LorawanConfig};
 use crate::seed::{SeedConfig, SeedOverrides};
 use keys::{KEYS, did_you_mean, nearest};
 pub use log::{LogFormat, LogLevel};
@@ -83,6 +84,8 @@ pub struct Config {
     pub seed: SeedConfig,
     /// Where readings are passed on to.
     pub forward: Vec<ForwardConfig>,
+    /// Network servers through which LoRaWAN devices are heard.
+    pub lorawan: Vec<LorawanConfig>,
 }
 
 /// A certificate somebody else has made.
@@ -173,11 +176,13 @@ pub enum ConfigError {
         /// What to write instead.
         why: String,
     },
-    /// A target of readings cannot be used.
-    #[error("{origin}, [[forward]]: {why}")]
-    Forward {
+    /// A section of the file cannot be used.
+    #[error("{origin}, [[{section}]]: {why}")]
+    Section {
         /// Which file.
         origin: String,
+        /// Which kind of section.
+        section: &'static str,
         /// What to write instead.
         why: String,
     },
@@ -232,6 +237,7 @@ impl Config {
             log_format: LogFormat::Text,
             seed: SeedConfig::default(),
             forward: Vec::new(),
+            lorawan: Vec::new(),
         }
     }
 
@@ -312,6 +318,7 @@ impl Config {
             text.push_str(&format!("\n# {}\n#{name} = {}\n", key.help, defaults.value_of(name)));
         }
         text.push_str(forward::EXAMPLES);
+        text.push_str(lorawan::config::EXAMPLES);
         text
     }
 
@@ -386,13 +393,14 @@ impl Config {
             why: shorten(e.to_string().trim_end()),
         })?;
         for (key, value) in &table {
-            if key == "forward" {
-                let refused =
-                    |why: String| ConfigError::Forward { origin: origin.into(), why: shorten(&why) };
-                self.forward = forward::parse(value).map_err(refused)?;
-                continue;
+            let refused = |section| {
+                move |why: String| ConfigError::Section { origin: origin.into(), section, why: shorten(&why) }
+            };
+            match key.as_str() {
+                "forward" => self.forward = forward::parse(value).map_err(refused("forward"))?,
+                "lorawan" => self.lorawan = lorawan::config::parse(value).map_err(refused("lorawan"))?,
+                _ => self.set(origin, key, &plain(value))?,
             }
-            self.set(origin, key, &plain(value))?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::ingest::Refusal;
 use crate::join::JoinLimit;
 use crate::limits::Limits;
 use crate::live::LiveWindow;
+use crate::lorawan::Air;
 use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
 use crate::registry::Registry;
@@ -53,6 +54,8 @@ pub struct Core {
     pub(crate) joins: JoinLimit,
     /// How much is taken in.
     pub(crate) limits: Limits,
+    /// What LoRaWAN devices are to be told.
+    pub(crate) air: Air,
     /// Who is connected by MQTT.
     pub(crate) sessions: Sessions,
     /// Wakes the background pass.
@@ -87,6 +90,7 @@ impl Core {
             overheard: Overheard::default(),
             joins: JoinLimit::default(),
             limits,
+            air: Air::default(),
             sessions: Sessions::default(),
             arrived: Notify::new(),
             stored: watch::channel(()).0,

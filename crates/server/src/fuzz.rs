@@ -93,3 +93,15 @@ pub fn config_text(bytes: &[u8]) {
         assert!(config.body_bytes > 0 && config.connections > 0 && config.request_timeout_ms > 0);
     }
 }
+
+/// Reads bytes as an event of each network server; a frame in it is small, and read as one.
+pub fn lorawan_event(bytes: &[u8]) {
+    let chirpstack = crate::lorawan::chirpstack_uplink(bytes).map(|(uplink, _)| uplink);
+    for uplink in [chirpstack, crate::lorawan::tts_uplink(bytes)].into_iter().flatten() {
+        assert!(
+            uplink.payload.len() <= kinglet_wire::lorawan::PAYLOAD_LEN_MAX + 2
+                && uplink.id.as_bytes().len() == 16
+        );
+        let _ = kinglet_wire::lorawan::Uplink::parse(uplink.port, &uplink.payload);
+    }
+}

@@ -1,7 +1,8 @@
 //! A frame's way in: header, device, keys, open, content, store, ack. Each step gives the next its value.
 
 use kinglet_wire::counter::Counter;
-use kinglet_wire::frame::{Frame, Kind, Slot};
+use kinglet_wire::frame::{Frame, Kind, Slot, Suite};
+use kinglet_wire::lorawan;
 use kinglet_wire::payload::{Ack, AckFlags, Data, Millis, Quality, Status, Time};
 use kinglet_wire::seal::{self, Binding};
 
@@ -12,7 +13,7 @@ use crate::core::Core;
 use crate::limits::TooFast;
 use crate::metrics;
 use crate::registry::{Device, RegistryError};
-use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, StoreError, TimeQuality, Verdict};
+use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, Span, StoreError, TimeQuality, Verdict};
 
 /// What a request with frames gets.
 #[derive(Debug, Default)]
@@ -25,6 +26,29 @@ pub struct Answer {
     pub refused: Vec<Refusal>,
     /// Of each frame, in their order: why it was refused, or `None` if it is on disk.
     pub fates: Vec<Option<Refusal>>,
+    /// What is on disk of links where acks are rare: whoever took it decides when to seal one.
+    pub(crate) unacked: Vec<Unacked>,
+}
+
+/// A frame that is on disk and has no ack yet.
+#[derive(Debug)]
+pub(crate) struct Unacked {
+    pub(crate) device: Arc<Device>,
+    pub(crate) generation_low: u8,
+    pub(crate) id: FrameId,
+    pub(crate) span: Option<Span>,
+    pub(crate) is_window: bool,
+    /// It was on disk before.
+    pub(crate) is_repeat: bool,
+}
+
+/// What frames came by.
+pub(crate) struct Via {
+    /// How they are sealed there.
+    pub(crate) suite: Suite,
+    /// Whose they are, where the link says so.
+    pub(crate) device: Option<Arc<Device>>,
+    pub(crate) t_arrival: i64,
 }
 
 /// Why a frame was not taken.
@@ -145,6 +169,7 @@ struct Sender {
     sealed_as: FrameId,
     t_arrival: i64,
     is_window: bool,
+    suite: Suite,
     /// The device's keys are to be read anew.
     changes_device: bool,
     sealed: Box<[u8]>,
@@ -191,13 +216,19 @@ impl<T: Into<TurnedAway>> From<T> for Stop {
 impl Core {
     /// Takes frames in, all in one transaction, and acks what is on disk after it.
     pub async fn ingest(&self, frames: &[&[u8]]) -> Result<Answer, IngestError> {
+        let via = Via { suite: Suite::AesCcm16, device: None, t_arrival: self.clock.now_ms() };
+        self.ingest_via(frames, &via).await
+    }
+
+    /// As [`Core::ingest`], by another link than IP.
+    pub(crate) async fn ingest_via(&self, frames: &[&[u8]], via: &Via) -> Result<Answer, IngestError> {
         self.limits.frames(frames.len())?;
-        let t_arrival = self.clock.now_ms();
+        let t_arrival = via.t_arrival;
         let mut answer = Answer { fates: vec![None; frames.len()], ..Answer::default() };
         let (mut arrivals, mut senders) =
             (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
         for (idx, frame) in frames.iter().enumerate() {
-            match self.open(frame, t_arrival).await {
+            match self.open(frame, via).await {
                 Ok(Opened { arrival, sender }) => {
                     arrivals.push(arrival);
                     senders.push(Sender { idx, ..sender });
@@ -219,9 +250,12 @@ impl Core {
     }
 
     /// From the bytes of a frame to what the store is asked to keep.
-    async fn open(&self, bytes: &[u8], t_arrival: i64) -> Result<Opened, Stop> {
-        let header = parse_header(bytes)?;
-        let device = self.find_device(&header).await?;
+    async fn open(&self, bytes: &[u8], via: &Via) -> Result<Opened, Stop> {
+        let (header, t_arrival) = (parse_header(bytes, via.suite)?, via.t_arrival);
+        let device = match &via.device {
+            Some(device) => Arc::clone(device),
+            None => self.find_device(&header).await?,
+        };
         self.limits.device(&device)?;
         match self.open_as(&device, &header, bytes, t_arrival).await {
             Err(Stop::Away(away)) => match self.registry.refresh(&device).await.map_err(failed)? {
@@ -244,11 +278,13 @@ impl Core {
         if device.revoked {
             return Err(away(Refusal::Revoked).into());
         }
-        let generation = device.generation(header.generation_low()).ok_or(away(Refusal::JoinRequired))?;
+        let suite = header.suite();
+        let generation =
+            device.generation(header.generation_low(), suite).ok_or(away(Refusal::JoinRequired))?;
         // Counters in hints are spent on frames nobody has authenticated; acks go on after that (see `seal_ack`).
         let ask_status = |why| {
             let ack = Ack::time_only(Millis::saturating(t_arrival), AckFlags::STATUS_WANTED);
-            TurnedAway { hint: generation.seal_ack(device, &ack), ..away(why) }
+            TurnedAway { hint: generation.seal_ack(device, suite, &ack), ..away(why) }
         };
         let bundle = match header.kind() {
             Kind::Data => {
@@ -260,7 +296,7 @@ impl Core {
         let counter = header.counter().rebuild(generation.highest());
         let bound = Binding { id: &device.id, counter, bundle: bundle.as_ref() };
         let mut opening = bytes.to_vec();
-        let Ok(content) = seal::open(&generation.up, &bound, &mut opening) else {
+        let Ok(content) = seal::open(generation.up(suite), &bound, &mut opening) else {
             // Of a data frame the bundle may be the reason: the device may have switched unheard.
             let why = Refusal::NotOpened;
             return Err(if bundle.is_some() { ask_status(why) } else { away(why) }.into());
@@ -299,6 +335,7 @@ impl Core {
             sealed_as,
             t_arrival,
             is_window: bundle.is_some(),
+            suite,
             changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
             sealed: bytes.into(),
         };
@@ -317,7 +354,7 @@ impl Core {
         for (one, outcome) in senders.iter().zip(outcomes) {
             let refused = refusal_of(outcome.verdict);
             answer.fates[one.idx] = refused;
-            let Some(generation) = one.device.generation(one.generation_low) else { continue };
+            let Some(generation) = one.device.generation(one.generation_low, one.suite) else { continue };
             let FrameId { generation: g, counter } = one.sealed_as;
             let short_id = one.device.short_id;
             let wanted = match refused {
@@ -330,6 +367,17 @@ impl Core {
             };
             answer.refused.extend(refused);
             answer.n_stored += usize::from(refused.is_none());
+            if refused.is_none() && one.suite == lorawan::SUITE {
+                answer.unacked.push(Unacked {
+                    device: Arc::clone(&one.device),
+                    generation_low: one.generation_low,
+                    id: one.sealed_as,
+                    span: outcome.span,
+                    is_window: one.is_window,
+                    is_repeat: outcome.verdict == Verdict::AlreadyStored,
+                });
+                continue;
+            }
             let mine = |(device, generation, _): &&(u32, u32, Ack)| (*device, *generation) == (short_id, g);
             let named = Counter::new(counter).is_some_and(|c| {
                 acks.iter().filter(mine).any(|(_, _, ack)| ack.covers(c) && ack.flags == wanted)
@@ -343,7 +391,7 @@ impl Core {
                 }
                 None => Ack::time_only(server_time, wanted),
             };
-            match generation.seal_ack(&one.device, &ack) {
+            match generation.seal_ack(&one.device, one.suite, &ack) {
                 Some(sealed) => answer.downlinks.push(sealed),
                 // The downlink counter is at its end; the next load of the keys begins a new run.
                 None => self.registry.forget(short_id),
@@ -368,7 +416,7 @@ impl Core {
                     continue;
                 }
             }
-            if let Some(generation) = one.device.generation(one.generation_low) {
+            if let Some(generation) = one.device.generation(one.generation_low, one.suite) {
                 generation.saw(one.sealed_as.counter);
             }
             if one.changes_device {
@@ -413,8 +461,8 @@ fn failed(error: impl Into<IngestError>) -> Stop {
 
 type Header<'a> = Frame<&'a [u8]>;
 
-fn parse_header(bytes: &[u8]) -> Result<Header<'_>, Refusal> {
-    let frame = Frame::new_checked(bytes).map_err(|_| match kinglet_wire::frame::kind_of(bytes) {
+fn parse_header(bytes: &[u8], suite: Suite) -> Result<Header<'_>, Refusal> {
+    let frame = Frame::checked_on(bytes, suite).map_err(|_| match kinglet_wire::frame::kind_of(bytes) {
         Ok(Kind::JoinRequest | Kind::JoinAccept) => Refusal::WrongDirection,
         _ => Refusal::Malformed,
     })?;

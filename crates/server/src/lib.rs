@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod join;
 mod limits;
 pub mod live;
+pub mod lorawan;
 mod metrics;
 mod mqtt;
 mod pace;
@@ -197,6 +198,7 @@ pub async fn run_core(
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let retention = tokio::spawn(Arc::clone(&core).keep_retention());
     let passing_on = tokio::spawn(Arc::clone(&core).pass_on());
+    let hearing = tokio::spawn(Arc::clone(&core).listen_to_lorawan());
     let serving = http::serve(listeners.http, None, router(Arc::clone(&core)), Arc::clone(&core));
     let serving_tls = async {
         if let (Some(listener), Some(tls)) = (listeners.https, &listeners.tls) {
@@ -242,6 +244,7 @@ pub async fn run_core(
     let _ = follower.await;
     let _ = retention.await;
     let _ = passing_on.await;
+    let _ = hearing.await;
     core.store.close().await?;
     decoded
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Down, FrameRepr, ServerRun, ShortId, Suite, low4};
-use kinglet_wire::join::{Grant, JoinState};
-use kinglet_wire::keys::{DeviceId, DeviceKey, LinkKey};
+use kinglet_wire::join::JoinState;
+use kinglet_wire::keys::{DeviceId, DeviceKey, GenerationSecret, LinkKey};
+use kinglet_wire::lorawan;
 use kinglet_wire::payload::Ack;
 use kinglet_wire::seal::{Binding, seal_content};
 use kinglet_wire::{DOWN_HEADER_LEN, Fingerprint, TAG_LEN};
@@ -54,13 +55,18 @@ pub struct Generation {
     pub number: u32,
     /// True if no frame has confirmed it yet.
     pub pending: bool,
-    /// Opens what the device sends.
-    pub up: LinkKey,
-    down: LinkKey,
+    /// For each suite what opens the device's frames and seals the server's.
+    keys: [Keys; 2],
     run: ServerRun,
     n_down: AtomicU32,
     // Highest counter + 1, 0 for none.
     highest: AtomicU64,
+}
+
+/// Keys of one suite.
+struct Keys {
+    up: LinkKey,
+    down: LinkKey,
 }
 
 /// Why a device cannot be had or changed.
@@ -248,8 +254,13 @@ impl Registry {
         let state = join_state(row)?;
         let pending = state.pending().iter().map(|grant| (grant, true));
         let generations = state.confirmed().map(|grant| (grant, false)).into_iter().chain(pending);
-        let generations =
-            generations.map(|(grant, pending)| self.keys(row, &key, &id, grant, pending)).collect();
+        let mut generations: Vec<Generation> = generations
+            .map(|(grant, pending)| self.keys(row, grant.generation, &grant.secret(&key, &id), pending))
+            .collect();
+        if generations.is_empty() {
+            // Of a device on a link too narrow for joins, until it joins all the same.
+            generations.push(self.keys(row, 0, &key.static_secret(&id), false));
+        }
         Ok(Device {
             short_id: row.short_id,
             id,
@@ -266,25 +277,17 @@ impl Registry {
         Arc::clone(meters.entry(short_id).or_default())
     }
 
-    fn keys(
-        &self,
-        row: &DeviceRow,
-        key: &DeviceKey,
-        id: &DeviceId,
-        grant: &Grant,
-        pending: bool,
-    ) -> Generation {
-        let secret = grant.secret(key, id);
+    fn keys(&self, row: &DeviceRow, number: u32, secret: &GenerationSecret, pending: bool) -> Generation {
         // A run of its own for each time the keys are loaded: the downlink counter starts at 0 with it.
         let mut run = self.run;
         let n = N_LOADS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         run.iter_mut().zip(n).for_each(|(byte, n)| *byte ^= n);
-        let highest = row.highest.iter().find(|id| id.generation == grant.generation);
+        let highest = row.highest.iter().find(|id| id.generation == number);
+        let of = |suite| Keys { up: secret.up(suite), down: secret.down(suite, &run) };
         Generation {
-            number: grant.generation,
+            number,
             pending,
-            up: secret.up(Suite::AesCcm16),
-            down: secret.down(Suite::AesCcm16, &run),
+            keys: [Suite::AesCcm16, Suite::AesCcm8].map(of),
             run,
             n_down: AtomicU32::new(0),
             highest: AtomicU64::new(highest.map_or(0, |id| id.counter + 1)),
@@ -295,14 +298,31 @@ impl Registry {
 /// Counts how often keys were loaded in this process: with the random run it makes each downlink key one of a kind.
 static N_LOADS: AtomicU64 = AtomicU64::new(0);
 
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Device {
-    /// The generation that a header's four bits mean.
-    pub(crate) fn generation(&self, low: u8) -> Option<&Generation> {
-        self.generations.iter().find(|generation| low4(generation.number) == low)
+    /// The generation that a header's four bits mean, on a link of this suite. Static keys are for LoRaWAN alone.
+    pub(crate) fn generation(&self, low: u8, suite: Suite) -> Option<&Generation> {
+        let is_it = |g: &&Generation| low4(g.number) == low && (g.number > 0 || suite == lorawan::SUITE);
+        self.generations.iter().find(is_it)
     }
 }
 
 impl Generation {
+    /// What opens the device's frames.
+    pub(crate) fn up(&self, suite: Suite) -> &LinkKey {
+        &self.keys[suite as usize].up
+    }
+
+    /// What the device takes for its short id: without a join it knows none.
+    pub(crate) fn short_id(&self, device: &Device) -> ShortId {
+        if self.number == 0 { lorawan::STATIC_SHORT_ID } else { ShortId(device.short_id) }
+    }
+
     /// The highest counter opened so far.
     pub(crate) fn highest(&self) -> Option<Counter> {
         self.highest.load(Ordering::Relaxed).checked_sub(1).and_then(Counter::new)
@@ -315,13 +335,14 @@ impl Generation {
 
     /// Seals an ack. `None` once 2^32 downlinks went out under one key: the device then asks again, and the
     /// next load of its keys starts anew.
-    pub(crate) fn seal_ack(&self, device: &Device, ack: &Ack) -> Option<Vec<u8>> {
+    pub(crate) fn seal_ack(&self, device: &Device, suite: Suite, ack: &Ack) -> Option<Vec<u8>> {
         use kinglet_wire::payload::Content as _;
         let n = self.n_down.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1)).ok()?;
-        let down = Down::new(Suite::AesCcm16, self.number, ShortId(device.short_id), self.run, n);
+        let down = Down::new(suite, self.number, self.short_id(device), self.run, n);
         let bound = Binding { id: &device.id, counter: Counter::from(n), bundle: None };
         let mut frame = vec![0; DOWN_HEADER_LEN + ack.len() + TAG_LEN];
-        let len = seal_content(&self.down, &FrameRepr::Ack { down }, &bound, ack, &mut frame).ok()?;
+        let key = &self.keys[suite as usize].down;
+        let len = seal_content(key, &FrameRepr::Ack { down }, &bound, ack, &mut frame).ok()?;
         frame.truncate(len);
         Some(frame)
     }

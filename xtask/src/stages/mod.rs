@@ -13,6 +13,7 @@ mod faults;
 mod firmware;
 mod forward;
 pub(crate) mod fuzz;
+mod lorawan;
 mod mqtt;
 mod openapi;
 pub(crate) mod postgres;
@@ -183,6 +184,12 @@ pub(crate) const STAGES: &[Stage] = &[
             Need::Program { name: "promtool", package: "prometheus" },
         ],
         run: forward::stage,
+    },
+    Stage {
+        name: "lorawan",
+        about: "nodes behind ChirpStack's broker, a real mosquitto, and behind The Things Stack's webhooks",
+        needs: &[Need::Program { name: "mosquitto", package: "mosquitto" }],
+        run: lorawan::stage,
     },
     Stage {
         name: "demo",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kinglet_server::SeedOverrides;
 use kinglet_server::config::{LogFormat, Overrides, StoreFlag, TlsFiles};
+use kinglet_wire::keys::DeviceId;
 
 /// Run the server: takes in frames, keeps them, shows them
 #[derive(Args, Debug)]
@@ -138,6 +139,7 @@ pub(crate) struct CertificateArgs {
 #[command(after_help = "Examples:
   kinglet device add porch --bundle room.kinglet           prints the key, once
   kinglet device add porch --bundle room.kinglet --key-out porch.key
+  kinglet device add --dev-eui 0004A30B001C0530 --bundle room.kinglet --key-out cellar.key    on LoRaWAN
   kinglet device list
   kinglet device show porch --json
   kinglet device token porch                               username and password for MQTT
@@ -215,8 +217,11 @@ pub(crate) struct DeviceFlashArgs {
 #[derive(Args, Debug)]
 pub(crate) struct DeviceAddArgs {
     /// The device's name: letters, digits, `-`, `_` and `.`
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
+    #[arg(value_name = "ID", required_unless_present = "dev_eui", conflicts_with = "dev_eui")]
+    pub(crate) id: Option<String>,
+    /// A device on LoRaWAN, by its DevEUI of 16 hexadecimal digits: that is its name then
+    #[arg(long, value_name = "EUI", value_parser = dev_eui)]
+    pub(crate) dev_eui: Option<DeviceId>,
     /// The bundle it will use
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
@@ -228,6 +233,19 @@ pub(crate) struct DeviceAddArgs {
     pub(crate) server: Option<String>,
     #[command(flatten)]
     pub(crate) common: DeviceCommon,
+}
+
+impl DeviceAddArgs {
+    /// The name it will have.
+    pub(crate) fn id(&self) -> &str {
+        self.dev_eui.as_ref().map(DeviceId::as_str).or(self.id.as_deref()).unwrap_or_default()
+    }
+}
+
+fn dev_eui(text: &str) -> Result<DeviceId, String> {
+    kinglet_server::lorawan::id_of(text).ok_or_else(|| {
+        format!("`{text}` is no DevEUI: say 16 hexadecimal digits, as the network server shows them")
+    })
 }
 
 #[derive(Args, Debug)]

@@ -63,7 +63,7 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs)
             .next("choose another name: a file with a key is never replaced"));
     }
     let now_ms = core.clock.now_ms();
-    let (row, key) = runtime.block_on(core.registry.add(&args.id, "", now_ms)).map_err(refused)?;
+    let (row, key) = runtime.block_on(core.registry.add(args.id(), "", now_ms)).map_err(refused)?;
     if let Some(bundle) = &bundle {
         let added = runtime.block_on(core.bundles.add(bundle.emit(), now_ms));
         added.map_err(|e| Failure::new(Kind::Failure, "the bundle was not taken").why(e))?;

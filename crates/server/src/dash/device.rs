@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, Query as RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use kinglet_wire::counter::ShortCounter;
-use kinglet_wire::frame::{Frame, Kind};
+use kinglet_wire::frame::{Frame, Kind, Suite};
 use maud::{Markup, html};
 
 use super::chart::{NARROW, Series, WIDE, format_time};
@@ -203,7 +203,7 @@ fn overheard(
         div.pair {
             section.card {
                 h2 { "What an eavesdropper sees" }
-                @match sealed.as_ref().and_then(|(bytes, t)| Some((Frame::new_checked(&**bytes).ok()?, bytes, *t))) {
+                @match sealed.as_ref().and_then(|(bytes, t)| Some((any_frame(bytes)?, bytes, *t))) {
                     Some((frame, bytes, t)) => (frame_view(&frame, bytes, t, now)),
                     None => p.soft { "The next frame is shown here. Sealed frames are not kept across a restart." },
                 }
@@ -220,6 +220,12 @@ fn overheard(
     }
 }
 
+/// The frame, of whichever suite.
+fn any_frame(bytes: &[u8]) -> Option<Frame<&[u8]>> {
+    let on = |suite| Frame::checked_on(bytes, suite).ok();
+    on(Suite::AesCcm16).or_else(|| on(Suite::AesCcm8))
+}
+
 fn frame_view(frame: &Frame<&[u8]>, bytes: &[u8], t: i64, now: i64) -> Markup {
     let hex = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
     let counter = match frame.counter() {
@@ -230,7 +236,7 @@ fn frame_view(frame: &Frame<&[u8]>, bytes: &[u8], t: i64, now: i64) -> Markup {
     html! {
         p.soft { (bytes.len()) " bytes, " (text::ago(t, now)) }
         p.hex tabindex="0" aria-label="The frame in hexadecimal" {
-            span.h { (hex(frame.header())) } " " span.s { (hex(frame.sealed())) } " " span.t { (hex(&frame.tag())) }
+            span.h { (hex(frame.header())) } " " span.s { (hex(frame.sealed())) } " " span.t { (hex(frame.tag())) }
         }
         p {
             span.key.h { i {} "header " (frame.header_len()) " B" }

@@ -83,10 +83,10 @@ pub enum Format {
     None,
 }
 
-/// An MQTT 5 broker.
+/// How an MQTT 5 broker is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MqttConfig {
-    /// Host of the broker.
+pub struct BrokerConfig {
+    /// Its host.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -98,6 +98,13 @@ pub struct MqttConfig {
     pub password: Option<SecretSource>,
     /// Authorities that vouch for it; the public ones if not given.
     pub ca_file: Option<PathBuf>,
+}
+
+/// An MQTT 5 broker, and what is published there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// The broker.
+    pub broker: BrokerConfig,
     /// First part of all topics.
     pub topic: String,
     /// How readings are written.
@@ -232,10 +239,8 @@ impl Section {
     }
 
     fn mqtt(self) -> Result<MqttConfig, String> {
-        let (scheme, uri) = address(&self.url, &["mqtt", "mqtts"])?;
-        let tls = scheme == "mqtts";
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if tls { 8883 } else { 1883 });
+        let password = SecretSource::one("password", self.password_file, self.password_env)?;
+        let broker = BrokerConfig::new(&self.url, self.user, password, self.ca_file)?;
         let topic = self.topic.unwrap_or_else(|| "kinglet".into());
         let prefix = self.discovery_prefix.unwrap_or_else(|| "homeassistant".into());
         if ![&topic, &prefix].iter().all(|topic| is_topic(topic)) {
@@ -248,21 +253,7 @@ impl Section {
                 "with format = \"none\" and without home_assistant there is nothing to pass on".into()
             );
         }
-        let password = SecretSource::one("password", self.password_file, self.password_env)?;
-        if password.is_some() && self.user.is_none() {
-            return Err("a password needs a `user`".into());
-        }
-        Ok(MqttConfig {
-            host,
-            port,
-            tls,
-            user: self.user,
-            password,
-            ca_file: self.ca_file,
-            topic,
-            format,
-            discovery_prefix,
-        })
+        Ok(MqttConfig { broker, topic, format, discovery_prefix })
     }
 
     fn influx(self) -> Result<InfluxConfig, String> {
@@ -317,8 +308,27 @@ impl Section {
     }
 }
 
+impl BrokerConfig {
+    /// From `mqtt://HOST` or `mqtts://HOST`, and what goes with it.
+    pub(crate) fn new(
+        url: &str,
+        user: Option<String>,
+        password: Option<SecretSource>,
+        ca_file: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        let (scheme, uri) = address(url, &["mqtt", "mqtts"])?;
+        let tls = scheme == "mqtts";
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if tls { 8883 } else { 1883 });
+        if password.is_some() && user.is_none() {
+            return Err("a password needs a `user`".into());
+        }
+        Ok(Self { host, port, tls, user, password, ca_file })
+    }
+}
+
 /// Scheme and parts of an address that holds no user and no password. Errors do not repeat it.
-fn address(url: &str, schemes: &[&str]) -> Result<(String, Uri), String> {
+pub(crate) fn address(url: &str, schemes: &[&str]) -> Result<(String, Uri), String> {
     let wrong = || format!("`url` must be an address such as {}://HOST", schemes.join("://HOST or "));
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let scheme = uri.scheme_str().filter(|scheme| schemes.contains(scheme)).ok_or_else(wrong)?.to_owned();

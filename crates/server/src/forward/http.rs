@@ -14,17 +14,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LEN_MAX: u64 = 64 << 10;
 
 /// Connections to one target.
-pub(super) struct Poster {
+pub(crate) struct Poster {
     agent: ureq::Agent,
     /// What it answers may be shown: it does not repeat what it was sent, secrets included.
     is_discreet: bool,
 }
 
 /// A header's name and value.
-pub(super) type Header = (&'static str, String);
+pub(crate) type Header = (&'static str, String);
 
 /// What an answer means.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It is there.
     Taken,
     /// This will never be taken, whenever it is sent.
@@ -32,7 +32,7 @@ pub(super) enum Answer {
 }
 
 impl Poster {
-    pub(super) fn new(ca_file: Option<&Path>, is_discreet: bool) -> Result<Self, Trouble> {
+    pub(crate) fn new(ca_file: Option<&Path>, is_discreet: bool) -> Result<Self, Trouble> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = ca_file {
             let roots = trust::authorities(path)?;
@@ -49,7 +49,7 @@ impl Poster {
     }
 
     /// Posts a body. Errors name neither the address nor a header.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         url: &str,
         headers: Vec<Header>,

@@ -5,6 +5,7 @@
 //! costs a row, nothing is copied, and ingest never waits: it does not know of targets. What was sent and not yet
 //! filed as confirmed is sent again (at least once); each window has an id by which whoever minds can tell.
 
+mod broker;
 mod config;
 mod homeassistant;
 mod http;
@@ -19,8 +20,9 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub(crate) use config::{EXAMPLES, parse};
-pub use config::{Format, ForwardConfig, InfluxConfig, MqttConfig, TargetKind, WebhookConfig};
+pub use config::{BrokerConfig, Format, ForwardConfig, InfluxConfig, MqttConfig, TargetKind, WebhookConfig};
+pub(crate) use config::{EXAMPLES, address, parse};
+pub(crate) use http::{Answer, Poster};
 pub use secret::SecretSource;
 
 use crate::core::Core;
@@ -72,7 +74,7 @@ struct Delivery {
 
 /// Why a delivery is to be repeated.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The target cannot be reached, or cannot take it now.
@@ -100,7 +102,7 @@ impl Delivery {
 }
 
 /// Text from a target, fit for one line of a log.
-fn said(text: &str) -> String {
+pub(crate) fn said(text: &str) -> String {
     crate::config::shorten(text).replace('\n', " ")
 }
 

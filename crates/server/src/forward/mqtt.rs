@@ -1,26 +1,21 @@
 //! The user's own broker, by MQTT 5: QoS 1, confirmed by its PUBACKs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PubAckReason,
-    PublishOptions, QoS, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, Packet, PubAckReason, PublishOptions, QoS,
 };
 use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore};
 
 use super::config::MqttConfig;
 use super::homeassistant::{HomeAssistant, Message};
-use super::{Delivery, Parcel, Trouble, payload, said, trust};
+use super::{Delivery, Parcel, Trouble, payload, said};
 use crate::core::Core;
 
 /// How long the broker may take for a delivery, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long it may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
-const KEEP_ALIVE_S: u16 = 60;
 /// Requests to the client's own loop; more than one delivery has.
 const CAPACITY: usize = 512;
 
@@ -97,42 +92,15 @@ impl Mqtt {
     }
 
     async fn connect(&self) -> Result<Connection, Trouble> {
-        let config = &self.config;
-        let mut options = MqttOptions::new(self.client_id.clone(), Broker::tcp(&*config.host, config.port));
-        options.set_keep_alive(KEEP_ALIVE_S);
-        if let Some(user) = &config.user {
-            let password = config.password.as_ref().map(|password| password.read()).transpose()?;
-            let password = password.map(|password| password.as_bytes().to_vec()).unwrap_or_default();
-            options.set_credentials(user, password);
-        }
-        let status = format!("{}/status", config.topic);
+        let status = format!("{}/status", self.config.topic);
+        let mut options = self.config.broker.options(self.client_id.clone())?;
         options.set_last_will(LastWill::new(&*status, "offline", QoS::AtLeastOnce, true, None));
-        // Its own puts host and port together, which an IPv6 address does not bear.
-        let (host, port) = (config.host.clone(), config.port);
-        options.set_socket_connector(move |_, _| tokio::net::TcpStream::connect((host.clone(), port)));
-        if config.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(self.tls()?)));
-        }
         let built = AsyncClient::builder(options).capacity(CAPACITY).try_build();
         let (client, events) = built.map_err(|e| Trouble::Target(said(&e.to_string())))?;
         let mut connection = Connection { client, events };
         let online = Message { topic: status, body: b"online".to_vec(), retain: true };
         connection.publish(vec![online]).await?;
         Ok(connection)
-    }
-
-    fn tls(&self) -> Result<Arc<ClientConfig>, Trouble> {
-        let wrong = |e: tokio_rustls::rustls::Error| Trouble::Target(format!("TLS cannot be used: {e}"));
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = &self.config.ca_file {
-            roots = RootCertStore::empty();
-            for cert in trust::authorities(path)? {
-                roots.add(cert).map_err(wrong)?;
-            }
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_protocol_versions(ALL_VERSIONS).map_err(wrong)?;
-        Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
     }
 
     /// Keeps the connection alive; ends when it is lost.

@@ -17,7 +17,7 @@ pub enum SecretSource {
 
 impl SecretSource {
     /// Of the two settings `NAME_file` and `NAME_env` at most one is set.
-    pub(super) fn one(
+    pub(crate) fn one(
         name: &str,
         file: Option<PathBuf>,
         env: Option<String>,
@@ -30,7 +30,7 @@ impl SecretSource {
         }
     }
 
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, Trouble> {
+    pub(crate) fn read(&self) -> Result<Zeroizing<String>, Trouble> {
         let text = match self {
             Self::File(path) => std::fs::read_to_string(path)
                 .map_err(|e| Trouble::Target(format!("cannot read the secret in {}: {e}", path.display())))?,

@@ -45,7 +45,7 @@ pub(super) async fn join(State(core): State<Arc<Core>>, request: Request) -> Res
 }
 
 /// From the header to the answer, slow bodies included.
-async fn in_time(
+pub(super) async fn in_time(
     core: &Core,
     answer: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
@@ -53,7 +53,7 @@ async fn in_time(
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(super::guard::too_slow()))
 }
 
-async fn read_body(request: Request, len_max: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn read_body(request: Request, len_max: usize) -> Result<Bytes, Problem> {
     // What is announced too large is not read at all.
     let announced = request.body().size_hint().lower();
     let too_large = || {

@@ -23,11 +23,14 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 
 use crate::core::Core;
 use crate::dash;
+pub(crate) use frames::read_body;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use frames::split_frames;
 pub(crate) use problem::Problem;
@@ -60,6 +63,12 @@ pub fn router(core: Arc<Core>) -> Router {
     let sealed = route::add(Router::new(), routes().filter(is_sealed), &core)
         .method_not_allowed_fallback(method_not_allowed);
     shown.merge(sealed).with_state(core)
+}
+
+/// From the header to the answer, slow bodies included.
+async fn lorawan(state: State<Arc<Core>>, request: Request) -> Result<Response, Problem> {
+    let core = Arc::clone(&state);
+    frames::in_time(&core, crate::lorawan::webhook(state, request)).await
 }
 
 async fn method_not_allowed() -> Problem {

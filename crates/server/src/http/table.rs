@@ -49,6 +49,20 @@ pub(crate) static ROUTES: &[Route] = &[
         handler: || post(frames::join),
     },
     Route {
+        method: Method::POST,
+        path: "/v1/lorawan/tts",
+        needs: Needs::Seal,
+        about: Some(About {
+            summary: "Take in an uplink of The Things Stack's webhook, with the secret of its [[lorawan]] section as \
+                      the header Kinglet-Secret.",
+            query: &[],
+            body: &[(JSON, "Uplink")],
+            status: 200,
+            answer: &[("text/plain", "text")],
+        }),
+        handler: || post(super::lorawan),
+    },
+    Route {
         method: Method::GET,
         path: "/healthz",
         needs: Needs::Nothing,
