@@ -27,6 +27,7 @@ mod retention;
 pub mod seed;
 pub mod store;
 pub mod tls;
+mod trust;
 pub mod vault;
 
 #[cfg(any(test, feature = "fuzz"))]

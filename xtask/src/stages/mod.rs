@@ -206,7 +206,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "postgres",
         about: "the shared store, on a PostgreSQL started for it",
-        needs: &[Need::Postgres],
+        needs: &[Need::Postgres, Need::Program { name: "openssl", package: "openssl" }],
         run: postgres::stage,
     },
     Stage {

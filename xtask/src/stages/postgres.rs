@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cargo::LONG;
 use crate::Result;
@@ -13,7 +13,7 @@ use crate::{run, serving};
 pub(super) fn stage(context: &Context) -> Result<Tally> {
     let database = Database::start()?;
     let binary = super::release_binary(context)?;
-    let tests = ["store_contract", "store_shared", "shared_servers"];
+    let tests = ["store_contract", "store_shared", "shared_servers", "store_tls"];
     let mut tally = Tally::default();
     for test in tests {
         // One process for all tests of a file: libtest says what nextest says, and needs nothing.
@@ -21,6 +21,7 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
             ["test", "--package", "kinglet-server", "--features", "postgres", "--locked", "--test", test];
         let mut cargo = run::cargo(context, &context.root, &args);
         cargo.env(DATABASE, &database.uri).env(BINARY, &binary).env(RESTART, database.restart());
+        cargo.env(AUTHORITY, database.dir.join("server.crt"));
         let ran = run::show(context, &mut cargo, LONG)?;
         match counts::libtest(&ran.text) {
             Some(counted) if ran.ok || counted.failed > 0 => tally.add(counted),
@@ -36,6 +37,11 @@ const DATABASE: &str = "KINGLET_TEST_POSTGRES";
 const BINARY: &str = "KINGLET_TEST_BIN";
 /// Gives the tests a command that kills the database and starts it again.
 const RESTART: &str = "KINGLET_TEST_POSTGRES_RESTART";
+/// Names the database's certificate to the tests.
+const AUTHORITY: &str = "KINGLET_TEST_POSTGRES_CA";
+/// A certificate for `localhost` that signs itself, and nothing else.
+const REQUEST: &str = "[req]\ndistinguished_name = dn\nx509_extensions = ext\nprompt = no\n[dn]\nCN = localhost\n\
+                       [ext]\nsubjectAltName = DNS:localhost\nbasicConstraints = critical,CA:FALSE\n";
 /// Who owns it if we are root: PostgreSQL refuses to run as root, and its package brings this user.
 const OWNER: &str = "postgres";
 
@@ -55,11 +61,30 @@ impl Database {
         // Checksums and fsync as an operator would have them: what is acked is on disk.
         database
             .go("initdb", &["--auth=trust", "--username=kinglet", "--data-checksums", "--no-instructions"])?;
-        let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''");
+        database.certify()?;
+        let shown = database.dir.display();
+        let options = format!(
+            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c ssl=on \
+             -c ssl_cert_file={shown}/server.crt -c ssl_key_file={shown}/server.key"
+        );
         let log = database.dir.join("log").display().to_string();
         database.go("pg_ctl", &["start", "--wait", "--silent", "--log", &log, "--options", &options])?;
         database.uri = format!("postgres://kinglet@127.0.0.1:{port}/postgres");
         Ok(database)
+    }
+
+    /// Makes it a certificate of its own.
+    fn certify(&self) -> Result<()> {
+        let config = self.dir.join("request.cnf");
+        std::fs::write(&config, REQUEST).map_err(|e| format!("{}: {e}", config.display()))?;
+        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -config request.cnf \
+                     -keyout server.key -out server.crt";
+        let mut openssl = as_owner("openssl".as_ref());
+        openssl.args(words.split_whitespace()).current_dir(&self.dir);
+        if run::quiet(&mut openssl, Duration::from_secs(60))?.ok {
+            return Ok(());
+        }
+        Err("openssl made no certificate".into())
     }
 
     /// As a command for a shell: without a checkpoint, as if its machine had failed.

@@ -1,12 +1,10 @@
 //! How the user's broker is reached, whatever is said there.
 
-use std::sync::Arc;
-
 use rumqttc::{Broker, MqttOptions, TlsConfiguration, Transport};
-use tokio_rustls::rustls::ClientConfig;
 
 use super::config::BrokerConfig;
-use super::{Trouble, trust};
+use super::Trouble;
+use crate::trust;
 
 const KEEP_ALIVE_S: u16 = 60;
 
@@ -24,12 +22,9 @@ impl BrokerConfig {
         let (host, port) = (self.host.clone(), self.port);
         options.set_socket_connector(move |_, _| tokio::net::TcpStream::connect((host.clone(), port)));
         if self.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(self.tls_config()?)));
+            let config = trust::client_config(self.ca_file.as_deref())?;
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
         }
         Ok(options)
-    }
-
-    fn tls_config(&self) -> Result<Arc<ClientConfig>, Trouble> {
-        trust::client_config(self.ca_file.as_deref())
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::{Trouble, said, trust};
+use super::{Trouble, said};
+use crate::trust;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

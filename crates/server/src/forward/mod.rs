@@ -13,7 +13,6 @@ mod influx;
 mod mqtt;
 mod payload;
 mod secret;
-mod trust;
 mod webhook;
 mod worker;
 
@@ -80,6 +79,12 @@ pub(crate) enum Trouble {
     /// The target cannot be reached, or cannot take it now.
     #[error("{0}")]
     Target(String),
+}
+
+impl From<crate::trust::Distrust> for Trouble {
+    fn from(why: crate::trust::Distrust) -> Self {
+        Self::Target(why.to_string())
+    }
 }
 
 impl Delivery {

@@ -5,11 +5,13 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Row, Socket, Statement};
 
 use super::target::PostgresTarget;
+use super::tls::Tls;
 use crate::store::StoreError;
 
 /// Most connections for questions and small writes. Each server has these, the writers' and the listener's.
@@ -63,6 +65,7 @@ const SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) \
 pub(super) struct Pool {
     target: PostgresTarget,
     config: tokio_postgres::Config,
+    tls: Option<Tls>,
     idle: Mutex<Vec<Arc<Conn>>>,
     permits: Semaphore,
 }
@@ -84,10 +87,10 @@ pub(super) struct Loan<'a> {
 
 impl Pool {
     pub(super) fn new(target: PostgresTarget) -> Result<Self, StoreError> {
-        let config = target
+        let (config, tls) = target
             .config()
             .map_err(|e| StoreError::Unreachable { server: target.to_string(), why: e.to_string() })?;
-        Ok(Self { target, config, idle: Mutex::default(), permits: Semaphore::new(CONNECTIONS) })
+        Ok(Self { target, config, tls, idle: Mutex::default(), permits: Semaphore::new(CONNECTIONS) })
     }
 
     /// A connection, as soon as there is one.
@@ -129,7 +132,20 @@ impl Pool {
         &self,
         told: impl Fn(AsyncMessage) + Send + 'static,
     ) -> Result<Conn, tokio_postgres::Error> {
-        let (client, mut connection) = self.config.connect(NoTls).await?;
+        let client = match &self.tls {
+            Some(tls) => self.drive(self.config.connect(tls.clone()).await?, told),
+            None => self.drive(self.config.connect(NoTls).await?, told),
+        };
+        client.batch_execute(SETTINGS).await?;
+        Ok(Conn { client, prepared: Mutex::default(), in_transaction: AtomicBool::new(false) })
+    }
+
+    /// Lets a connection work in the background until it is lost or its client dropped.
+    fn drive<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        (client, mut connection): (Client, Connection<Socket, S>),
+        told: impl Fn(AsyncMessage) + Send + 'static,
+    ) -> Client {
         let server = self.target.to_string();
         tokio::spawn(async move {
             loop {
@@ -143,8 +159,7 @@ impl Pool {
                 }
             }
         });
-        client.batch_execute(SETTINGS).await?;
-        Ok(Conn { client, prepared: Mutex::default(), in_transaction: AtomicBool::new(false) })
+        client
     }
 }
 

@@ -23,6 +23,7 @@ mod schema;
 mod seed;
 mod stats;
 mod target;
+mod tls;
 mod windows;
 mod writer;
 
