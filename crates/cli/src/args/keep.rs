@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use kinglet_server::config::StoreFlag;
 use kinglet_server::export;
 
 use super::DeviceCommon;
@@ -86,6 +87,41 @@ pub(crate) struct BackupArgs {
     /// The file to write; it must not exist
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// The server's config file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server's data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Move readings, devices and bundles to another kind of store
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  kinglet store copy --to postgres://kinglet@db/readings --data /var/lib/kinglet
+
+The server must not run meanwhile. All of it arrives or nothing: the database must be empty, and after a failure it is
+again. Device keys stay under the same master key, so devices go on without a join. Then serve from there with
+`store = \"postgres://…\"`; the old file stays as it is, and is no more served from.")]
+pub(crate) struct StoreArgs {
+    #[command(subcommand)]
+    pub(crate) action: StoreAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum StoreAction {
+    /// Copy the embedded store into an empty PostgreSQL database
+    Copy(StoreCopyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StoreCopyArgs {
+    /// Where to, with the password in PGPASSWORD or PGPASSFILE
+    #[arg(long, value_name = "URI")]
+    pub(crate) to: StoreFlag,
     /// The server's config file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -17,7 +17,8 @@ pub(crate) use audit::AuditArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use keep::{
-    BackupArgs, KeysAction, KeysArgs, ReadingsAction, ReadingsArgs, ReadingsExportArgs, RestoreArgs,
+    BackupArgs, KeysAction, KeysArgs, ReadingsAction, ReadingsArgs, ReadingsExportArgs, RestoreArgs, StoreAction,
+    StoreArgs,
 };
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Readings(ReadingsArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
+    Store(StoreArgs),
     Keys(KeysArgs),
     User(UserArgs),
     Token(TokenArgs),
@@ -117,6 +119,7 @@ impl Command {
             Self::Readings(ReadingsArgs { action: ReadingsAction::Export(a) }) => a.common.json,
             Self::Backup(a) => a.json,
             Self::Restore(a) => a.json,
+            Self::Store(StoreArgs { action: StoreAction::Copy(a) }) => a.json,
             Self::Keys(KeysArgs { action: KeysAction::Rotate(a) }) => a.common.json,
             Self::User(a) => a.action.common().json,
             Self::Token(a) => a.action.common().json,

@@ -8,7 +8,7 @@ use kinglet_server::store::{self, StoreError};
 use serde_json::json;
 
 use super::device::refused;
-use crate::args::{BackupArgs, KeysAction, KeysArgs, RestoreArgs};
+use crate::args::{BackupArgs, KeysAction, KeysArgs, RestoreArgs, StoreAction, StoreArgs};
 use crate::failure::{Failure, Kind, Result};
 use crate::host;
 use crate::term::{Out, Progress, bytes};
@@ -75,6 +75,49 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result {
     runtime.block_on(core.store.close()).map_err(super::device::store_failed)?;
     Ok(out
         .line("its master key fits: `kinglet serve` goes on from there, devices join again by themselves")?)
+}
+
+pub(crate) fn store(args: &StoreArgs) -> Result {
+    let StoreAction::Copy(args) = &args.action;
+    let mut out = Out::new(args.json);
+    let config = embedded(args.config.as_deref(), args.data.as_deref())?;
+    if host::is_new(&config) {
+        return Err(Failure::input(format_args!("there is no server's data in {}", config.data.display()))
+            .next("name the server's data directory with --data"));
+    }
+    let there = host::config(&Overrides {
+        file: args.config.clone(),
+        data: args.data.clone(),
+        store: Some(args.to.clone()),
+        ..Overrides::default()
+    })?;
+    let checked = copy(&config, &there)?;
+    let (to, master) = (there.store.to_string(), master_key(&config));
+    out.result(&json!({
+        "to": to, "devices": checked.n_devices, "windows": checked.n_windows, "master_key": master,
+    }))?;
+    out.line(format_args!("{to} holds {} devices and {} windows now", checked.n_devices, checked.n_windows))?;
+    Ok(out.line(format_args!(
+        "serve from there with this store and the same master key, {master}; no more from the old file"
+    ))?)
+}
+
+#[cfg(feature = "postgres")]
+fn copy(config: &Config, there: &Config) -> Result<store::Checked> {
+    let StoreChoice::Postgres(target) = &there.store else {
+        return Err(Failure::usage("--to names no PostgreSQL database")
+            .next("say postgres://USER@HOST/DATABASE; an embedded store is copied with `kinglet backup`"));
+    };
+    let progress = Progress::bar("copying");
+    let copied = host::runtime()?
+        .block_on(store::copy_to_postgres(&config.store_path(), target, |done| progress.set(done)));
+    drop(progress);
+    copied.map_err(|e| failed(Kind::Failure, "the store was not copied", e))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn copy(_: &Config, _: &Config) -> Result<store::Checked> {
+    Err(Failure::usage("this kinglet was built without PostgreSQL").next("build it with --features postgres"))
 }
 
 pub(crate) fn keys(args: &KeysArgs) -> Result {

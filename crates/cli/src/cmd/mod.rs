@@ -48,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Readings(args) => stored::run(&args),
         Command::Backup(args) => keep::backup(&args),
         Command::Restore(args) => keep::restore(&args),
+        Command::Store(args) => keep::store(&args),
         Command::Keys(args) => keep::keys(&args),
         Command::User(args) => people::user(&args),
         Command::Token(args) => people::token(&args),

@@ -19,7 +19,7 @@ use crate::config::{Config, StoreChoice};
 pub use access::{Accounts, PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
 pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresStore, PostgresTarget, TargetError};
+pub use postgres::{PostgresStore, PostgresTarget, TargetError, copy_to_postgres};
 pub use seed::{SEED_NAMES_MAX, SEED_SAMPLES_MAX, SeedRun, SeedSeries};
 pub use sqlite::{Checked, SqliteStore, back_up, check, restore};
 

@@ -200,6 +200,11 @@ impl Conn {
         Ok(self.client.query_opt(&self.prepare(sql).await?, params).await?)
     }
 
+    /// For what is not done twice.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Rows changed.
     pub(super) async fn execute(
         &self,

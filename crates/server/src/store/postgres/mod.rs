@@ -14,6 +14,7 @@
 mod accept;
 mod access;
 mod conn;
+mod copy;
 mod decide;
 mod forward;
 mod keep;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use copy::copy_to_postgres;
 pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
