@@ -101,6 +101,11 @@ fn transports_md() {
 }
 
 #[test]
+fn lorawan_md() {
+    check("lorawan.md", 2);
+}
+
+#[test]
 fn devices_md() {
     check("devices.md", 8);
 }

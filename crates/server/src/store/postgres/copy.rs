@@ -54,7 +54,7 @@ const TABLES: &[Table] = &[
         columns: "id, xact, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, frame_len, crc, \
                   is_decoded, flaw, n_samples, span_ms, bundle, tag, code",
         from: "SELECT w.id, 0, w.device, w.generation, w.counter, w.t_first, w.t_arrival, w.t_quality, w.boot, \
-               w.uptime, w.frame_len, w.crc, w.id <= (SELECT decoded_to FROM progress), COALESCE(o.flaw, 0), \
+               w.uptime, w.frame_len, w.crc, o.id IS NOT NULL, COALESCE(o.flaw, 0), \
                o.n_samples, o.span_ms, w.bundle, w.tag, w.code FROM window AS w LEFT JOIN window_order AS o \
                ON o.device = w.device AND o.t_first = w.t_first AND o.id = w.id ORDER BY w.id",
         types: "888888828888?288bbb",
@@ -100,6 +100,19 @@ const TABLES: &[Table] = &[
         columns: "id, series, t_first, n_samples, samples",
         from: "SELECT id, series, t_first, n_samples, samples FROM seed_block",
         types: "8888b",
+    },
+    // No sessions: people log in anew.
+    Table {
+        to: "account",
+        columns: "name, role, password, t_created",
+        from: "SELECT name, role, password, t_created FROM account",
+        types: "ttt8",
+    },
+    Table {
+        to: "token",
+        columns: "name, role, secret, t_created, t_expires",
+        from: "SELECT name, role, secret, t_created, t_expires FROM token",
+        types: "ttb88",
     },
     Table {
         to: "forward",
