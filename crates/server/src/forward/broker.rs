@@ -2,8 +2,8 @@
 
 use rumqttc::{Broker, MqttOptions, TlsConfiguration, Transport};
 
-use super::config::BrokerConfig;
 use super::Trouble;
+use super::config::BrokerConfig;
 use crate::trust;
 
 const KEEP_ALIVE_S: u16 = 60;
