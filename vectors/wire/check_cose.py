@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import cbor2
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -104,10 +105,29 @@ def check_joins():
     return n
 
 
+def check_updates():
+    n = 0
+    for c in cases("v1_updates.txt"):
+        if c["kind"] != "update" or c.get("refused", "signature") != "signature":
+            continue
+        said, signature = b8(b"kinglet/1 update") + c["update"][:41], c["update"][41:]
+        if "refused" in c:
+            try:
+                Ed25519PublicKey.from_public_bytes(c["public"]).verify(signature, said)
+            except InvalidSignature:
+                n += 1
+                continue
+            raise AssertionError(f"{c['case']}: verified")
+        assert Ed25519PrivateKey.from_private_bytes(c["seed"]).sign(said) == signature, c["case"]
+        assert c["update"][:41] == b"\x01" + c["serial"] + c["model_len"] + c["identity"], c["case"]
+        n += 1
+    return n
+
+
 if __name__ == "__main__":
     frames = check_frames("v1_frames_pass.txt", 30, b"\x00", 16)
     in_lorawan = check_frames("v1_lorawan_pass.txt", 10, b"\x01", 8)
     assert min(frames, in_lorawan) > 0, "no vectors found"
-    counts = check_keys() + check_access(), frames + in_lorawan, check_joins()
+    counts = check_keys() + check_access(), frames + in_lorawan, check_joins(), check_updates()
     assert min(counts) > 0, "no vectors found"
-    print("wire vectors hold: {} key schedules, {} frames as COSE_Encrypt0, {} joins".format(*counts))
+    print("wire vectors hold: {} key schedules, {} frames as COSE_Encrypt0, {} joins, {} updates".format(*counts))

@@ -10,12 +10,16 @@ use kinglet_wire::join::Accept;
 use kinglet_wire::join::Grant;
 use kinglet_wire::keys::{DeviceId, DeviceKey};
 use kinglet_wire::payload::Millis;
+use kinglet_wire::update::{SignedUpdate, SigningKey, Update};
 
 use crate::provision::{DATA_LEN_MAX, Given, Line, Receiver, Slots};
+use crate::update::Updates;
 use crate::{BufferLens, Buffers, Config, Downlink, Identity, MemFlash, Node, SampleTime};
 
 const SECTOR_LEN: u32 = 1024;
 const N_SECTORS: u32 = 4;
+const UPDATE_SECTOR_LEN: u32 = 512;
+const UPDATES_LEN: usize = 12 * UPDATE_SECTOR_LEN as usize;
 
 /// Gives `bytes` to a device that is joining, and to one that has joined, as a downlink.
 pub fn fuzz_downlink(bytes: &[u8]) {
@@ -80,6 +84,57 @@ pub fn sample_provisions() -> [Vec<u8>; 3] {
     [record, lines.into_bytes(), flash.bytes_mut().to_vec()]
 }
 
+/// Reads `bytes` as flash that should hold updates, as an offer, and as the pieces of a model.
+pub fn fuzz_update(bytes: &[u8]) {
+    let mut image = vec![0xFF; UPDATES_LEN];
+    for (to, from) in image.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    let mut flash = MemFlash::new(image, UPDATE_SECTOR_LEN, 4);
+    let model_bytes = model_bytes();
+    let Ok(model) = Model::parse(&model_bytes) else { return };
+    let signing = SigningKey::from_bytes([2; 32]);
+    let Ok(mut updates) = Updates::open(&mut flash, signing.public(), &model.fingerprint()) else { return };
+    let mut out = vec![0; updates.model_len()];
+    if let Ok(Some(len)) = updates.load(&mut flash, &model, &mut out) {
+        assert!(Model::parse(&out[..len]).is_ok(), "what is to be used is a model");
+    }
+    if let Ok(offer) = SignedUpdate::parse(bytes) {
+        let _ = updates.handle_offer(&mut flash, &offer);
+    }
+    let update = Update { serial: u32::MAX, model_len: 700, identity: [1; 32] };
+    let _ = updates.handle_offer(&mut flash, &signing.sign(&update));
+    for (n, piece) in bytes.chunks(97).enumerate().take(64) {
+        let from = updates.wanted(u64::MAX).map_or(n as u32, |wanted| wanted.from);
+        let _ = updates.handle_bytes(n as u64, &mut flash, from, piece);
+    }
+    assert!(!updates.is_restart_due(), "nobody finds bytes to a hash");
+    let _ = updates.handle_verdict(&mut flash, crate::Verdict::NotAccepted);
+    let _ = (updates.state(), updates.given_up(), updates.poll_at());
+}
+
+/// Flash that holds an update which was fetched and one that is being fetched: where mutations of [`fuzz_update`] start.
+pub fn sample_updates() -> Vec<u8> {
+    let mut flash = MemFlash::new(vec![0xFF; UPDATES_LEN], UPDATE_SECTOR_LEN, 4);
+    let (model_bytes, signing) = (model_bytes(), SigningKey::from_bytes([2; 32]));
+    let Ok(model) = Model::parse(&model_bytes) else { return Vec::new() };
+    let base = model.fingerprint();
+    for (serial, n_bytes) in [(5, model_bytes.len()), (6, UPDATE_SECTOR_LEN as usize + 9)] {
+        let model_len = if serial == 5 { model_bytes.len() } else { 2 * n_bytes } as u32;
+        let offer = signing.sign(&Update { serial, model_len, identity: model.identity() });
+        // Flash in memory does not fail.
+        if let Ok(mut updates) = Updates::open(&mut flash, signing.public(), &base) {
+            let _ = updates.handle_offer(&mut flash, &offer);
+            for at in (0..n_bytes).step_by(64) {
+                let piece: Vec<u8> =
+                    model_bytes.iter().cycle().skip(at).take(64.min(n_bytes - at)).copied().collect();
+                let _ = updates.handle_bytes(0, &mut flash, at as u32, &piece);
+            }
+        }
+    }
+    flash.bytes_mut().to_vec()
+}
+
 /// Boots a device on flash that holds `bytes` (repeated and cut to fit), and lets it work for a while.
 pub fn fuzz_flash_image(bytes: &[u8]) {
     let mut image = vec![0xFF; (SECTOR_LEN * N_SECTORS) as usize];
@@ -125,6 +180,11 @@ pub fn sample_flash_image() -> std::vec::Vec<u8> {
     flash.bytes_mut().to_vec()
 }
 
+fn model_bytes() -> Vec<u8> {
+    let grid = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false };
+    Parts::untrained(4, 1000, &[Outline::new("x", grid, (0, 1000))]).emit()
+}
+
 fn identity() -> (DeviceId, DeviceKey) {
     #[allow(clippy::expect_used, reason = "a constant")]
     let id = DeviceId::new("fuzz").expect("is an id");
@@ -135,8 +195,7 @@ fn with_node(
     flash: &mut MemFlash<std::vec::Vec<u8>>,
     run: impl FnOnce(&mut Node<'_>, &mut MemFlash<std::vec::Vec<u8>>),
 ) {
-    let grid = Grid { scale: 0, origin: 0, quantum: 1, bound_steps: 0, rounds: false };
-    let bytes = Parts::untrained(4, 1000, &[Outline::new("x", grid, (0, 1000))]).emit();
+    let bytes = model_bytes();
     let Ok(model) = Model::parse(&bytes) else { return };
     let need = BufferLens::of(&model);
     let (mut steps, mut workspace, mut code) =
@@ -177,6 +236,20 @@ mod tests {
                 bytes[at] = byte;
             }
             fuzz_provision(&bytes);
+        }
+
+        #[test]
+        fn any_updates_are_survived(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+            noise in prop::collection::vec(any::<u8>(), 0..2048),
+        ) {
+            let mut image = sample_updates();
+            for (at, byte) in flips {
+                let at = at.index(image.len());
+                image[at] = byte;
+            }
+            fuzz_update(&image);
+            fuzz_update(&noise);
         }
 
         #[test]

@@ -11,6 +11,7 @@
 //! | sealed ack → let go | `node/receive.rs` |
 //! | keys | `join.rs` |
 //! | after a reboot | `outbox/recover.rs` |
+//! | another bundle over the air | `update/mod.rs`, its trial in `trial.rs` |
 //! | what a board is given over its serial port | `provision/mod.rs` |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -33,12 +34,15 @@ mod record;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trial;
+pub mod update;
 mod window;
 
 pub use backoff::Random;
 pub use error::{NodeError, OpenError};
 pub use flash::{Flash, FlashError, MemFlash};
 pub use node::{BufferLens, Buffers, Config, Downlink, Identity, Ignored, Link, Node, Stats, Transmit, What};
+pub use trial::Verdict;
 pub use window::{Reading, SampleTime};
 
 /// Largest unit of programming a flash may have, in bytes.
@@ -74,8 +78,8 @@ pub(crate) const COUNTERS_RESERVED: u64 = 64;
 pub(crate) const COUNTERS_SKIPPED: u64 = 1 << 20;
 /// Bytes of a data frame beside its code and padding: header, flags, time, origin, tag.
 pub(crate) const DATA_OVERHEAD: usize = kinglet_wire::UP_HEADER_WIDE_LEN + 1 + 8 + 10 + kinglet_wire::TAG_LEN;
-/// Bytes of the longest status frame: 31 fixed, 8 optional.
-pub(crate) const STATUS_LEN_MAX: usize = kinglet_wire::UP_HEADER_WIDE_LEN + 31 + 8 + kinglet_wire::TAG_LEN;
+/// Bytes of the longest status frame: 31 fixed, 21 optional.
+pub(crate) const STATUS_LEN_MAX: usize = kinglet_wire::UP_HEADER_WIDE_LEN + 31 + 21 + kinglet_wire::TAG_LEN;
 /// Room for any frame but for its code and padding.
 pub(crate) const FRAME_ROOM: usize = {
     let sealed = if STATUS_LEN_MAX > DATA_OVERHEAD { STATUS_LEN_MAX } else { DATA_OVERHEAD };

@@ -5,10 +5,12 @@ mod sample;
 mod transmit;
 
 use kinglet_codec::{Filling, Model};
+use kinglet_wire::Fingerprint;
 use kinglet_wire::frame::{ShortId, Suite};
 use kinglet_wire::keys::{DeviceId, DeviceKey, JoinKey, LinkKey};
 use kinglet_wire::lorawan;
-use kinglet_wire::payload::Reset;
+use kinglet_wire::payload::{Reset, UpdateState};
+use kinglet_wire::update::SignedUpdate;
 
 use crate::backoff::Random;
 use crate::clock::Clock;
@@ -17,6 +19,7 @@ use crate::flash::Flash;
 use crate::join::Join;
 use crate::outbox::{CODE_OVERHEAD, Outbox};
 use crate::status::StatusDue;
+use crate::trial::{Trial, Verdict};
 use crate::window::{Reading, SampleTime, Window};
 
 /// How long the node waits before it uses flash again that has just failed.
@@ -72,6 +75,10 @@ pub struct Config {
     pub padding_class: u8,
     /// Why the device booted, for the status frame.
     pub reset: Reset,
+    /// Where it stands with updates ([`crate::update::Updates::state`]); `None` if it takes none.
+    pub update: Option<UpdateState>,
+    /// Bundles that were given up ([`crate::update::Updates::given_up`]): windows made with them count as lost.
+    pub given_up: [Option<Fingerprint>; 2],
 }
 
 impl Default for Config {
@@ -85,6 +92,8 @@ impl Default for Config {
             fill_len: 0,
             padding_class: 0,
             reset: Reset::Unknown,
+            update: None,
+            given_up: [None; 2],
         }
     }
 }
@@ -169,6 +178,8 @@ pub enum Downlink {
         /// The generation.
         generation: u32,
     },
+    /// The server offers another bundle: for [`crate::update::Updates::handle_offer`].
+    Offered(SignedUpdate),
     /// Nothing.
     Ignored(Ignored),
 }
@@ -185,7 +196,7 @@ pub enum Ignored {
     NotOpened,
     /// A join accept, and no join is under way.
     NotJoining,
-    /// A command; this version does none.
+    /// A command that is unknown, late, or not for a device like this.
     Command,
 }
 
@@ -219,7 +230,8 @@ pub struct Stats {
 /// 4. [`Node::handle_downlink`] with whatever arrives.
 /// 5. [`Node::flush`] before a shutdown.
 ///
-/// To use another bundle: `flush`, drop, and `open` with the new model. Waiting windows keep theirs.
+/// To use another bundle: `flush`, drop, and `open` with the new model. Waiting windows keep theirs. Over the air that is
+/// [`crate::update::Updates`]' business.
 pub struct Node<'a> {
     model: Model<'a>,
     buffers: Buffers<'a>,
@@ -242,6 +254,8 @@ pub struct Node<'a> {
     /// Flash has failed: not before then again.
     paused_until: u64,
     battery_mv: Option<u16>,
+    heap_free: Option<u32>,
+    trial: Option<Trial>,
     code_len_limit: usize,
 }
 
@@ -268,6 +282,7 @@ impl<'a> Node<'a> {
         if config.link == Link::LorawanStatic {
             outbox.use_static_keys(&identity.key, &identity.id);
         }
+        outbox.give_up(config.given_up);
         let state = outbox.state();
         let is_joined = state.generation > 0 || config.link == Link::LorawanStatic;
         let clock = Clock::new(model.period_ms());
@@ -290,6 +305,8 @@ impl<'a> Node<'a> {
             unheard_since: None,
             paused_until: 0,
             battery_mv: None,
+            heap_free: None,
+            trial: config.update.filter(|update| update.is_trial).map(|_| Trial::default()),
         })
     }
 
@@ -387,6 +404,27 @@ impl<'a> Node<'a> {
     /// Battery voltage for the next status frames.
     pub fn set_battery_mv(&mut self, battery_mv: Option<u16>) {
         self.battery_mv = battery_mv;
+    }
+
+    /// Bytes of heap that are free, for the next status frames.
+    pub fn set_heap_free(&mut self, heap_free: Option<u32>) {
+        self.heap_free = heap_free;
+    }
+
+    /// What became of the bundle, if it is on trial and that is known: for [`crate::update::Updates::handle_verdict`].
+    pub fn trial(&self) -> Option<Verdict> {
+        self.trial.and_then(|trial| trial.verdict())
+    }
+
+    /// Where the device stands with updates has changed; the server shall hear it soon.
+    pub fn set_update(&mut self, update: UpdateState) {
+        if self.config.update != Some(update) {
+            self.config.update = Some(update);
+            if !update.is_trial {
+                self.trial = None;
+            }
+            self.request_status();
+        }
     }
 
     /// The server shall hear a status frame soon.

@@ -56,6 +56,7 @@ pub(crate) struct Outbox {
     unsent_id: u32,
     unsent: Place,
     in_flight: [Option<InFlight>; IN_FLIGHT_MAX],
+    given_up: [Option<Fingerprint>; 2],
 }
 
 /// How a window is to be sealed.
@@ -175,7 +176,10 @@ impl Outbox {
     ) -> Result<Option<Loaded>, FlashError> {
         let Some((seal, record, head)) = self.read_sealed(flash, idx)? else { return Ok(None) };
         match self.read_header(flash, seal.window.seq)? {
-            Some(header) if record.len <= code.len() + WINDOW_HEAD_LEN => {
+            Some(header)
+                if record.len <= code.len() + WINDOW_HEAD_LEN
+                    && !self.given_up.contains(&Some(header.fingerprint)) =>
+            {
                 let code_len = self.log.read(flash, &record, WINDOW_HEAD_LEN, code)?;
                 let (slot, fingerprint) = (header.slot, header.fingerprint);
                 let stamp = seal.stamp.unwrap_or(head.stamp);
@@ -188,22 +192,23 @@ impl Outbox {
         }
     }
 
-    /// Lets go of the windows in flight that `ack` names. Gives their number, and the latest first sending among
-    /// them, and whether it was the only one: the ack is younger than that.
-    pub(crate) fn release(&mut self, ack: &Ack) -> (usize, Option<(u64, bool)>) {
+    /// Lets go of the windows in flight that `ack` names. Gives their number, how many of them are made with the present
+    /// bundle, and the latest first sending among them, and whether it was the only one: the ack is younger than that.
+    pub(crate) fn release(&mut self, ack: &Ack) -> (usize, u32, Option<(u64, bool)>) {
         let generation = self.state.generation;
-        let (mut n, mut first_tx) = (0, None);
+        let (mut n, mut n_present, mut first_tx) = (0, 0, None);
         for slot in &mut self.in_flight {
             let Some(entry) = slot else { continue };
             if entry.generation == generation && Counter::new(entry.counter).is_some_and(|c| ack.covers(c)) {
                 self.mark.set_done(entry.id);
-                first_tx = first_tx.max(entry.first_tx.map(|at| (at, entry.last_tx == Some(at))));
+                first_tx = first_tx.max(entry.first_tx().map(|at| (at, entry.last_tx() == Some(at))));
+                n_present += u32::from(entry.is_present);
                 *slot = None;
                 n += 1;
             }
         }
         self.n_unmarked += n;
-        (n as usize, first_tx)
+        (n as usize, n_present, first_tx)
     }
 
     /// Writes down which windows are done with, once it is worth it. Until then a power cut has a few of them sent
@@ -299,6 +304,15 @@ impl Outbox {
 
     pub(crate) fn bundle(&self) -> (Slot, &Fingerprint) {
         (self.slot, &self.fingerprint)
+    }
+
+    /// Windows of these bundles are for nobody: they count as lost when it is their turn.
+    pub(crate) fn give_up(&mut self, bundles: [Option<Fingerprint>; 2]) {
+        self.given_up = bundles;
+    }
+
+    pub(crate) fn next_counter(&self) -> u64 {
+        self.next_counter
     }
 
     pub(crate) fn lost(&self) -> u32 {

@@ -9,4 +9,5 @@ mod rig;
 mod server;
 mod sizes;
 mod twin;
+mod update;
 mod windows;

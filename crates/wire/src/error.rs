@@ -51,6 +51,8 @@ pub enum Field {
     Padding,
     /// The reset reason is unknown.
     Reset,
+    /// An update, or what a device says of one, contradicts itself.
+    Update,
     /// Stored ranges are out of order, overlap, or are too many.
     Ranges,
     /// A stored join state contradicts itself.

@@ -11,6 +11,7 @@ use crate::keys::{DeviceId, DeviceKey, JoinKey, LinkKey};
 use crate::payload::{Ack, AckFlags, Command, Content, Data, Millis, Status};
 use crate::ranges::{RANGES_LEN_MAX, Received, ReceivedRanges};
 use crate::seal::{Binding, open, seal};
+use crate::update::{SignedUpdate, SigningKey};
 use crate::{CONTENT_LEN_MAX, DOWN_HEADER_LEN, FRAME_LEN_MAX, HEADER_LEN_MAX, TAG_LEN};
 
 /// Parses a frame; an accepted header is emitted as the same bytes.
@@ -136,6 +137,16 @@ pub fn fuzz_payload(bytes: &[u8]) {
         assert!(ack.run == 0 || ack.covers(ack.base));
         let _ = ack.covers(Counter::MAX);
     }
+}
+
+/// Parses bytes as a signed update (nobody guesses a signature), then signs what they say and verifies that.
+pub fn fuzz_update(bytes: &[u8]) {
+    let Ok(read) = SignedUpdate::parse(bytes) else { return };
+    assert_eq!(&read.to_bytes()[..], bytes);
+    let key = SigningKey::from_bytes([0x5a; 32]);
+    assert!(read.verify(&key.public()).is_err());
+    let signed = key.sign(read.unverified());
+    assert_eq!(signed.verify(&key.public()).as_ref(), Ok(read.unverified()));
 }
 
 /// Parses bytes as stored ranges; then inserts counters made of them and keeps the promises.

@@ -14,6 +14,7 @@
 //! | once | | [`ranges::ReceivedRanges`] |
 //! | in a LoRaWAN payload | [`lorawan::Packer`] | [`lorawan::Uplink`] |
 //! | answer | [`seal::open`], [`payload::Ack::covers`] | [`payload::Ack`], [`seal::seal`] |
+//! | another bundle | [`update::SignedUpdate::verify`] | [`payload::Command`] |
 //!
 //! Sealing a window and opening it again:
 //!
@@ -68,6 +69,7 @@ pub mod ranges;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod update;
 
 pub use error::{BufferTooSmall, Field, OpenError, ParseError, SealError};
 

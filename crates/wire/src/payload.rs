@@ -9,7 +9,7 @@ mod status;
 
 pub use control::{Ack, AckFlags, Command};
 pub use data::{Data, Origin, Quality, Time};
-pub use status::{Reset, Status};
+pub use status::{Reset, Status, UpdateRefused, UpdateState};
 
 use crate::BufferTooSmall;
 

@@ -22,6 +22,7 @@ doors! {
     node_downlink => kinglet_node::fuzz::fuzz_downlink,
     node_flash_image => kinglet_node::fuzz::fuzz_flash_image,
     node_provision => kinglet_node::fuzz::fuzz_provision,
+    node_update => kinglet_node::fuzz::fuzz_update,
     server_coap_datagram => kinglet_server::fuzz::coap_datagram,
     server_config_text => kinglet_server::fuzz::config_text,
     server_credentials => kinglet_server::fuzz::credentials,
@@ -41,4 +42,5 @@ doors! {
     wire_open => kinglet_wire::fuzz::fuzz_open,
     wire_payload => kinglet_wire::fuzz::fuzz_payload,
     wire_ranges => kinglet_wire::fuzz::fuzz_ranges,
+    wire_update => kinglet_wire::fuzz::fuzz_update,
 }

@@ -40,6 +40,9 @@ pub(crate) fn of(door: &str) -> Vec<Vec<u8>> {
     if door == "node_provision" {
         seeds.extend(kinglet_node::fuzz::sample_provisions());
     }
+    if door == "node_update" {
+        seeds.push(kinglet_node::fuzz::sample_updates());
+    }
     seeds.sort();
     seeds.dedup();
     seeds

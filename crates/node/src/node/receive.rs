@@ -2,8 +2,9 @@
 
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Frame, FrameRepr, Kind, kind_of, kind_on, low4};
-use kinglet_wire::payload::{Ack, AckFlags};
+use kinglet_wire::payload::{Ack, AckFlags, Command, Millis};
 use kinglet_wire::seal::{Binding, open};
+use kinglet_wire::update::SignedUpdate;
 
 use super::{Downlink, Ignored, Node};
 use crate::error::NodeError;
@@ -20,7 +21,7 @@ impl Node<'_> {
                 Ok(ack) => self.act_on(flash, &ack),
                 Err(reason) => Ok(Downlink::Ignored(reason)),
             },
-            Ok(Kind::Command) => Ok(Downlink::Ignored(Ignored::Command)),
+            Ok(Kind::Command) => Ok(self.open_command(bytes).unwrap_or_else(Downlink::Ignored)),
             _ => Ok(Downlink::Ignored(Ignored::Malformed)),
         }
     }
@@ -54,9 +55,30 @@ impl Node<'_> {
 
     /// An ack that is authentic and for this device. Nothing has changed yet.
     fn open_ack(&self, bytes: &mut [u8]) -> Result<Ack, Ignored> {
-        let suite = self.config.link.suite();
-        let frame = Frame::checked_on(&*bytes, suite).map_err(|_| Ignored::Malformed)?;
-        let FrameRepr::Ack { down } = FrameRepr::parse(&frame) else { return Err(Ignored::Malformed) };
+        Ack::parse(self.open_down(bytes)?).map_err(|_| Ignored::Malformed)
+    }
+
+    /// A command that is authentic, for this device, and to be done.
+    fn open_command(&self, bytes: &mut [u8]) -> Result<Downlink, Ignored> {
+        if self.config.update.is_none() {
+            // It knows but one command, and that is none for it.
+            return Err(Ignored::Command);
+        }
+        let command = Command::parse(self.open_down(bytes)?).map_err(|_| Ignored::Malformed)?;
+        let now = self.clock.unix(self.now).and_then(Millis::new);
+        let next = Counter::new(self.outbox.next_counter()).ok_or(Ignored::Command)?;
+        if command.code != Command::UPDATE || !command.is_due(now, 0, next) {
+            return Err(Ignored::Command);
+        }
+        let offer = SignedUpdate::parse(command.body).map_err(|_| Ignored::Malformed)?;
+        Ok(Downlink::Offered(offer))
+    }
+
+    fn open_down<'b>(&self, bytes: &'b mut [u8]) -> Result<&'b [u8], Ignored> {
+        let frame = Frame::checked_on(&*bytes, self.config.link.suite()).map_err(|_| Ignored::Malformed)?;
+        let (FrameRepr::Ack { down } | FrameRepr::Command { down }) = FrameRepr::parse(&frame) else {
+            return Err(Ignored::Malformed);
+        };
         let state = self.outbox.state();
         let is_ours = self.up.is_some()
             && down.short_id == state.short_id
@@ -66,13 +88,15 @@ impl Node<'_> {
         }
         let key = state.secret.down(down.suite, &down.run);
         let bound = Binding { id: &self.identity.id, counter: Counter::from(down.counter), bundle: None };
-        let content = open(&key, &bound, bytes).map_err(|_| Ignored::NotOpened)?;
-        Ack::parse(content).map_err(|_| Ignored::Malformed)
+        Ok(open(&key, &bound, bytes).map_err(|_| Ignored::NotOpened)?)
     }
 
     /// A replayed ack names nothing that still waits, so it lets go of nothing, sets no clock and ends no join.
     fn act_on(&mut self, flash: &mut dyn Flash, ack: &Ack) -> Result<Downlink, NodeError> {
-        let (n_windows, sent) = self.outbox.release(ack);
+        let (n_windows, n_present, sent) = self.outbox.release(ack);
+        if let Some(trial) = &mut self.trial {
+            trial.acked(ack, n_present);
+        }
         let greeted = self.status.acked(ack);
         let wants_join = ack.flags.has(AckFlags::JOIN_WANTED);
         if n_windows > 0 || greeted.is_some() {

@@ -70,7 +70,7 @@ impl Node<'_> {
         let (now, patience) = (self.now, u64::from(self.config.retry_min_ms));
         for idx in 0..crate::IN_FLIGHT_MAX {
             if let Some(entry) = self.outbox.in_flight_mut(idx)
-                && entry.last_tx.is_none_or(|at| at.saturating_add(patience) <= now)
+                && entry.last_tx().is_none_or(|at| at.saturating_add(patience) <= now)
             {
                 (entry.retry_at, entry.attempts) = (entry.retry_at.min(now), 0);
             }
@@ -208,7 +208,15 @@ impl Node<'_> {
             self.status.uptime_was_sent();
         }
         self.unheard_since.get_or_insert(self.now);
+        let is_present = fingerprint == *self.outbox.bundle().1;
+        if let Some(trial) = &mut self.trial
+            && is_present
+            && trial.data_sent()
+        {
+            self.status.want(self.now);
+        }
         if let Some(entry) = self.outbox.in_flight_mut(idx) {
+            entry.is_present = is_present;
             entry.attempts = entry.attempts.saturating_add(1);
             let Config { retry_min_ms, retry_max_ms, .. } = self.config;
             entry.sent(self.now, delay_ms(entry.attempts, retry_min_ms, retry_max_ms, random));
@@ -239,6 +247,8 @@ impl Node<'_> {
             quality: self.clock.quality(self.now),
             // LoRaWAN has a word of its own for it, and a first status with both fits no slow data rate.
             battery_mv: self.battery_mv.filter(|_| self.config.link == Link::Ip),
+            update: self.config.update,
+            heap_free: self.heap_free,
         };
         let header = FrameRepr::Status {
             up: Up::new(up.suite(), state.generation, state.short_id, counter, self.is_fresh),
@@ -248,6 +258,9 @@ impl Node<'_> {
         self.is_fresh = false;
         self.unheard_since.get_or_insert(self.now);
         self.status.sent(self.now, counter.get(), windows_lost, &self.config, random);
+        if let Some(trial) = &mut self.trial {
+            trial.status_sent(counter.get());
+        }
         Ok(Transmit { len, what: What::Status { counter: counter.get() } })
     }
 }

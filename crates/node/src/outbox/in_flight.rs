@@ -3,6 +3,9 @@
 use crate::log::Place;
 use crate::record::Seal;
 
+/// No time at all: an `Option` would take as much again, 32 times.
+const NEVER: u64 = u64::MAX;
+
 /// A sealed window that waits for its ack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
@@ -15,11 +18,11 @@ pub(crate) struct InFlight {
     pub(crate) retry_at: u64,
     /// Sealed by this boot: no answer to it can be older than its first sending.
     pub(crate) is_own: bool,
-    /// When it was first sent, if this boot sealed it.
-    pub(crate) first_tx: Option<u64>,
-    /// When this boot last sent it.
-    pub(crate) last_tx: Option<u64>,
+    first_tx: u64,
+    last_tx: u64,
     pub(crate) attempts: u8,
+    /// Sent by this boot, and made with its bundle.
+    pub(crate) is_present: bool,
 }
 
 impl InFlight {
@@ -32,18 +35,29 @@ impl InFlight {
             counter,
             retry_at: now,
             is_own,
-            first_tx: None,
-            last_tx: None,
+            first_tx: NEVER,
+            last_tx: NEVER,
             attempts: 0,
+            is_present: false,
         }
+    }
+
+    /// When it was first sent, if this boot sealed it.
+    pub(crate) fn first_tx(&self) -> Option<u64> {
+        Some(self.first_tx).filter(|at| *at != NEVER)
+    }
+
+    /// When this boot last sent it.
+    pub(crate) fn last_tx(&self) -> Option<u64> {
+        Some(self.last_tx).filter(|at| *at != NEVER)
     }
 
     /// It goes out now, and again after `delay_ms` if no ack comes.
     pub(crate) fn sent(&mut self, now: u64, delay_ms: u64) {
         if self.is_own {
-            self.first_tx.get_or_insert(now);
+            self.first_tx = self.first_tx.min(now);
         }
-        self.last_tx = Some(now);
+        self.last_tx = now;
         self.retry_at = now.saturating_add(delay_ms);
     }
 }

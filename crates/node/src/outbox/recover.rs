@@ -64,6 +64,7 @@ impl Outbox {
             unsent_id: mark.low,
             unsent,
             in_flight: [None; IN_FLIGHT_MAX],
+            given_up: [None; 2],
         }
     }
 

@@ -13,7 +13,7 @@ use kinglet_wire::frame::{FrameRepr, Suite};
 use kinglet_wire::join::{Accept, JoinState, RequestFrame};
 use kinglet_wire::keys::{DeviceId, DeviceKey};
 use kinglet_wire::lorawan::{STATIC_SHORT_ID, Uplink};
-use kinglet_wire::payload::{AckFlags, Data, Millis, Origin, Quality, Status, Time};
+use kinglet_wire::payload::{AckFlags, Command, Data, Millis, Origin, Quality, Status, Time};
 use kinglet_wire::ranges::ReceivedRanges;
 use kinglet_wire::seal::{Binding, open, seal_content};
 
@@ -61,6 +61,8 @@ pub(super) struct Server {
     /// Windows of LoRaWAN to each ack.
     pub(super) ack_every: usize,
     n_unacked: usize,
+    /// Windows made with it are not taken.
+    pub(super) refuses: Option<Fingerprint>,
 }
 
 impl Server {
@@ -82,6 +84,7 @@ impl Server {
             link: Link::Ip,
             ack_every: 1,
             n_unacked: 0,
+            refuses: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl Server {
         let counter = frame.counter().rebuild(ranges.highest());
         let (kind, tag, slot) = (frame.kind(), Box::from(frame.tag()), frame.slot().get());
         let fingerprint = self.slots.get(&slot).copied();
-        if kind == Kind::Data && fingerprint.is_none() {
+        if kind == Kind::Data && (fingerprint.is_none() || fingerprint == self.refuses) {
             return Answer::Nothing;
         }
         let bundle = if kind == Kind::Data { fingerprint.as_ref() } else { None };
@@ -197,6 +200,22 @@ impl Server {
         out.truncate(len);
         assert_eq!(low4(generation), Frame::checked_on(&out[..], suite).unwrap().generation_low());
         Answer::Downlink(out)
+    }
+
+    /// A command with this body, for the generation in use.
+    pub(super) fn command(&mut self, code: u8, expires_ms: i64, body: &[u8]) -> Vec<u8> {
+        let grant = *self.joins.confirmed().expect("the device has joined");
+        let secret = grant.secret(&self.key, &self.id);
+        let last_uplink = self.received[&grant.generation].highest().unwrap();
+        let command = Command { expires: Millis::saturating(expires_ms), last_uplink, code, body };
+        let down = Down::new(self.link.suite(), grant.generation, ShortId(77), self.run, self.down_counter);
+        let bound = Binding { id: &self.id, counter: Counter::from(self.down_counter), bundle: None };
+        self.down_counter += 1;
+        let mut out = vec![0; 256];
+        let key = secret.down(self.link.suite(), &self.run);
+        let len = seal_content(&key, &FrameRepr::Command { down }, &bound, &command, &mut out).unwrap();
+        out.truncate(len);
+        out
     }
 
     fn row(&self, data: &Data<'_>, fingerprint: &Fingerprint, tag: Box<[u8]>) -> Row {

@@ -227,6 +227,8 @@ impl Device {
             unix: Millis::new(T0),
             quality: Quality::Synced,
             battery_mv: None,
+            update: None,
+            heap_free: None,
         };
         let counter = self.count();
         self.status_as(counter, &status)

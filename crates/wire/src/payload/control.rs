@@ -115,6 +115,10 @@ impl Content for Ack {
 const BEHIND_MAX: u64 = 1024;
 
 impl<'a> Command<'a> {
+    /// [`Command::code`] of an update that is offered; the body is a [`crate::update::SignedUpdate`]. It may be done any
+    /// number of times: the serial that is signed decides, and [`Command::is_due`] is asked with mark 0.
+    pub const UPDATE: u8 = 1;
+
     /// True if a device shall do this now.
     ///
     /// `now`: the device's clock, if it was set. `mark`: the device's next counter at the time it did its last

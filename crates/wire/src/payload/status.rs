@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! flags 1 │ slot 1 │ reset 1 │ boot u16 │ uptime ms u48 │ windows lost u32 │ fingerprint 16
-//!        │ unix ms u48, if flag 0 │ battery mV u16, if flag 1
+//!        │ unix ms u48, if flag 0 │ battery mV u16, if flag 1 │ update 9, if flag 5 │ heap u32, if flag 6
 //!
-//! flags   unix time 1 (bit 0) │ battery 1 (bit 1) │ quality 2 (bits 2–3) │ reserved 4
+//! flags   unix time 1 (bit 0) │ battery 1 (bit 1) │ quality 2 (bits 2–3) │ reserved (4) │ update (5) │ heap (6) │ reserved (7)
+//! update  serial u32 │ refused serial u32 │ trial 1 (bit 7), why it was refused 7
 //! ```
 
 use super::data::Quality;
@@ -34,6 +35,40 @@ pub struct Status {
     pub quality: Quality,
     /// Battery voltage in millivolts, if the device measures it.
     pub battery_mv: Option<u16>,
+    /// Where it stands with updates, if it takes any.
+    pub update: Option<UpdateState>,
+    /// Bytes of heap that are free, if the device has one.
+    pub heap_free: Option<u32>,
+}
+
+/// Where a device stands with updates of its bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct UpdateState {
+    /// The serial of the bundle it uses; 0 for the one it was provisioned with.
+    pub serial: u32,
+    /// No frame made with that bundle has been acknowledged yet: the device may go back.
+    pub is_trial: bool,
+    /// The last update that it did not take, or went back from.
+    pub refused: Option<(u32, UpdateRefused)>,
+}
+
+/// Why a device did not take an update, or went back from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpdateRefused {
+    /// Its signature is not by the key the device was given.
+    Signature = 1,
+    /// It is not newer than what the device has, or has refused.
+    Older = 2,
+    /// It is longer than the device has room for.
+    TooLong = 3,
+    /// It is no model this device's software reads.
+    Model = 4,
+    /// Its channels are not those of the bundle the device was provisioned with.
+    Channels = 5,
+    /// No frame made with it was acknowledged, though the server answered.
+    NotAccepted = 6,
+    /// The device started again and again before any such frame was acknowledged.
+    Boots = 7,
 }
 
 /// Why a device booted.
@@ -60,7 +95,10 @@ pub enum Reset {
 
 const UNIX: u8 = 1 << 0;
 const BATTERY: u8 = 1 << 1;
-const RESERVED: u8 = 0xf0;
+const UPDATE: u8 = 1 << 5;
+const HEAP: u8 = 1 << 6;
+const RESERVED: u8 = 1 << 4 | 1 << 7;
+const TRIAL: u8 = 1 << 7;
 const FIXED_LEN: usize = 1 + 1 + 1 + 2 + 6 + 4 + 16;
 
 impl Status {
@@ -81,6 +119,8 @@ impl Status {
             fingerprint: r.array()?,
             unix: if flags & UNIX != 0 { Some(Millis::from_bits(r.u48()?)) } else { None },
             battery_mv: if flags & BATTERY != 0 { Some(r.u16()?) } else { None },
+            update: if flags & UPDATE != 0 { Some(UpdateState::parse(&mut r)?) } else { None },
+            heap_free: if flags & HEAP != 0 { Some(r.u32()?) } else { None },
         };
         r.end()?;
         Ok(status)
@@ -89,14 +129,20 @@ impl Status {
 
 impl Content for Status {
     fn len(&self) -> usize {
-        FIXED_LEN + self.unix.map_or(0, |_| 6) + self.battery_mv.map_or(0, |_| 2)
+        FIXED_LEN
+            + self.unix.map_or(0, |_| 6)
+            + self.battery_mv.map_or(0, |_| 2)
+            + self.update.map_or(0, |_| UpdateState::LEN)
+            + self.heap_free.map_or(0, |_| 4)
     }
 
     fn emit(&self, out: &mut [u8]) -> Result<usize, BufferTooSmall> {
         let mut w = Writer::new(out, self.len())?;
         let unix = self.unix.map_or(0, |_| UNIX);
         let battery = self.battery_mv.map_or(0, |_| BATTERY);
-        w.u8(unix | battery | (self.quality as u8) << 2);
+        let update = self.update.map_or(0, |_| UPDATE);
+        let heap = self.heap_free.map_or(0, |_| HEAP);
+        w.u8(unix | battery | update | heap | (self.quality as u8) << 2);
         w.u8(self.slot.get());
         w.u8(self.reset as u8);
         w.u16(self.boot);
@@ -109,7 +155,50 @@ impl Content for Status {
         if let Some(mv) = self.battery_mv {
             w.u16(mv);
         }
+        if let Some(update) = self.update {
+            update.emit(&mut w);
+        }
+        if let Some(bytes) = self.heap_free {
+            w.u32(bytes);
+        }
         Ok(w.end())
+    }
+}
+
+impl UpdateState {
+    const LEN: usize = 4 + 4 + 1;
+
+    fn parse(r: &mut Reader<'_>) -> Result<Self, ParseError> {
+        let (serial, refused, why) = (r.u32()?, r.u32()?, r.u8()?);
+        let refused = match (refused, UpdateRefused::from_number(why & !TRIAL)) {
+            (0, None) if why & !TRIAL == 0 => None,
+            (1.., Some(why)) => Some((refused, why)),
+            _ => return Err(ParseError::Malformed(Field::Update)),
+        };
+        Ok(Self { serial, is_trial: why & TRIAL != 0, refused })
+    }
+
+    fn emit(&self, w: &mut Writer<'_>) {
+        let (refused, why) = self.refused.map_or((0, 0), |(serial, why)| (serial, why as u8));
+        w.u32(self.serial);
+        w.u32(refused);
+        w.u8(why | if self.is_trial { TRIAL } else { 0 });
+    }
+}
+
+impl UpdateRefused {
+    /// The reason of this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Signature,
+            2 => Self::Older,
+            3 => Self::TooLong,
+            4 => Self::Model,
+            5 => Self::Channels,
+            6 => Self::NotAccepted,
+            7 => Self::Boots,
+            _ => return None,
+        })
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn word(e: ParseError) -> &'static str {
         ParseError::Malformed(Field::Padding) => "padding",
         ParseError::Malformed(Field::Slot) => "slot",
         ParseError::Malformed(Field::Reset) => "reset",
+        ParseError::Malformed(Field::Update) => "update",
         ParseError::Malformed(_) => "malformed",
     }
 }
@@ -164,6 +165,8 @@ fn old_contents_mean_the_same() {
                     unix: block.has("unix_ms").then(|| millis("unix_ms")),
                     quality: quality(),
                     battery_mv: block.has("battery_mv").then(|| block.number("battery_mv") as u16),
+                    update: None,
+                    heap_free: None,
                 };
                 check_content(name, &status, Status::parse(&content).as_ref(), &content);
             }

@@ -122,6 +122,8 @@ fn status() -> Status {
         unix: Millis::new(1_790_000_000_123),
         quality: Quality::Synced,
         battery_mv: Some(3712),
+        update: None,
+        heap_free: None,
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::frame::Frame;
 use crate::payload::Origin;
+use crate::payload::{UpdateRefused, UpdateState};
 use crate::{CONTENT_LEN_MAX, Field, ParseError};
 
 fn emitted(content: &impl Content) -> Vec<u8> {
@@ -189,12 +190,17 @@ proptest! {
         slot in 0u8..16, fingerprint in any::<[u8; 16]>(), windows_lost in any::<u32>(), boot in any::<u16>(),
         reset in 0u8..8, uptime in 0i64..1 << 48, unix in option::of(0i64..1 << 48), quality in quality(),
         battery_mv in option::of(any::<u16>()),
+        update in option::of((any::<u32>(), any::<bool>(), option::of((1u32.., 1u8..8)))), heap_free in option::of(any::<u32>()),
     ) {
         let resets = [Reset::Unknown, Reset::PowerOn, Reset::Pin, Reset::Software, Reset::Watchdog,
             Reset::Brownout, Reset::Panic, Reset::Sleep];
         let status = Status {
             slot: Slot::new(slot).unwrap(), fingerprint, windows_lost, boot, reset: resets[usize::from(reset)],
             uptime: Millis::new(uptime).unwrap(), unix: unix.and_then(Millis::new), quality, battery_mv,
+            update: update.map(|(serial, is_trial, refused)| UpdateState {
+                serial, is_trial, refused: refused.map(|(serial, why)| (serial, UpdateRefused::from_number(why).unwrap())),
+            }),
+            heap_free,
         };
         prop_assert_eq!(Status::parse(&emitted(&status)), Ok(status));
     }

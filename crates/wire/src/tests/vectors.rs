@@ -8,6 +8,7 @@ mod frames;
 mod joins;
 mod lorawan;
 mod stored;
+mod updates;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -84,6 +85,7 @@ fn vectors_are_written_once() {
         ("v1_stored.txt", stored::stored()),
         ("v1_lorawan_pass.txt", lorawan::pass()),
         ("v1_lorawan_fail.txt", lorawan::fail()),
+        ("v1_updates.txt", updates::updates()),
     ];
     for (name, text) in files {
         if std::env::var_os("KINGLET_WRITE_VECTORS").is_some() && !path(name).exists() {
