@@ -1,7 +1,7 @@
 //! The bundle: one file with a model, its report and its identity (`spec/bundle.md`).
 //!
 //! A safetensors file with the u8 tensors `device` (exactly the bytes a microcontroller keeps) and `report`
-//! (JSON: name, training report). The metadata map stays empty, because its order is not stable.
+//! (JSON: name, training report), and `update` once it is signed. The metadata map stays empty, because its order is not stable.
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -20,6 +20,7 @@ pub struct Bundle {
     device: Vec<u8>,
     name: String,
     report: serde_json::Value,
+    signature: Option<Vec<u8>>,
 }
 
 /// Why a file is not a bundle.
@@ -49,7 +50,7 @@ impl Bundle {
     /// Puts a bundle together from the bytes of a model and its report.
     pub fn new(name: &str, device: Vec<u8>, report: serde_json::Value) -> Result<Self, BundleError> {
         Model::parse(&device).map_err(BundleError::Model)?;
-        Ok(Self { device, name: name.to_string(), report })
+        Ok(Self { device, name: name.to_string(), report, signature: None })
     }
 
     /// Reads a bundle file's bytes; every part is checked.
@@ -67,7 +68,8 @@ impl Bundle {
             Err(e) => Err(BundleError::Container(e.to_string())),
         };
         let outer: Outer = serde_json::from_slice(&part("report")?)?;
-        Self::new(&outer.name, part("device")?, outer.report)
+        let signature = if file.tensor("update").is_ok() { Some(part("update")?) } else { None };
+        Ok(Self { signature, ..Self::new(&outer.name, part("device")?, outer.report)? })
     }
 
     /// The bundle as file bytes: the same bundle gives the same bytes.
@@ -76,8 +78,9 @@ impl Bundle {
         // Serialising two maps with string keys into memory has no way to fail.
         let report = serde_json::to_vec(&outer).unwrap_or_default();
         let view = |bytes| TensorView::new(Dtype::U8, std::vec![<[u8]>::len(bytes)], bytes);
+        let signature = self.signature.as_deref().map(|bytes| ("update", view(bytes)));
         let tensors = [("device", view(&self.device)), ("report", view(&report))];
-        let tensors = tensors.into_iter().filter_map(|(name, t)| Some((name, t.ok()?)));
+        let tensors = tensors.into_iter().chain(signature).filter_map(|(name, t)| Some((name, t.ok()?)));
         safetensors::serialize(tensors, None).unwrap_or_default()
     }
 
@@ -101,6 +104,17 @@ impl Bundle {
     /// The training report; not part of the identity.
     pub fn report(&self) -> &serde_json::Value {
         &self.report
+    }
+
+    /// Who signed it, as the wire has it: serial, length, identity, signature. Opaque here; not part of the identity.
+    pub fn signature(&self) -> Option<&[u8]> {
+        self.signature.as_deref()
+    }
+
+    /// The same bundle with this signature.
+    #[must_use]
+    pub fn with_signature(self, signature: Vec<u8>) -> Self {
+        Self { signature: Some(signature), ..self }
     }
 
     /// SHA-256 of [`Bundle::device`].

@@ -16,8 +16,9 @@ use crate::live::LiveWindow;
 use crate::lorawan::Air;
 use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
+use crate::offers::{Offer, Offers, Reported};
 use crate::registry::Registry;
-use crate::store::{RejectCount, Store, day_of};
+use crate::store::{DeviceRow, RejectCount, Store, StoreError, day_of};
 use crate::vault::{Vault, VaultError};
 
 /// Live events kept for slow readers; who lags further is told how many it missed.
@@ -45,6 +46,8 @@ pub struct Core {
     pub bundles: Bundles,
     /// The people and programs that are let in.
     pub access: Access,
+    /// What devices are offered.
+    pub offers: Offers,
     /// The time.
     pub clock: Arc<dyn Clock>,
     pub(crate) vault: Arc<Vault>,
@@ -79,6 +82,7 @@ impl Core {
             registry: Registry::new(Arc::clone(&store), Arc::clone(&vault))?,
             bundles: Bundles::new(Arc::clone(&store)),
             access: Access::new(Arc::clone(&store)),
+            offers: Offers::new(Arc::clone(&store)),
             store,
             forwarded: config.forward.iter().map(|_| Arc::default()).collect(),
             current: RwLock::new(Arc::new(config.clone())),
@@ -110,6 +114,12 @@ impl Core {
     /// Tells it something else; see `config::reload` for what may differ.
     pub(crate) fn set_current(&self, config: Arc<Config>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// What a device is offered, whether it needs it or not.
+    pub async fn offer_to(&self, row: &DeviceRow) -> Result<Option<Offer>, StoreError> {
+        let Some(said) = Reported::of(row.status.as_deref()) else { return Ok(None) };
+        self.offers.of(&self.bundles, row.short_id, &row.id, &said.fingerprint).await
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use crate::core::Core;
 use crate::limits::TooFast;
 use crate::metrics;
+use crate::offers::{Reported, refusal_word};
 use crate::registry::{Device, RegistryError};
 use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, Span, StoreError, TimeQuality, Verdict};
 
@@ -172,6 +173,8 @@ struct Sender {
     suite: Suite,
     /// The device's keys are to be read anew.
     changes_device: bool,
+    /// What a status says of the device's bundle.
+    says: Option<Reported>,
     sealed: Box<[u8]>,
 }
 
@@ -245,8 +248,41 @@ impl Core {
         self.count(&senders, &outcomes, begun);
         self.acknowledge(&mut answer, &senders, &outcomes);
         answer.refused.iter().for_each(|why| self.metrics.refused(*why));
+        let heard = self.heard(&senders, &outcomes);
         self.after_commit(senders, &outcomes);
+        self.tell_of_offers(&mut answer, heard).await?;
         Ok(answer)
+    }
+
+    /// The devices that have just said something, if anything is offered to anybody.
+    fn heard(&self, senders: &[Sender], outcomes: &[Outcome]) -> Vec<u32> {
+        let is_stored = |outcome: &Outcome| refusal_of(outcome.verdict).is_none();
+        let heard = senders.iter().zip(outcomes).filter(|(_, outcome)| is_stored(outcome));
+        let mut heard: Vec<u32> = heard.map(|(one, _)| one.device.short_id).collect();
+        heard.dedup();
+        heard
+    }
+
+    /// Adds commands for devices to which another bundle than theirs is offered. They stand behind all acks.
+    async fn tell_of_offers(&self, answer: &mut Answer, heard: Vec<u32>) -> Result<(), IngestError> {
+        if heard.is_empty() || self.offers.all().await?.is_empty() {
+            return Ok(());
+        }
+        let now_ms = self.clock.now_ms();
+        for short_id in heard {
+            let Some(device) = self.registry.find(short_id).await? else { continue };
+            let Some(reported) = device.reported.filter(|said| said.update.is_some()) else { continue };
+            let id = device.id.as_str();
+            let offer = self.offers.of(&self.bundles, short_id, id, &reported.fingerprint).await?;
+            let Some(offer) = offer.filter(|offer| offer.is_open_for(&reported)) else { continue };
+            if device.may_tell(now_ms)
+                && let Some(sealed) = self.registry.seal_offer(short_id, &offer, now_ms).await?
+            {
+                metrics::add(&self.metrics.offers_told, 1);
+                answer.downlinks.push(sealed);
+            }
+        }
+        Ok(())
     }
 
     /// From the bytes of a frame to what the store is asked to keep.
@@ -337,6 +373,10 @@ impl Core {
             is_window: bundle.is_some(),
             suite,
             changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
+            says: match &arrival.content {
+                Content::Status { body, .. } => Reported::of(Some(body)),
+                Content::Window { .. } => None,
+            },
             sealed: bytes.into(),
         };
         Ok(Opened { arrival, sender })
@@ -419,6 +459,9 @@ impl Core {
             if let Some(generation) = one.device.generation(one.generation_low, one.suite) {
                 generation.saw(one.sealed_as.counter);
             }
+            if let Some(said) = one.says.filter(|said| Some(*said) != one.device.reported) {
+                self.count_update(&one.device, said);
+            }
             if one.changes_device {
                 // Keys of ended generations go, slots and times may have changed.
                 self.registry.forget(device);
@@ -445,6 +488,21 @@ impl Core {
         metrics::add(&self.metrics.accepted, accepted);
         metrics::add(&self.metrics.duplicates, duplicates);
         metrics::add(&self.metrics.windows, windows);
+    }
+
+    /// Counts what became of an update, when a device first says so.
+    fn count_update(&self, device: &Device, said: Reported) {
+        let Some(update) = said.update else { return };
+        let before = device.reported.and_then(|said| said.update).unwrap_or_default();
+        let is_kept = update.serial > 0 && !update.is_trial;
+        if is_kept && (before.serial != update.serial || before.is_trial) {
+            metrics::add(&self.metrics.updates_kept, 1);
+            tracing::info!(device = %device.id, serial = update.serial, "an update is in use");
+        }
+        if let Some((serial, why)) = update.refused.filter(|refused| before.refused != Some(*refused)) {
+            metrics::add(&self.metrics.updates_refused, 1);
+            tracing::warn!(device = %device.id, serial, why = refusal_word(why), "an update was refused");
+        }
     }
 
     fn turn_away(&self, answer: &mut Answer, away: TurnedAway, t_arrival: i64) {

@@ -28,6 +28,10 @@ pub(crate) struct Metrics {
     pub(crate) accepted: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) windows: AtomicU64,
+    pub(crate) offers_told: AtomicU64,
+    pub(crate) pieces: AtomicU64,
+    pub(crate) updates_kept: AtomicU64,
+    pub(crate) updates_refused: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     commits: [AtomicU64; BOUNDS.len() + 1],
     commit_us: AtomicU64,
@@ -64,6 +68,19 @@ impl Metrics {
         }
         out.family("kinglet_windows_stored_total", "counter", "Windows of readings stored.");
         out.sample("kinglet_windows_stored_total", &[], read(&self.windows));
+        for (name, help, n) in [
+            ("kinglet_offers_told_total", "Commands that tell a device of a bundle.", &self.offers_told),
+            ("kinglet_bundle_pieces_total", "Pieces of offered bundles that were sent.", &self.pieces),
+            ("kinglet_updates_kept_total", "Updates that devices keep, as they say.", &self.updates_kept),
+            (
+                "kinglet_updates_refused_total",
+                "Updates that devices refuse or went back from.",
+                &self.updates_refused,
+            ),
+        ] {
+            out.family(name, "counter", help);
+            out.sample(name, &[], read(n));
+        }
         let name = "kinglet_commit_duration_seconds";
         out.family(name, "histogram", "From frames handed to the store to their commit.");
         let mut n = 0;

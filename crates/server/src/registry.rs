@@ -1,7 +1,7 @@
 //! Which devices there are, and the keys of those that speak, in memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kinglet_wire::counter::Counter;
@@ -9,10 +9,11 @@ use kinglet_wire::frame::{Down, FrameRepr, ServerRun, ShortId, Suite, low4};
 use kinglet_wire::join::JoinState;
 use kinglet_wire::keys::{DeviceId, DeviceKey, GenerationSecret, LinkKey};
 use kinglet_wire::lorawan;
-use kinglet_wire::payload::Ack;
+use kinglet_wire::payload::{Ack, Command, Content, Millis};
 use kinglet_wire::seal::{Binding, seal_content};
 use kinglet_wire::{DOWN_HEADER_LEN, Fingerprint, TAG_LEN};
 
+use crate::offers::{Reported, TELL_EVERY_MS};
 use crate::pace::Meter;
 use crate::store::{DeviceRow, JoinChange, KeyChange, NewDevice, Store, StoreError};
 use crate::vault::{Vault, VaultError, random};
@@ -45,6 +46,10 @@ pub struct Device {
     pub slots: [Option<Fingerprint>; 16],
     /// How much of it was stored lately.
     pub(crate) meter: Arc<Meter>,
+    /// What its last status says of its bundle.
+    pub reported: Option<Reported>,
+    /// When it was last told of an offer.
+    told_at: AtomicI64,
     generations: Vec<Generation>,
     join_version: u64,
 }
@@ -267,6 +272,8 @@ impl Registry {
             revoked: row.t_revoked.is_some(),
             slots: slots_of(row),
             meter: self.meter(row.short_id),
+            reported: Reported::of(row.status.as_deref()),
+            told_at: AtomicI64::new(i64::MIN),
             generations,
             join_version: row.join_version,
         })
@@ -312,6 +319,22 @@ impl Device {
     }
 }
 
+impl Device {
+    /// True if it is time to tell the device of an offer; then it is told now.
+    pub(crate) fn may_tell(&self, now_ms: i64) -> bool {
+        let since = |at: i64| (now_ms.saturating_sub(at) >= TELL_EVERY_MS || now_ms < at).then_some(now_ms);
+        self.told_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, since).is_ok()
+    }
+
+    /// Seals a command under the generation in use; `None` if no frame of it was ever stored.
+    pub(crate) fn seal_command(&self, code: u8, body: &[u8], expires_ms: i64) -> Option<Vec<u8>> {
+        let generation = self.generations.iter().find(|generation| !generation.pending)?;
+        let last_uplink = generation.highest()?;
+        let command = Command { expires: Millis::saturating(expires_ms), last_uplink, code, body };
+        generation.seal(self, Suite::AesCcm16, &command, |down| FrameRepr::Command { down })
+    }
+}
+
 impl Generation {
     /// What opens the device's frames.
     pub(crate) fn up(&self, suite: Suite) -> &LinkKey {
@@ -336,13 +359,22 @@ impl Generation {
     /// Seals an ack. `None` once 2^32 downlinks went out under one key: the device then asks again, and the
     /// next load of its keys starts anew.
     pub(crate) fn seal_ack(&self, device: &Device, suite: Suite, ack: &Ack) -> Option<Vec<u8>> {
-        use kinglet_wire::payload::Content as _;
+        self.seal(device, suite, ack, |down| FrameRepr::Ack { down })
+    }
+
+    fn seal(
+        &self,
+        device: &Device,
+        suite: Suite,
+        content: &impl Content,
+        header: impl FnOnce(Down) -> FrameRepr,
+    ) -> Option<Vec<u8>> {
         let n = self.n_down.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1)).ok()?;
         let down = Down::new(suite, self.number, self.short_id(device), self.run, n);
         let bound = Binding { id: &device.id, counter: Counter::from(n), bundle: None };
-        let mut frame = vec![0; DOWN_HEADER_LEN + ack.len() + TAG_LEN];
+        let mut frame = vec![0; DOWN_HEADER_LEN + content.len() + TAG_LEN];
         let key = &self.keys[suite as usize].down;
-        let len = seal_content(key, &FrameRepr::Ack { down }, &bound, ack, &mut frame).ok()?;
+        let len = seal_content(key, &header(down), &bound, content, &mut frame).ok()?;
         frame.truncate(len);
         Some(frame)
     }

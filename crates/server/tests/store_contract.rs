@@ -51,6 +51,7 @@ contract!(
     windows_are_read_on_from_any_place,
     what_is_old_is_forgotten_and_stays_received,
     windows_are_passed_on_in_the_order_of_storing,
+    offers_are_replaced_and_withdrawn,
     keys_are_replaced_where_they_are_the_ones_named,
     the_background_pass_sees_each_window_once,
     counts_add_up,
@@ -111,6 +112,29 @@ async fn devices_are_added_once_and_stay(store: Arc<dyn Store>, _: impl AsyncFn(
     store.set_slot(a.short_id, 3, [1; 16]).await.unwrap();
     store.set_slot(a.short_id, 3, [2; 16]).await.unwrap();
     assert_eq!(store.device("a").await.unwrap().unwrap().slots, [(3, [2; 16])]);
+}
+
+async fn offers_are_replaced_and_withdrawn(store: Arc<dyn Store>, again: impl AsyncFn() -> Arc<dyn Store>) {
+    let offer = |device, print: u8, percent, t_offered| OfferRow {
+        device,
+        fingerprint: [print; 16],
+        percent,
+        update: vec![print, percent],
+        t_offered,
+    };
+    assert_eq!(store.offers().await.unwrap(), []);
+    for row in [offer(0, 1, 10, 5), offer(7, 1, 100, 6), offer(0, 2, 50, 7), offer(0, 1, 20, 8)] {
+        store.set_offer(row).await.unwrap();
+    }
+    let kept = [offer(0, 1, 20, 8), offer(0, 2, 50, 7), offer(7, 1, 100, 6)];
+    assert_eq!(store.offers().await.unwrap(), kept);
+    assert_eq!(again().await.offers().await.unwrap(), kept);
+    assert_eq!(store.withdraw_offers([1; 16], Some(9)).await.unwrap(), 0);
+    assert_eq!(store.withdraw_offers([1; 16], Some(0)).await.unwrap(), 1);
+    assert_eq!(store.offers().await.unwrap(), kept[1..]);
+    assert_eq!(store.withdraw_offers([1; 16], None).await.unwrap(), 1);
+    assert_eq!(store.withdraw_offers([2; 16], None).await.unwrap(), 1);
+    assert_eq!(store.offers().await.unwrap(), []);
 }
 
 async fn join_states_are_swapped_by_one(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
@@ -620,7 +644,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 6;
+    let known = 7;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

@@ -120,7 +120,8 @@ async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
             tracing::error!(%error, "a frame could not be stored");
             (ResponseType::ServiceUnavailable, Body::Empty)
         }
-        Ok(mut answer) => match (answer.fates.first().copied().flatten(), answer.downlinks.pop()) {
+        // The ack, or what was found instead: offers stand behind it, and have no place here.
+        Ok(answer) => match (answer.fates.first().copied().flatten(), answer.downlinks.into_iter().next()) {
             (None, Some(ack)) => (ResponseType::Changed, Body::Sealed(ack)),
             (None, None) => (ResponseType::Changed, Body::Empty),
             // The counter was used before: it opened, so the device may hear under seal what to do.

@@ -1,18 +1,21 @@
 //! Bundles over HTTP.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Path, Query as RawQuery, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::query::iso;
+use super::query::{Query, iso};
 use crate::bundles::AddBundleError;
 use crate::core::Core;
+use crate::metrics;
+use crate::store::Fingerprint;
 use crate::vault::to_hex;
 
 pub(super) async fn list(State(core): State<Arc<Core>>) -> Result<impl IntoResponse, Problem> {
@@ -33,6 +36,53 @@ pub(super) async fn add(State(core): State<Arc<Core>>, body: Bytes) -> Result<im
         status,
         Json(json!({ "fingerprint": to_hex(&bundle.fingerprint()), "name": bundle.name(), "new": is_new })),
     ))
+}
+
+/// Longest piece.
+const PIECE_MAX: u32 = 1 << 16;
+
+/// A piece of the model of a bundle that is offered: `?from=0&len=1024`. Whoever made it has signed it, so anybody may bring it.
+pub(super) async fn piece(
+    State(core): State<Arc<Core>>,
+    Path(fingerprint): Path<String>,
+    RawQuery(query): RawQuery<HashMap<String, String>>,
+) -> Result<impl IntoResponse, Problem> {
+    let query = Query::new(query, &["from", "len"])?;
+    let from = query.get("from").map_or(Ok(0), str::parse);
+    let from: usize = from.map_err(|_| Problem::bad_request("bad_number", "`from` must be a number"))?;
+    let len = query.number("len", PIECE_MAX, PIECE_MAX)? as usize;
+    let not_offered = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_offered",
+            "no bundle of this fingerprint is offered to devices",
+        )
+    };
+    let wanted = from_hex(&fingerprint).ok_or_else(not_offered)?;
+    if !core.offers.all().await?.iter().any(|offer| offer.row.fingerprint == wanted) {
+        return Err(not_offered());
+    }
+    let bundle = core.bundles.get(&wanted).await?.ok_or_else(not_offered)?;
+    let model = bundle.device();
+    if from >= model.len() {
+        let detail = format!("the model has {} bytes", model.len());
+        return Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "beyond_the_end", detail));
+    }
+    metrics::add(&core.metrics.pieces, 1);
+    let piece = model[from..model.len().min(from + len)].to_vec();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], piece))
+}
+
+fn from_hex(text: &str) -> Option<Fingerprint> {
+    let mut out = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (idx, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * idx..2 * idx + 2)?, 16).ok()?;
+    }
+    Some(out)
 }
 
 impl From<AddBundleError> for Problem {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::query::{Query, iso};
 use crate::core::Core;
+use crate::reports;
 use crate::store::{DeviceRow, Totals, day_of};
 use crate::vault::to_hex;
 
@@ -45,6 +46,8 @@ pub(super) async fn show(
     let today = day_of(core.clock.now_ms());
     let stats = core.store.day_stats(Some(row.short_id), today, today).await?;
     let mut json = device_json(&row, stats.first().map(|s| s.totals).unwrap_or_default());
+    json["status"] = reports::status_json(&row);
+    json["update"] = reports::update_json(&row, core.offer_to(&row).await?.as_ref());
     json["totals"] = totals_json(core.store.totals(Some(row.short_id)).await?);
     Ok(Json(json))
 }

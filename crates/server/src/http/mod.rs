@@ -58,7 +58,7 @@ pub fn router(core: Arc<Core>) -> Router {
         })
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&core), guard::every_request));
-    // What is sealed needs no name to be asked under: devices reach the server by whatever name they know. Nor
+    // What is sealed or signed needs no name to be asked under: devices reach the server by whatever name they know. Nor
     // does it need what protects a browser; time and size are limited where the body is read.
     let sealed = route::add(Router::new(), routes().filter(is_sealed), &core)
         .method_not_allowed_fallback(method_not_allowed);

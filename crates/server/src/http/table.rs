@@ -210,6 +210,23 @@ pub(crate) static ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: "/v1/bundles/{fingerprint}",
+        // Whoever made the bundle has signed it: anybody may have it.
+        needs: Needs::Seal,
+        about: Some(About {
+            summary: "A piece of the model of a bundle that is offered to devices.",
+            query: &[
+                ("from", "count", "The first byte wanted; 0 if it is left out."),
+                ("len", "count", "Most bytes in the answer, at most 65536."),
+            ],
+            body: &[],
+            status: 200,
+            answer: &[("application/octet-stream", "")],
+        }),
+        handler: || get(bundles::piece),
+    },
+    Route {
+        method: Method::GET,
         path: "/v1/seed",
         needs: Needs::Role(Viewer),
         about: Some(About {

@@ -62,6 +62,13 @@ pub trait Store: Accounts + Send + Sync + 'static {
     /// All bundles, newest first, without their bytes.
     fn bundles(&self) -> Answer<'_, Vec<BundleRow>>;
 
+    /// Offers a bundle; an offer of the same bundle to the same device, or to all, is replaced.
+    fn set_offer(&self, offer: OfferRow) -> Answer<'_, ()>;
+    /// Ends the offers of a bundle: to one device (0: those to all), or every one; gives how many there were.
+    fn withdraw_offers(&self, fingerprint: Fingerprint, device: Option<u32>) -> Answer<'_, u64>;
+    /// All offers, the newest first.
+    fn offers(&self) -> Answer<'_, Vec<OfferRow>>;
+
     /// A device's windows that have samples in `from..to`, by time; at most `limit`, the newest of them.
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>>;
     /// A device's windows after a place in their order by time, and with a first sample before `to`; at most `limit`, the
@@ -371,6 +378,21 @@ pub struct BundleRow {
     pub bytes: Vec<u8>,
     /// When it was added.
     pub t_added: i64,
+}
+
+/// A bundle that is offered, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferRow {
+    /// To which device, by its short id; 0 for a share of all.
+    pub device: u32,
+    /// Which bundle.
+    pub fingerprint: Fingerprint,
+    /// To so many in a hundred.
+    pub percent: u8,
+    /// The signed update, as the wire has it.
+    pub update: Vec<u8>,
+    /// Since when.
+    pub t_offered: i64,
 }
 
 /// A window as it is kept: the opened code and what it takes to decode it.

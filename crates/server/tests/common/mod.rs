@@ -120,6 +120,10 @@ impl Rig {
         self.served.take().unwrap().await.unwrap();
     }
 
+    pub fn clock_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     pub async fn add_device(&self, id: &str) -> Device {
         let (row, key) = self.core.registry.add(id, "", T0).await.unwrap();
         Device::new(DeviceId::new(id).unwrap(), key, row.short_id)

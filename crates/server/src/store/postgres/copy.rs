@@ -101,6 +101,12 @@ const TABLES: &[Table] = &[
         from: "SELECT id, series, t_first, n_samples, samples FROM seed_block",
         types: "8888b",
     },
+    Table {
+        to: "offer",
+        columns: "device, fingerprint, percent, signed, t_offered",
+        from: "SELECT device, fingerprint, percent, signed, t_offered FROM offer",
+        types: "8b2b8",
+    },
     // No sessions: people log in anew.
     Table {
         to: "account",

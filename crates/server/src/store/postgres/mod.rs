@@ -37,7 +37,7 @@ pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
     SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 use conn::Pool;
@@ -166,6 +166,20 @@ impl Store for PostgresStore {
 
     fn bundles(&self) -> Answer<'_, Vec<BundleRow>> {
         Box::pin(async move { conn::read!(self.pool, |conn| registry::bundles(&conn)) })
+    }
+
+    fn set_offer(&self, offer: OfferRow) -> Answer<'_, ()> {
+        Box::pin(async move { conn::write!(self.open_pool()?, |conn| registry::set_offer(&conn, &offer)) })
+    }
+
+    fn withdraw_offers(&self, fingerprint: Fingerprint, device: Option<u32>) -> Answer<'_, u64> {
+        Box::pin(async move {
+            conn::write!(self.open_pool()?, |conn| registry::withdraw_offers(&conn, &fingerprint, device))
+        })
+    }
+
+    fn offers(&self) -> Answer<'_, Vec<OfferRow>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| registry::offers(&conn)) })
     }
 
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {

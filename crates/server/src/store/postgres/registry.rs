@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use super::conn::Conn;
 use super::{number, short};
 use crate::store::{
-    BundleRow, DeviceRow, Fingerprint, FrameId, JoinChange, KeyChange, NewDevice, StoreError,
+    BundleRow, DeviceRow, Fingerprint, FrameId, JoinChange, KeyChange, NewDevice, OfferRow, StoreError,
 };
 
 /// One statement is one view of everything a device has.
@@ -143,6 +143,48 @@ pub(super) async fn bundle(conn: &Conn, fingerprint: &Fingerprint) -> Result<Opt
 pub(super) async fn bundles(conn: &Conn) -> Result<Vec<BundleRow>, StoreError> {
     let sql = "SELECT fingerprint, name, ''::bytea, t_added FROM bundle ORDER BY t_added DESC, name";
     conn.rows(sql, &[]).await?.iter().map(bundle_row).collect()
+}
+
+pub(super) async fn set_offer(conn: &Conn, offer: &OfferRow) -> Result<(), StoreError> {
+    conn.execute(
+        "INSERT INTO offer VALUES ($1, $2, $3, $4, $5) ON CONFLICT (device, fingerprint) DO UPDATE SET \
+         percent = excluded.percent, signed = excluded.signed, t_offered = excluded.t_offered",
+        &[
+            &i64::from(offer.device),
+            &offer.fingerprint.as_slice(),
+            &i16::from(offer.percent),
+            &offer.update,
+            &offer.t_offered,
+        ],
+    )
+    .await?;
+    tell(conn).await
+}
+
+pub(super) async fn withdraw_offers(
+    conn: &Conn,
+    bundle: &Fingerprint,
+    device: Option<u32>,
+) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM offer WHERE fingerprint = $1 AND ($2::bigint IS NULL OR device = $2)";
+    let n = conn.execute(sql, &[&bundle.as_slice(), &device.map(i64::from)]).await?;
+    tell(conn).await?;
+    Ok(n)
+}
+
+pub(super) async fn offers(conn: &Conn) -> Result<Vec<OfferRow>, StoreError> {
+    let sql = "SELECT device, fingerprint, percent, signed, t_offered FROM offer \
+               ORDER BY t_offered DESC, device, fingerprint";
+    let row = |row: &Row| {
+        Ok(OfferRow {
+            device: short(row.try_get(0)?)?,
+            fingerprint: super::fingerprint(row.try_get(1)?)?,
+            percent: u8::try_from(row.try_get::<_, i16>(2)?).unwrap_or(0),
+            update: row.try_get(3)?,
+            t_offered: row.try_get(4)?,
+        })
+    };
+    conn.rows(sql, &[]).await?.iter().map(row).collect()
 }
 
 fn device_row(row: &Row) -> Result<DeviceRow, StoreError> {

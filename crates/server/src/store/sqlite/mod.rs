@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
     Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
+    KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
     SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
@@ -146,6 +146,18 @@ impl Store for SqliteStore {
 
     fn bundles(&self) -> Answer<'_, Vec<BundleRow>> {
         self.read(registry::bundles)
+    }
+
+    fn set_offer(&self, offer: OfferRow) -> Answer<'_, ()> {
+        self.write(move |conn, _| registry::set_offer(conn, &offer))
+    }
+
+    fn withdraw_offers(&self, fingerprint: Fingerprint, device: Option<u32>) -> Answer<'_, u64> {
+        self.write(move |conn, _| registry::withdraw_offers(conn, &fingerprint, device))
+    }
+
+    fn offers(&self) -> Answer<'_, Vec<OfferRow>> {
+        self.read(registry::offers)
     }
 
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::windows::TAIL;
-use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, KeyChange, NewDevice, StoreError};
+use crate::store::{BundleRow, DeviceRow, Fingerprint, FrameId, KeyChange, NewDevice, OfferRow, StoreError};
 
 const DEVICE: &str = "SELECT short_id, id, name, wrapped_key, join_state, join_version, t_created, t_revoked, \
      (SELECT MAX(t_last) FROM day_stats WHERE device = short_id), status, windows_lost FROM device";
@@ -86,6 +86,45 @@ pub(super) fn bundles(conn: &Connection) -> Result<Vec<BundleRow>, StoreError> {
     let mut statement = conn
         .prepare_cached("SELECT fingerprint, name, x'', t_added FROM bundle ORDER BY t_added DESC, name")?;
     let rows = statement.query_map([], bundle_row)?.collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
+pub(super) fn set_offer(conn: &Connection, offer: &OfferRow) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR REPLACE INTO offer VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+        offer.device,
+        offer.fingerprint,
+        offer.percent,
+        offer.update,
+        offer.t_offered
+    ])?;
+    Ok(())
+}
+
+pub(super) fn withdraw_offers(
+    conn: &Connection,
+    bundle: &Fingerprint,
+    device: Option<u32>,
+) -> Result<u64, StoreError> {
+    let n = conn
+        .prepare_cached("DELETE FROM offer WHERE fingerprint = ?1 AND (?2 IS NULL OR device = ?2)")?
+        .execute(params![bundle, device])?;
+    Ok(n as u64)
+}
+
+pub(super) fn offers(conn: &Connection) -> Result<Vec<OfferRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT device, fingerprint, percent, signed, t_offered FROM offer ORDER BY t_offered DESC, device, fingerprint",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(OfferRow {
+            device: row.get(0)?,
+            fingerprint: row.get(1)?,
+            percent: row.get(2)?,
+            update: row.get(3)?,
+            t_offered: row.get(4)?,
+        })
+    };
+    let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
     Ok(rows)
 }
 
