@@ -72,6 +72,11 @@ fn store(runtime: &Runtime, config: &Config) -> Result<Arc<dyn Store>> {
     })
 }
 
+/// Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    SystemClock.now_ms()
+}
+
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }

@@ -17,6 +17,7 @@ mod provisioning;
 mod readings;
 mod report;
 mod term;
+mod update_key;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! What a device is given once: its id, its key, where the server is, and which certificate to believe. One line of text:
 //!
-//! `kinglet:porch?server=https%3A%2F%2F192.0.2.7%3A8443&pin=sha256%3AHEX#KEY`
+//! `kinglet:porch?server=https%3A%2F%2F192.0.2.7%3A8443&pin=sha256%3AHEX&update=ed25519%3AHEX#KEY`
 //!
 //! The key stands behind the `#`, in hexadecimal: no program that follows an address sends that part on.
 
@@ -8,10 +8,11 @@ use std::path::Path;
 
 use kinglet_server::tls::Pin;
 use kinglet_wire::keys::{DeviceId, DeviceKey, SECRET_LEN};
+use kinglet_wire::update::UpdateKey;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::{Failure, Result};
-use crate::{files, hex};
+use crate::{files, hex, update_key};
 
 /// A provisioning, without `Debug`: it holds a key.
 pub(crate) struct Provisioning {
@@ -19,6 +20,8 @@ pub(crate) struct Provisioning {
     pub(crate) key: DeviceKey,
     pub(crate) server: Option<String>,
     pub(crate) pin: Option<Pin>,
+    /// Whose updates of the bundle the device takes.
+    pub(crate) update_key: Option<UpdateKey>,
 }
 
 impl Provisioning {
@@ -26,7 +29,8 @@ impl Provisioning {
     pub(crate) fn emit(&self) -> Zeroizing<String> {
         let server = self.server.as_ref().map(|url| format!("server={}", escape(url)));
         let pin = self.pin.map(|pin| format!("pin={}", escape(&pin.to_string())));
-        let query = [server, pin].into_iter().flatten().collect::<Vec<_>>().join("&");
+        let update = self.update_key.map(|key| format!("update={}", escape(&update_key::to_text(&key))));
+        let query = [server, pin, update].into_iter().flatten().collect::<Vec<_>>().join("&");
         let query = if query.is_empty() { query } else { format!("?{query}") };
         let key = Zeroizing::new(hex::emit(self.key.expose_secret()));
         Zeroizing::new(format!("kinglet:{}{query}#{}", self.id, key.as_str()))
@@ -38,7 +42,7 @@ impl Provisioning {
         let (head, key) = rest.split_once('#').ok_or("there is no key behind a `#`")?;
         let (id, query) = head.split_once('?').map_or((head, None), |(id, query)| (id, Some(query)));
         let id = DeviceId::new(id).ok_or("its device id is none")?;
-        let (mut server, mut pin) = (None, None);
+        let (mut server, mut pin, mut update_key) = (None, None, None);
         for part in query.iter().flat_map(|query| query.split('&')) {
             match part.split_once('=') {
                 Some(("server", url)) if server.is_none() => {
@@ -46,6 +50,10 @@ impl Provisioning {
                 }
                 Some(("pin", text)) if pin.is_none() => {
                     pin = Some(unescape(text).and_then(|t| Pin::parse(&t)).ok_or("its pin is garbled")?);
+                }
+                Some(("update", text)) if update_key.is_none() => {
+                    let key = unescape(text).and_then(|t| update_key::parse(&t));
+                    update_key = Some(key.ok_or("its update key is garbled")?);
                 }
                 _ => return Err("it has a part this version does not know"),
             }
@@ -55,7 +63,7 @@ impl Provisioning {
             bytes.as_slice().try_into().map_err(|_| "its key has not 32 bytes")?;
         let key = DeviceKey::from_bytes(secret);
         secret.zeroize();
-        Ok(Self { id, key, server, pin })
+        Ok(Self { id, key, server, pin, update_key })
     }
 
     /// Reads the file `kinglet device add --key-out` wrote.
@@ -102,6 +110,7 @@ mod tests {
             key: DeviceKey::from_bytes([0xab; 32]),
             server: server.map(str::to_string),
             pin,
+            update_key: None,
         };
         assert_eq!(made.emit().as_str(), line);
         let Ok(read) = Provisioning::parse(line) else { panic!("{line}") };
@@ -126,6 +135,14 @@ mod tests {
     }
 
     #[test]
+    fn an_update_key_goes_along() {
+        let line = format!("kinglet:p?update=ed25519%3A{}#{}", "0e".repeat(32), "ab".repeat(32));
+        let Ok(read) = Provisioning::parse(&line) else { panic!("{line}") };
+        assert_eq!(read.update_key, Some(UpdateKey::from_bytes([0x0e; 32])));
+        assert_eq!(read.emit().as_str(), line);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_the_key() {
         for line in [
             "",
@@ -137,6 +154,7 @@ mod tests {
             "kinglet:p?x=1#00",
             "kinglet:p?server=a&server=b#00",
             "kinglet:p?pin=sha256%3A00#00",
+            "kinglet:p?update=ed25519%3A00#00",
         ] {
             assert!(Provisioning::parse(line).is_err(), "{line}");
         }

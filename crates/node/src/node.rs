@@ -310,6 +310,20 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// Starts again with another model, as after a reboot: same flash, same identity. [`Node::flush`] before.
+    pub fn restart(
+        &mut self,
+        flash: &mut dyn Flash,
+        model: Model<'a>,
+        buffers: Buffers<'a>,
+        config: Config,
+    ) -> Result<(), OpenError> {
+        let key = DeviceKey::from_bytes(*self.identity.key.expose_secret());
+        let (identity, now) = (Identity { id: self.identity.id, key }, self.now);
+        *self = Self { now, ..Self::open(flash, identity, model, buffers, config)? };
+        Ok(())
+    }
+
     /// Takes one sample: a reading for each of the model's channels. May cut a window.
     ///
     /// After an error of flash the sample is kept if there was room for it, and the window is tried again with
@@ -416,14 +430,14 @@ impl<'a> Node<'a> {
         self.trial.and_then(|trial| trial.verdict())
     }
 
-    /// Where the device stands with updates has changed; the server shall hear it soon.
+    /// Where the device stands with updates; if that has changed, the server shall hear it now.
     pub fn set_update(&mut self, update: UpdateState) {
         if self.config.update != Some(update) {
             self.config.update = Some(update);
             if !update.is_trial {
                 self.trial = None;
             }
-            self.request_status();
+            self.status.want_now(self.now);
         }
     }
 

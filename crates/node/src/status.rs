@@ -59,6 +59,11 @@ impl StatusDue {
         }
     }
 
+    /// Something has changed that the server waits for.
+    pub(crate) fn want_now(&mut self, now: u64) {
+        (self.is_due, self.attempts, self.retry_at) = (true, 0, now);
+    }
+
     pub(crate) fn uptime_was_sent(&mut self) {
         self.is_date_owed = true;
     }

@@ -106,6 +106,8 @@ async fn a_device_is_told_once_a_minute_until_it_uses_it_or_refuses() {
     let text = rig.get("/v1/devices/porch").await.text();
     assert!(text.contains("\"offered\":{\"fingerprint\"") && text.contains("\"open\":true"), "{text}");
     assert!(text.contains("\"heap_free\":4321") && text.contains("\"reset\":\"watchdog\""), "{text}");
+    let page = rig.get("/devices/porch").await.text();
+    assert!(page.contains("offered is update 7") && page.contains("watchdog"), "{page}");
     // It says that it will not, or that it does: nothing more is said.
     rig.clock.advance(60_000);
     let frame = says(&mut device, state(0, false, Some((7, UpdateRefused::Channels))));

@@ -5,7 +5,9 @@ use embassy_time::{Duration, Instant, Timer};
 use esp_hal::rng::Rng;
 use kinglet_codec::Model;
 use kinglet_esp32_parts::{exchange, owner, sensor};
-use kinglet_node::{BufferLens, Buffers, Config, Identity, Node, SampleTime};
+use kinglet_node::update::{Updates, Wanted};
+use kinglet_node::{BufferLens, Buffers, Config, FlashError, Identity, Node, SampleTime};
+use kinglet_wire::update::UpdateKey;
 
 use crate::flash::Region;
 use crate::radio::{ANSWERS, REQUESTS};
@@ -22,9 +24,21 @@ pub async fn run(board: Board) -> &'static str {
     let (Some(id), Some(key)) = (given.id, given.key) else {
         return "no device id or key was given: `kinglet device flash-config --key FILE`";
     };
-    let Ok(model) = Model::parse(given.model) else {
+    let Ok(provisioned) = Model::parse(given.model) else {
         return "no bundle was given, or one of another version: `kinglet device flash-config --bundle FILE`";
     };
+    let mut bundles = Region::find(chip, "bundles");
+    let mut updates = None;
+    let mut model = provisioned;
+    if let (Some(key), Some(region)) = (given.update_key, &mut bundles) {
+        match start(region, key, &provisioned) {
+            Ok((started, changed)) => {
+                model = changed.unwrap_or(provisioned);
+                updates = Some(started);
+            }
+            Err(error) => log::warn!("no bundles over the air: {error}"),
+        }
+    }
     let fed = match sensor::channels(sensor, &model) {
         Ok(fed) => fed,
         Err(why) => {
@@ -46,7 +60,13 @@ pub async fn run(board: Board) -> &'static str {
     let (mut steps, mut workspace) = (alloc::vec![0; lens.steps], alloc::vec![0; lens.workspace]);
     let mut code = alloc::vec![0; lens.code];
     let buffers = Buffers { steps: &mut steps, workspace: &mut workspace, code: &mut code };
-    let config = Config { reset: reset(), ..Config::default() };
+    let given_up = updates.as_ref().map(Updates::given_up).unwrap_or_default();
+    let config = Config {
+        reset: reset(),
+        update: updates.as_ref().map(Updates::state),
+        given_up,
+        ..Config::default()
+    };
     let mut node = match Node::open(&mut outbox, identity, model, buffers, config) {
         Ok(node) => node,
         Err(error) => {
@@ -60,6 +80,8 @@ pub async fn run(board: Board) -> &'static str {
     let period_ms = u64::from(model.period_ms());
     let (mut sample_at, mut report_at) = (now(), now());
     let (mut was_up, mut waiting_for_answer) = (false, false);
+    // The piece of a bundle that was asked for.
+    let mut asked: Option<Wanted> = None;
     loop {
         watchdog.feed();
         if now() >= sample_at {
@@ -86,8 +108,28 @@ pub async fn run(board: Board) -> &'static str {
                 Err(error) => log::warn!("{error}"),
             }
         }
+        if let (Some(updates), Some(region)) = (&mut updates, &mut bundles) {
+            if let Some(verdict) = node.trial()
+                && let Err(error) = updates.handle_verdict(region, verdict)
+            {
+                log::warn!("{error}");
+            }
+            node.set_update(updates.state());
+            if updates.is_restart_due() && !waiting_for_answer {
+                log::info!("another bundle: starting again");
+                if node.flush(now(), &mut outbox).is_ok() {
+                    esp_hal::system::software_reset();
+                }
+            }
+            if let (true, false, Some(wanted)) = (is_up, waiting_for_answer, updates.wanted(now())) {
+                waiting_for_answer = true;
+                asked = Some(wanted);
+                REQUESTS.send(exchange::fetch(&wanted)).await;
+            }
+        }
         if now() >= report_at {
             let stats = node.stats();
+            node.set_heap_free(Some(esp_alloc::HEAP.free() as u32));
             log::info!(
                 "boot {}, generation {}, {} windows wait, {} lost, heap {} B free",
                 stats.boot,
@@ -98,14 +140,33 @@ pub async fn run(board: Board) -> &'static str {
             );
             report_at += REPORT_MS;
         }
-        let due = node.poll_at().filter(|_| is_up && !waiting_for_answer).unwrap_or(u64::MAX);
+        let due = node.poll_at().into_iter().chain(updates.as_ref().and_then(Updates::poll_at)).min();
+        let due = due.filter(|_| is_up && !waiting_for_answer).unwrap_or(u64::MAX);
         let wake = due.min(sample_at).min(now() + TURN_MS);
         let woken = select(Timer::at(Instant::from_millis(wake.max(now()))), ANSWERS.receive()).await;
         if let embassy_futures::select::Either::Second(answer) = woken {
             waiting_for_answer = false;
+            if let (Some(wanted), Some(updates), Some(region)) = (asked.take(), &mut updates, &mut bundles) {
+                match answer.filter(|answer| answer.status == 200) {
+                    Some(piece) => {
+                        if let Err(error) = updates.handle_bytes(now(), region, wanted.from, &piece.body) {
+                            log::warn!("{error}");
+                        }
+                    }
+                    None => updates.handle_nothing(now()),
+                }
+                continue;
+            }
             let Some(incoming) = answer else { continue };
             let status = incoming.status;
             match exchange::take(&mut node, now(), &mut outbox, incoming) {
+                Ok(exchange::Taken { offer: Some(offer), .. }) => {
+                    if let (Some(updates), Some(region)) = (&mut updates, &mut bundles)
+                        && updates.handle_offer(region, &offer).unwrap_or(false)
+                    {
+                        log::info!("update {} is offered", offer.unverified().serial);
+                    }
+                }
                 Ok(taken) if taken.joined => log::info!("joined"),
                 Ok(taken) if taken.n_acked > 0 => log::info!("{} windows stored", taken.n_acked),
                 Ok(_) if status >= 400 => log::warn!("the server refuses: HTTP {status}"),
@@ -116,4 +177,18 @@ pub async fn run(board: Board) -> &'static str {
             Timer::after(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// What came over the air before, and the model to use if it is one of that.
+fn start(
+    region: &mut Region,
+    key: UpdateKey,
+    provisioned: &Model<'_>,
+) -> Result<(Updates, Option<Model<'static>>), FlashError> {
+    let mut updates = Updates::open(region, key, &provisioned.fingerprint())?;
+    let bytes: &'static mut [u8] = alloc::vec![0; updates.model_len()].leak();
+    let len = updates.load(region, provisioned, bytes)?;
+    // It stays in memory from now on; `load` has read it once already.
+    let model = len.and_then(|len| Model::parse(bytes.get(..len)?).ok());
+    Ok((updates, model))
 }

@@ -198,6 +198,12 @@ impl EvalArgs {
   kinglet bundles
   kinglet bundles export dht22 --out dht22.kinglet
   kinglet bundles add room.kinglet             a running server takes its frames from then on
+  kinglet bundles keygen --out updates.key     once; devices get updates.key.pub by `kinglet device add --update-key`
+  kinglet bundles sign room.kinglet --key updates.key --out room.signed.kinglet
+  kinglet bundles offer room.signed.kinglet --to porch
+  kinglet bundles offer room.signed.kinglet --percent 10
+  kinglet bundles offers                       what is offered, and how far it has come
+  kinglet bundles withdraw room.signed.kinglet
 
 Starter bundles are trained on a generated indoor climate as the named sensor would measure it. They are for
 the first day with a board; a bundle trained on your own readings is smaller on the air.")]
@@ -234,6 +240,64 @@ pub(crate) enum BundlesAction {
         /// The bundle
         #[arg(value_name = "BUNDLE")]
         bundle: PathBuf,
+        #[command(flatten)]
+        common: DeviceCommon,
+    },
+    /// Make a key that signs bundles, and the one devices verify them with
+    Keygen {
+        /// The file that signs; FILE.pub is the one for devices
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign a bundle, so that devices take it over the air; needs no server
+    Sign {
+        /// The bundle
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+        /// The file that signs, from `kinglet bundles keygen`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Grows from update to update; by default the seconds since 1970
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        serial: Option<u32>,
+        /// The file to write
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+        /// The result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Offer a signed bundle to a device, or to a share of all whose bundle has the same channels
+    #[command(group = clap::ArgGroup::new("audience").required(true))]
+    Offer {
+        /// The signed bundle
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+        /// To this device
+        #[arg(long, value_name = "ID", group = "audience")]
+        to: Option<String>,
+        /// To so many in a hundred devices; a larger share holds all of a smaller one
+        #[arg(long, value_name = "N", group = "audience", value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: Option<u8>,
+        #[command(flatten)]
+        common: DeviceCommon,
+    },
+    /// Show what is offered, and what became of it
+    Offers {
+        #[command(flatten)]
+        common: DeviceCommon,
+    },
+    /// Offer a bundle no longer; devices that have it keep it
+    Withdraw {
+        /// The bundle
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+        /// To this device alone
+        #[arg(long, value_name = "ID")]
+        to: Option<String>,
         #[command(flatten)]
         common: DeviceCommon,
     },

@@ -106,7 +106,13 @@ impl Command {
             Self::Bundles(a) => {
                 let json = match &a.action {
                     Some(BundlesAction::List { json }) => *json,
-                    Some(BundlesAction::Add { common, .. }) => common.json,
+                    Some(BundlesAction::Sign { json, .. }) => *json,
+                    Some(
+                        BundlesAction::Add { common, .. }
+                        | BundlesAction::Offer { common, .. }
+                        | BundlesAction::Offers { common }
+                        | BundlesAction::Withdraw { common, .. },
+                    ) => common.json,
                     _ => false,
                 };
                 a.json || json

@@ -140,6 +140,7 @@ impl SendArgs {
   kinglet simulate --devices 100 --rate 50/s --seconds 20
   kinglet simulate --devices 20 --loss 10% --json
   kinglet simulate --bundle room.kinglet --fill 51
+  kinglet simulate --bundle room.kinglet --update better.kinglet    they change to it over the air
   kinglet simulate --server http://127.0.0.1:8470 --data ./kinglet-data
 
 Without --server a throw-away server is started in the same process. With it, --data names that server's data
@@ -163,6 +164,9 @@ pub(crate) struct SimulateArgs {
     /// The bundle the devices use; a starter bundle if not given
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
+    /// A bundle that is signed and offered to them, to be fetched over http:// or https://
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) update: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) frame: FrameArgs,
     /// A running server

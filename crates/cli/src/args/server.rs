@@ -231,6 +231,9 @@ pub(crate) struct DeviceAddArgs {
     /// The server as the device will reach it; goes into the provisioning
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Whose updates of the bundle the device takes over the air: the .pub file of `kinglet bundles keygen`
+    #[arg(long, value_name = "FILE.pub")]
+    pub(crate) update_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: DeviceCommon,
 }

@@ -1,4 +1,6 @@
-//! `kinglet bundles`: starter bundles for common sensors, and bundles for a server.
+//! `kinglet bundles`: starter bundles for common sensors, bundles for a server, and bundles over the air (`updates`).
+
+mod updates;
 
 use std::path::Path;
 
@@ -56,6 +58,17 @@ pub(crate) fn run(args: &BundlesArgs) -> Result {
             Ok(Out::new(false).line(format_args!("{} written", path.display()))?)
         }
         Some(BundlesAction::Add { bundle, common }) => add(bundle, common),
+        Some(BundlesAction::Keygen { out }) => updates::keygen(out),
+        Some(BundlesAction::Sign { bundle, key, serial, out, force, json }) => {
+            updates::sign(bundle, key, *serial, &updates::Target { path: out, force: *force, json: *json })
+        }
+        Some(BundlesAction::Offer { bundle, to, percent, common }) => {
+            updates::offer(bundle, to.as_deref(), percent.unwrap_or(0), common)
+        }
+        Some(BundlesAction::Offers { common }) => updates::offers(common),
+        Some(BundlesAction::Withdraw { bundle, to, common }) => {
+            updates::withdraw(bundle, to.as_deref(), common)
+        }
         Some(BundlesAction::Remake { dir }) => remake(dir),
     }
 }

@@ -9,10 +9,12 @@ use kinglet_server::Core;
 use kinglet_train::nn::Rng;
 use kinglet_train::recording::Recording;
 use kinglet_wire::keys::DeviceId;
+use kinglet_wire::update::UpdateKey;
 use tokio::runtime::Runtime;
 
 use super::device::{refused, store_failed};
 use crate::args::FrameArgs;
+use crate::device::air::Air;
 use crate::device::feed::Feed;
 use crate::device::fleet::{self, FleetError, Live, Member, Pace};
 use crate::device::link::Link;
@@ -25,6 +27,8 @@ use crate::term::{Out, Progress, bytes};
 /// Flash of a virtual device: 16 sectors of 4 KiB.
 const SECTOR_LEN: usize = 4096;
 const N_SECTORS: usize = 16;
+/// And of its bundles.
+const N_SECTORS_BUNDLES: usize = 32;
 
 /// What the devices are made of.
 pub(crate) struct Crowd<'a> {
@@ -36,6 +40,8 @@ pub(crate) struct Crowd<'a> {
     /// Time of the first device's first sample.
     pub(crate) t_first_ms: i64,
     pub(crate) frame: FrameArgs,
+    /// Whose bundles the devices take over the air.
+    pub(crate) update_key: Option<UpdateKey>,
 }
 
 /// `base` with frames as asked for, else as the bundle was trained for.
@@ -84,8 +90,16 @@ impl<'a> Crowd<'a> {
             let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(idx as u64);
             let loss = Loss::new(self.loss, seed ^ 0x1055);
             let chance = Chance::Seeded(Rng::new(seed ^ u64::from(std::process::id()) << 32));
+            let no_boot = |e: &dyn std::fmt::Display| {
+                Failure::new(Kind::Failure, "a virtual device does not boot").why(e)
+            };
+            let bundles = MemFlash::new(vec![0xFF; SECTOR_LEN * N_SECTORS_BUNDLES], SECTOR_LEN as u32, 4);
+            let air = self.update_key.map(|key| Air::open(Box::new(bundles), key, model)).transpose();
+            let air = air.map_err(|e| no_boot(&e))?;
+            let config = air.as_ref().map_or(config, |air| air.config(config));
             let session = Session::open(flash, Identity { id, key }, model, room, config, chance, loss)
-                .map_err(|e| Failure::new(Kind::Failure, "a virtual device does not boot").why(e))?;
+                .map_err(|e| no_boot(&e))?
+                .with_air(air);
             let recording = &self.recordings[idx % self.recordings.len()];
             let per_recording = names.len().div_ceil(self.recordings.len());
             let row0 = (idx / self.recordings.len()) * recording.len() / per_recording.max(1);

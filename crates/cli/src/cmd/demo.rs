@@ -77,6 +77,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result {
         seed: args.seed,
         t_first_ms,
         frame: FrameArgs::default(),
+        update_key: None,
     };
     let name =
         |i: u32| ROOMS.get(i as usize).map_or_else(|| format!("room-{}", i + 1), |room| room.to_string());

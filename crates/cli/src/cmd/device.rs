@@ -5,6 +5,7 @@ mod flash_config;
 use std::sync::Arc;
 
 use kinglet_server::registry::RegistryError;
+use kinglet_server::reports;
 use kinglet_server::store::{DeviceRow, StoreError, Totals};
 use kinglet_server::{Core, Tls};
 use kinglet_wire::keys::DeviceId;
@@ -17,7 +18,7 @@ use crate::failure::{Failure, Kind, Result};
 use crate::provisioning::Provisioning;
 use crate::term::style::{BOLD, HINT};
 use crate::term::{Align, Out, Table, bytes, iso, when};
-use crate::{files, hex, host};
+use crate::{files, hex, host, update_key};
 
 pub(crate) fn run(args: &DeviceArgs) -> Result {
     if let DeviceAction::FlashConfig(args) = &args.action {
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
 
 fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs) -> Result {
     let bundle = args.bundle.as_deref().map(files::read_bundle).transpose()?;
+    let update_key = args.update_key.as_deref().map(update_key::read_public).transpose()?;
     if let Some(path) = &args.key_out
         && path.exists()
     {
@@ -78,7 +80,7 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs)
         true => Some(Tls::open(&core.config).map_err(super::certificate::refused)?.pin()),
         false => None,
     };
-    let line = Provisioning { id, key, server: Some(server), pin }.emit();
+    let line = Provisioning { id, key, server: Some(server), pin, update_key }.emit();
     if let Some(path) = &args.key_out {
         files::write(path, format!("{}\n", line.as_str()).as_bytes(), false, files::Access::Owner).map_err(
             |e| {
@@ -161,7 +163,11 @@ fn list(out: &mut Out, runtime: &Runtime, core: &Arc<Core>) -> Result {
 fn show(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result {
     let row = find(runtime, core, id)?;
     let totals = runtime.block_on(core.store.totals(Some(row.short_id))).map_err(store_failed)?;
-    out.result(&to_json(&row, totals))?;
+    let offer = runtime.block_on(core.offer_to(&row)).map_err(store_failed)?;
+    let mut json = to_json(&row, totals);
+    json["status"] = reports::status_json(&row);
+    json["update"] = reports::update_json(&row, offer.as_ref());
+    out.result(&json)?;
     out.line(format_args!("{BOLD}{}{BOLD:#}, short id {}", row.id, row.short_id))?;
     out.line(format_args!("registered {}", when(row.t_created)))?;
     if let Some(t_ms) = row.t_revoked {
@@ -174,6 +180,20 @@ fn show(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result 
         "repeats    {} recognised, {} windows given up by the device",
         totals.duplicates, row.windows_lost
     ))?;
+    if let Some(status) = reports::last_status(&row) {
+        let battery = status.battery_mv.map(|mv| format!(", battery {:.2} V", f64::from(mv) / 1000.0));
+        let heap = status.heap_free.map(|n| format!(", {} of heap free", bytes(n.into())));
+        out.line(format_args!(
+            "started    {} times, last because of: {}{}{}",
+            status.boot,
+            reports::reset_words(status.reset),
+            battery.unwrap_or_default(),
+            heap.unwrap_or_default()
+        ))?;
+    }
+    if let Some(words) = reports::update_words(&row, offer.as_ref()) {
+        out.line(format_args!("bundle     {words}"))?;
+    }
     for (slot, fingerprint) in &row.slots {
         out.line(format_args!("bundle     {} in slot {slot}", hex::emit(fingerprint)))?;
     }

@@ -13,6 +13,7 @@ use serde_json::json;
 use self::live::{Ended, Live};
 use super::crowd;
 use crate::args::SendArgs;
+use crate::device::air::Air;
 use crate::device::feed;
 use crate::device::file_flash::FileFlash;
 use crate::device::link::{Answer, Link};
@@ -23,7 +24,7 @@ use crate::provisioning::Provisioning;
 use crate::readings::{self, Readings};
 use crate::term::style::BOLD;
 use crate::term::{Out, Progress, bytes};
-use crate::{files, host};
+use crate::{files, hex, host};
 
 /// From here on the outbox is emptied before more readings go in.
 const WINDOWS_HIGH: usize = 24;
@@ -54,16 +55,28 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     let id = provisioning.id;
     let path = args.outbox.clone().map_or_else(|| default_outbox(id.as_str()), Ok)?;
     let flash = FileFlash::open(&path)?;
-    let model = bundle.model();
+    let provisioned = bundle.model();
+    let mut air = match provisioning.update_key.filter(|_| link.can_fetch()) {
+        Some(key) => {
+            let flash = FileFlash::open_bundles(&path.with_extension("bundles"))?;
+            Some(Air::open(Box::new(flash), key, provisioned).map_err(|e| node_failed(e.into()))?)
+        }
+        None => None,
+    };
+    let model = match &mut air {
+        Some(air) => air.model().map_err(|e| node_failed(e.into()))?,
+        None => provisioned,
+    };
     let mut memory = Room::new(&model);
     // Somebody waits for the end of a file; a service has time.
     let retry_max_ms = if readings.is_some() { 5_000 } else { 60_000 };
     let config =
         crowd::config(&bundle, args.frame, Config { retry_min_ms: 500, retry_max_ms, ..Config::default() });
+    let config = air.as_ref().map_or(config, |air| air.config(config));
     let identity = Identity { id, key: provisioning.key };
     let session =
         Session::open(flash, identity, model, &mut memory, config, Chance::System, Loss::new(0.0, 0));
-    let session = session.map_err(|e| not_opened(&path, e))?;
+    let session = session.map_err(|e| not_opened(&path, e))?.with_air(air);
 
     let room = (FileFlash::LEN / 2 / (model.code_len_max() + RECORDS_LEN)).clamp(1, WINDOWS_MAX);
     let runtime = host::runtime()?;
@@ -105,12 +118,16 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     sender.pump(0, &gives_up, |left| bar.say(format!("sending, {left} windows to go")))?;
     drop(bar);
 
+    for news in sender.session.take_news() {
+        out.line(news)?;
+    }
     let waiting = sender.session.node().stats().n_windows_waiting;
     let counts = sender.session.counts;
     out.result(&json!({
         "device": id.as_str(), "server": sender.link.url(), "samples": counts.samples, "windows_acked": counts.acked,
         "windows_waiting": waiting, "samples_not_taken": rest, "frames": counts.frames,
         "frame_bytes": counts.frame_bytes, "joins": counts.joins, "outbox": path.display().to_string(),
+        "bundle": hex::emit(&sender.session.node().model().fingerprint()),
     }))?;
     out.line(format_args!(
         "{BOLD}{id}{BOLD:#}: {} samples taken, {} windows stored on the server, {} in {} frames",
@@ -211,13 +228,23 @@ impl Sender<'_> {
 
     /// Exchanges frames until at most `n` windows wait, or patience or hope is at its end.
     fn pump(&mut self, n: usize, interrupted: &dyn Fn() -> bool, mut show: impl FnMut(usize)) -> Result {
-        while self.session.node().stats().n_windows_waiting > n && self.refused.is_none() && !interrupted() {
+        // At the end a bundle that is being fetched is fetched to its end.
+        let has_work = |session: &Session<'_, _>| {
+            session.node().stats().n_windows_waiting > n || (n == 0 && session.is_fetching())
+        };
+        while has_work(&self.session) && self.refused.is_none() && !interrupted() {
             if self.heard.elapsed() >= self.patience {
                 return Ok(());
             }
             let now = self.now();
+            let is_busy = self.session.look_after_bundles(now, &self.link).map_err(node_failed)?;
+            if is_busy {
+                self.heard = Instant::now();
+            }
             if self.session.node().poll_at().is_none_or(|at| at > now) {
-                std::thread::sleep(Duration::from_millis(5));
+                if !is_busy {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 continue;
             }
             let acked = self.session.counts.acked;
@@ -231,6 +258,9 @@ impl Sender<'_> {
             }
             show(self.session.node().stats().n_windows_waiting);
         }
+        // The last ack may have ended a trial.
+        let now = self.now();
+        self.session.look_after_bundles(now, &self.link).map_err(node_failed)?;
         Ok(())
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 
-use super::link::{Answer, Line, LinkError};
+use kinglet_node::update::Wanted;
+
+use super::link::{Answer, Line, LinkError, no_fetching};
 
 /// How long the first acknowledgement is waited for; each further time twice as long (RFC 7252, 4.2).
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,6 +81,10 @@ impl Line for CoapLine {
             }
         }
         Ok(answer)
+    }
+
+    fn fetch(&mut self, _: &Wanted) -> Result<Vec<u8>, LinkError> {
+        Err(no_fetching())
     }
 }
 

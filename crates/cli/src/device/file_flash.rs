@@ -11,11 +11,14 @@ use crate::failure::{Failure, Result};
 const SECTOR_LEN: u32 = 4096;
 /// 1 MiB: some ten thousand windows.
 const N_SECTORS: u32 = 256;
+/// 128 KiB: two bundles.
+const N_SECTORS_BUNDLES: u32 = 32;
 
 /// Flash in a file. Two processes sealing with the same counters would break the seal, so the file is locked
 /// as long as it is open.
 pub(crate) struct FileFlash {
     file: File,
+    n_sectors: u32,
 }
 
 impl FileFlash {
@@ -24,6 +27,15 @@ impl FileFlash {
 
     /// Opens the file, or makes it, all erased.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_of(path, N_SECTORS)
+    }
+
+    /// The same for the bundles that come over the air.
+    pub(crate) fn open_bundles(path: &Path) -> Result<Self> {
+        Self::open_of(path, N_SECTORS_BUNDLES)
+    }
+
+    fn open_of(path: &Path, n_sectors: u32) -> Result<Self> {
         let failed = |e: io::Error| Failure::writing(format_args!("the outbox {}", path.display()), &e);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
@@ -46,21 +58,21 @@ impl FileFlash {
             }
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
-        let len = u64::from(SECTOR_LEN) * u64::from(N_SECTORS);
+        let len = u64::from(SECTOR_LEN) * u64::from(n_sectors);
         let found = file.metadata().map_err(failed)?.len();
         if found == 0 {
-            erase_all(&mut file).map_err(failed)?;
+            erase_all(&mut file, n_sectors).map_err(failed)?;
         } else if found != len {
             return Err(Failure::input(format_args!("{} is no outbox", path.display()))
                 .why(format_args!("it has {found} bytes, an outbox {len}"))
                 .next("name another file with --outbox; this one is left as it is"));
         }
-        Ok(Self { file })
+        Ok(Self { file, n_sectors })
     }
 
     fn seek(&mut self, at: u32, len: usize) -> Result<(), FlashError> {
         let end = u64::from(at) + len as u64;
-        if end > u64::from(SECTOR_LEN) * u64::from(N_SECTORS) {
+        if end > u64::from(SECTOR_LEN) * u64::from(self.n_sectors) {
             return Err(FlashError::OutOfRange);
         }
         self.file.seek(SeekFrom::Start(u64::from(at))).map(drop).map_err(|_| FlashError::Failed)
@@ -73,8 +85,8 @@ impl FileFlash {
 }
 
 /// Every byte erased, and on the disk.
-fn erase_all(file: &mut File) -> io::Result<()> {
-    file.write_all(&vec![0xFF; SECTOR_LEN as usize * N_SECTORS as usize])?;
+fn erase_all(file: &mut File, n_sectors: u32) -> io::Result<()> {
+    file.write_all(&vec![0xFF; SECTOR_LEN as usize * n_sectors as usize])?;
     file.sync_all()
 }
 
@@ -84,7 +96,7 @@ impl Flash for FileFlash {
     }
 
     fn n_sectors(&self) -> u32 {
-        N_SECTORS
+        self.n_sectors
     }
 
     fn write_len(&self) -> u32 {

@@ -156,7 +156,7 @@ fn drive(members: &mut [Member<'_>], link: &Link, pace: &Pace, live: &Live) -> R
 
 impl Member<'_> {
     fn waits(&self) -> bool {
-        self.session.node().stats().n_windows_waiting > 0
+        self.session.node().stats().n_windows_waiting > 0 || self.session.is_fetching()
     }
 
     /// Takes the samples that are due; true if there were any.
@@ -182,8 +182,9 @@ impl Member<'_> {
 
     /// Exchanges what is due; true if there was anything.
     fn speak(&mut self, now: u64, link: &Link, live: &Live) -> Result<bool, FleetError> {
+        let is_busy = self.session.look_after_bundles(now, link)?;
         if self.session.node().poll_at().is_none_or(|at| at > now) {
-            return Ok(false);
+            return Ok(is_busy);
         }
         let before = self.session.counts;
         let exchange = self.session.exchange(now, link)?;
@@ -191,7 +192,7 @@ impl Member<'_> {
         live.acked.fetch_add(after.acked - before.acked, Ordering::Relaxed);
         live.frame_bytes.fetch_add(after.frame_bytes - before.frame_bytes, Ordering::Relaxed);
         match exchange {
-            Exchange::Quiet => Ok(false),
+            Exchange::Quiet => Ok(is_busy),
             // Trying again does not help against these; against all others it does.
             Exchange::Refused(answer)
                 if ["revoked", "unknown_device", "unknown_bundle"]

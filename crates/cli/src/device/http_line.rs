@@ -5,9 +5,12 @@ use std::time::Duration;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
 
+use kinglet_node::update::Wanted;
+
 use super::link::{Answer, Line, LinkError};
 use super::tls::TlsConnector;
 use super::trust::Trust;
+use crate::hex;
 
 const ONE: &str = "application/vnd.kinglet.frame";
 const MANY: &str = "application/vnd.kinglet.frames";
@@ -67,9 +70,7 @@ impl Line for HttpLine {
     }
 
     fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
-        if let [one] = frames {
-            return self.post("/v1/frames", ONE, one);
-        }
+        // A list even of one: the answer to a single frame has room for an ack alone, none for what is offered.
         let mut list = Vec::new();
         for frame in frames {
             // No frame is longer: the wire's limit is below 16 bits.
@@ -77,6 +78,26 @@ impl Line for HttpLine {
             list.extend_from_slice(frame);
         }
         self.post("/v1/frames", MANY, &list)
+    }
+
+    fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
+        self.get_piece(wanted)
+    }
+}
+
+impl HttpLine {
+    fn get_piece(&self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
+        let failed = |e: ureq::Error| LinkError(e.to_string());
+        let Wanted { fingerprint, from, len } = wanted;
+        let url = format!("{}/v1/bundles/{}?from={from}&len={len}", self.base, hex::emit(fingerprint));
+        let mut response = self.agent.get(url).call().map_err(failed)?;
+        if response.status().as_u16() != 200 {
+            return Err(LinkError(format!(
+                "the bundle is not there: HTTP status {}",
+                response.status().as_u16()
+            )));
+        }
+        response.body_mut().with_config().limit(u64::from(*len)).read_to_vec().map_err(failed)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kinglet_node::Identity;
+use kinglet_node::update::Wanted;
 use kinglet_wire::keys::DeviceId;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,8 @@ pub(crate) trait Line: Send {
     fn join(&mut self, request: &[u8]) -> Result<Answer, LinkError>;
     /// Brings frames; the answer holds what the server sends back.
     fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError>;
+    /// Asks for a piece of a bundle that is offered; only where [`Link::can_fetch`].
+    fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError>;
 }
 
 /// What a device logs in with, where a line asks for it.
@@ -50,6 +53,11 @@ pub(crate) struct Answer {
     pub(crate) refused: Option<String>,
     /// The problem's detail, for people.
     pub(crate) detail: Option<String>,
+}
+
+/// Where nothing can be fetched.
+pub(super) fn no_fetching() -> LinkError {
+    LinkError("bundles are fetched over http:// or https:// only".into())
 }
 
 /// Nothing came back, or nothing that can be read.
@@ -82,6 +90,11 @@ impl Link {
     /// The address, for messages.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// True if bundles can be fetched over it.
+    pub(crate) fn can_fetch(&self) -> bool {
+        matches!(self.carrier, Carrier::Http(_))
     }
 
     /// A line for this device.

@@ -12,7 +12,9 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::link::{Account, Answer, Line, LinkError, host_and_port};
+use kinglet_node::update::Wanted;
+
+use super::link::{Account, Answer, Line, LinkError, host_and_port, no_fetching};
 use super::trust::Trust;
 
 /// How long one exchange may take.
@@ -80,6 +82,10 @@ impl Line for MqttLine {
 
     fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
         self.exchange(frames)
+    }
+
+    fn fetch(&mut self, _: &Wanted) -> Result<Vec<u8>, LinkError> {
+        Err(no_fetching())
     }
 }
 

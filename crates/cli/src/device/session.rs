@@ -6,7 +6,9 @@ use kinglet_node::{
     Transmit, What,
 };
 use kinglet_train::nn::Rng;
+use kinglet_wire::Fingerprint;
 
+use super::air::{self, Air};
 use super::link::{Account, Answer, Line, Link, LinkError};
 
 /// Frames in one request.
@@ -120,6 +122,10 @@ pub(crate) struct Session<'a, F> {
     /// Made when there is something to send for the first time.
     line: Option<Box<dyn Line>>,
     pub(crate) counts: Counts,
+    config: Config,
+    air: Option<Air<'a>>,
+    /// What there is to tell people.
+    news: Vec<String>,
 }
 
 impl<'a, F: Flash> Session<'a, F> {
@@ -138,7 +144,87 @@ impl<'a, F: Flash> Session<'a, F> {
         let account = Account::of(&identity);
         let node = Node::open(&mut flash, identity, model, buffers, config)?;
         let buf = vec![0; node.frame_len_max()];
-        Ok(Self { node, flash, chance, loss, buf, account, line: None, counts: Counts::default() })
+        let (counts, news) = (Counts::default(), Vec::new());
+        Ok(Self { node, flash, chance, loss, buf, account, line: None, counts, config, air: None, news })
+    }
+
+    /// Lets the device take bundles over the air; it was opened with the model and the configuration of `air`.
+    pub(crate) fn with_air(self, air: Option<Air<'a>>) -> Self {
+        Self { air, ..self }
+    }
+
+    /// True while a bundle is being fetched.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.air.as_ref().is_some_and(Air::is_fetching)
+    }
+
+    /// True if the device uses the bundle of this fingerprint, and not on trial.
+    pub(crate) fn keeps(&self, fingerprint: &Fingerprint) -> bool {
+        let is_sure = self.air.as_ref().is_some_and(|air| !air.updates().state().is_trial);
+        is_sure && self.node.model().fingerprint() == *fingerprint
+    }
+
+    /// What has happened to bundles since this was last asked.
+    pub(crate) fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Fetches the next piece of a bundle, if one is wanted, and changes to a bundle that is whole, or back from one that is
+    /// not taken. True if there was something to do.
+    pub(crate) fn look_after_bundles(&mut self, now: u64, link: &Link) -> Result<bool, NodeError> {
+        let Some(air) = &mut self.air else { return Ok(false) };
+        let mut is_busy = false;
+        if let Some(wanted) = air.wanted(now) {
+            let line = self.line.get_or_insert_with(|| link.line(&self.account));
+            let piece = if self.loss.strikes() { None } else { line.fetch(&wanted).ok() };
+            is_busy = piece.is_some();
+            air.take(now, &wanted, piece)?;
+        }
+        let before = air.updates().state();
+        if let Some(verdict) = self.node.trial() {
+            air.judge(verdict)?;
+        }
+        let state = air.updates().state();
+        if before.is_trial && !state.is_trial {
+            self.news.push(format!("update {} is taken by the server and kept", state.serial));
+        }
+        self.node.set_update(state);
+        if air.updates().is_restart_due() {
+            is_busy = true;
+            self.restart(now)?;
+        }
+        Ok(is_busy)
+    }
+
+    /// What a board does by a reset.
+    fn restart(&mut self, now: u64) -> Result<(), NodeError> {
+        self.node.flush(now, &mut self.flash)?;
+        let unix_ms = self.node.unix_time(now);
+        let Some(air) = &mut self.air else { return Ok(()) };
+        air.reopen()?;
+        let model = air.model()?;
+        let room: &'a mut Room = Box::leak(Box::new(Room::new(&model)));
+        let buffers =
+            Buffers { steps: &mut room.steps, workspace: &mut room.workspace, code: &mut room.code };
+        let config = air.config(Config { reset: kinglet_wire::payload::Reset::Software, ..self.config });
+        let state = air.updates().state();
+        match self.node.restart(&mut self.flash, model, buffers, config) {
+            Ok(()) => {}
+            // Windows of very many bundles wait: it is tried again when some have gone.
+            Err(OpenError::Flash(error)) => return Err(error.into()),
+            Err(_) => return Ok(()),
+        }
+        self.buf = vec![0; self.node.frame_len_max()];
+        if let Some(unix_ms) = unix_ms {
+            self.node.set_unix_time(now, &mut self.flash, unix_ms)?;
+        }
+        self.news.push(match state.refused {
+            Some((serial, why)) if !state.is_trial => {
+                format!("back from update {serial}: {}", air::words(why))
+            }
+            _ => format!("update {} is whole and on trial", state.serial),
+        });
+        Ok(())
     }
 
     pub(crate) fn node(&self) -> &Node<'a> {
@@ -209,7 +295,11 @@ impl<'a, F: Flash> Session<'a, F> {
 
     fn take_answer(&mut self, now: u64, mut answer: Answer) -> Result<Exchange, NodeError> {
         for downlink in &mut answer.downlinks {
-            match self.node.handle_downlink(now, &mut self.flash, downlink)? {
+            let done = self.node.handle_downlink(now, &mut self.flash, downlink)?;
+            if let Some(air) = &mut self.air {
+                self.news.extend(air.handle(&done)?);
+            }
+            match done {
                 Downlink::Acked { n_windows } => self.counts.acked += n_windows as u64,
                 Downlink::Joined { .. } => self.counts.joins += 1,
                 _ => {}

@@ -7,7 +7,7 @@
 //! ```text
 //! record   "KGP1" │ field … │ CRC-32 of all before it, u32
 //! field    tag u8 │ len u16 │ bytes                                    (little-endian, each tag at most once)
-//! tag      1 id │ 2 key, 32 │ 3 Wi-Fi name │ 4 Wi-Fi password │ 5 server │ 6 sensor │ 7 model
+//! tag      1 id │ 2 key, 32 │ 3 Wi-Fi name │ 4 Wi-Fi password │ 5 server │ 6 sensor │ 7 model │ 8 key of updates, 32
 //! ```
 //!
 //! A tag this version does not know refuses the record: a setting that would be passed over in silence is worse.
@@ -19,6 +19,7 @@ pub use serial::{DATA_LEN_MAX, LINE_LEN_MAX, Line, Receiver, Refusal, Reply};
 pub use slots::Slots;
 
 use kinglet_wire::keys::{DeviceId, DeviceKey, SECRET_LEN};
+use kinglet_wire::update::UpdateKey;
 use zeroize::Zeroize;
 
 /// Longest record, in bytes.
@@ -43,7 +44,8 @@ const TAG_PASSWORD: u8 = 4;
 const TAG_SERVER: u8 = 5;
 const TAG_SENSOR: u8 = 6;
 const TAG_MODEL: u8 = 7;
-const TAG_MAX: usize = TAG_MODEL as usize;
+const TAG_UPDATE_KEY: u8 = 8;
+const TAG_MAX: usize = TAG_UPDATE_KEY as usize;
 
 /// What a board is given. Nothing is asked for here: firmware knows what it cannot do without. No `Debug`: it holds
 /// a key and a password.
@@ -63,6 +65,8 @@ pub struct Given<'a> {
     pub sensor: &'a str,
     /// The device's part of a bundle ([`kinglet_codec::Model::parse`]).
     pub model: &'a [u8],
+    /// Whose updates of it the board takes; `None` for nobody's.
+    pub update_key: Option<UpdateKey>,
 }
 
 /// Why bytes are no record, or a record cannot be made.
@@ -150,6 +154,7 @@ impl<'a> Given<'a> {
             TAG_PASSWORD => self.password = text()?,
             TAG_SERVER => self.server = text()?,
             TAG_SENSOR => self.sensor = text()?,
+            TAG_UPDATE_KEY => self.update_key = Some(UpdateKey::from_bytes(value.try_into().ok()?)),
             _ => self.model = value,
         }
         Some(())
@@ -165,6 +170,7 @@ impl<'a> Given<'a> {
             text(TAG_SERVER, self.server),
             text(TAG_SENSOR, self.sensor),
             (!self.model.is_empty()).then_some((TAG_MODEL, self.model)),
+            self.update_key.as_ref().map(|key| (TAG_UPDATE_KEY, &key.as_bytes()[..])),
         ]
     }
 }
@@ -190,6 +196,7 @@ impl core::fmt::Display for ProvisionError {
             TAG_SERVER => "server address",
             TAG_SENSOR => "sensor",
             TAG_MODEL => "model",
+            TAG_UPDATE_KEY => "key of updates",
             _ => "last setting",
         };
         match self {

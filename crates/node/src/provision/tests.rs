@@ -19,6 +19,7 @@ fn given(model: &[u8]) -> Given<'_> {
         server: "http://192.0.2.7:8470",
         sensor: "dht22 4",
         model,
+        update_key: Some(UpdateKey::from_bytes([6; 32])),
     }
 }
 
@@ -58,6 +59,7 @@ fn there_and_back() {
     assert_eq!(read.key.unwrap().expose_secret(), &[7; 32]);
     assert_eq!((read.ssid, read.password), (made.ssid, made.password));
     assert_eq!((read.server, read.sensor, read.model), (made.server, made.sensor, made.model));
+    assert_eq!(read.update_key, made.update_key);
     let mut few = [0; 8];
     assert_eq!(Given::default().emit(&mut few), Ok(8));
     assert!(Given::parse(&few).is_ok_and(|given| given.id.is_none() && given.model.is_empty()));
@@ -86,7 +88,8 @@ fn settings_that_make_no_sense_are_refused() {
     let check = |fields: &[u8], want| {
         assert_eq!(Given::parse(&sealed(fields)).err(), Some(want), "{fields:?}");
     };
-    check(&[8, 0, 0], ProvisionError::Setting(8));
+    check(&[9, 0, 0], ProvisionError::Setting(9));
+    check(&[8, 1, 0, 7], ProvisionError::Value(8));
     check(&[0, 0, 0], ProvisionError::Setting(0));
     check(&[3, 1, 0, b'a', 3, 1, 0, b'b'], ProvisionError::Setting(3));
     check(&[3, 1, 0, 0xFF], ProvisionError::Value(3));

@@ -16,7 +16,9 @@ use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
 use crate::http::query::{Query, iso};
+use crate::offers::Offer;
 use crate::readings::{ChannelInfo, Decoder, Readings};
+use crate::reports;
 use crate::store::{Coverage, DeviceRow, Flaw, Totals, WindowRow, day_of};
 
 pub(super) const HOUR: i64 = 3_600_000;
@@ -106,8 +108,10 @@ async fn content(core: &Core, row: &DeviceRow, range: Range) -> Result<Markup, P
     let stats = core.store.day_stats(Some(row.short_id), today, today).await?;
     let today = stats.first().map(|s| s.totals).unwrap_or_default();
     let newest = newest.first().zip(newest_read.into_iter().next());
+    let offer = core.offer_to(row).await?;
     Ok(html! {
         (facts(row, today, coverage, n_flawed, now))
+        (itself(row, offer.as_ref()))
         (ranges(&format!("/devices/{}", row.id), range))
         (charts(&windows, to - range.2, to, now))
         (overheard(core.overheard.last(row.short_id), newest, now))
@@ -131,6 +135,20 @@ fn facts(row: &DeviceRow, today: Totals, coverage: Coverage, n_flawed: usize, no
             div { dt { "lost on the device" } dd { (text::count(row.windows_lost)) } }
             div { dt { "missing in this range" } dd { @if coverage.missing_ms > 0 { (text::span(coverage.missing_ms)) } @else { "nothing" } } }
             @if n_flawed > 0 { div { dt { "windows that do not decode (kept)" } dd.bad { (n_flawed) } } }
+        }
+    }
+}
+
+/// What the device says of itself.
+fn itself(row: &DeviceRow, offer: Option<&Offer>) -> Markup {
+    let Some(status) = reports::last_status(row) else { return html! {} };
+    html! {
+        p.soft {
+            "It has started " (text::count(status.boot.into())) " times, last because of: " (reports::reset_words(status.reset))
+            @if let Some(mv) = status.battery_mv { "; battery " (format!("{:.2} V", f64::from(mv) / 1000.0)) }
+            @if let Some(bytes) = status.heap_free { "; " (text::bytes(bytes.into())) " of heap free" }
+            "."
+            @if let Some(words) = reports::update_words(row, offer) { " It " (words) "." }
         }
     }
 }

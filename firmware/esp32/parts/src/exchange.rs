@@ -1,8 +1,12 @@
 //! One request to the server: frames that are due go out, what comes back goes to the node.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use kinglet_node::update::Wanted;
 use kinglet_node::{Downlink, Flash, Node, NodeError, Transmit, What};
+use kinglet_wire::update::SignedUpdate;
 
 /// Content type of one frame.
 pub const ONE: &str = "application/vnd.kinglet.frame";
@@ -14,9 +18,9 @@ const BODY_LEN_MAX: usize = 4 * 1024;
 /// A request to be posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// `/v1/join` or `/v1/frames`.
-    pub path: &'static str,
-    /// [`ONE`] or [`MANY`].
+    /// `/v1/join`, `/v1/frames`, or a piece of a bundle.
+    pub path: String,
+    /// [`ONE`] or [`MANY`]; empty if something is asked for instead of brought.
     pub kind: &'static str,
     /// The body.
     pub body: Vec<u8>,
@@ -46,6 +50,8 @@ pub struct Taken {
     pub joined: bool,
     /// Downlinks that did nothing.
     pub n_ignored: usize,
+    /// Another bundle is offered.
+    pub offer: Option<SignedUpdate>,
 }
 
 /// Collects what is due into one request; `None` if nothing is. `buf` has [`Node::frame_len_max`] bytes.
@@ -56,14 +62,19 @@ pub fn gather(
     random: &mut dyn FnMut(&mut [u8]),
     buf: &mut [u8],
 ) -> Result<Option<Outgoing>, NodeError> {
-    let mut out = Outgoing { path: "/v1/frames", kind: MANY, body: Vec::new(), n_frames: 0 };
+    let mut out = Outgoing { path: String::from("/v1/frames"), kind: MANY, body: Vec::new(), n_frames: 0 };
     while out.body.len() + 2 + node.frame_len_max() <= BODY_LEN_MAX.max(2 + node.frame_len_max()) {
         let Some(Transmit { len, what }) = node.poll_transmit(now, flash, random, buf)? else { break };
         let frame = buf.get(..len).unwrap_or_default();
         out.n_frames += 1;
         if what == What::Join {
             // The only frame due: nothing else is sent while the node has no keys, or wants new ones.
-            return Ok(Some(Outgoing { path: "/v1/join", kind: ONE, body: frame.to_vec(), ..out }));
+            return Ok(Some(Outgoing {
+                path: String::from("/v1/join"),
+                kind: ONE,
+                body: frame.to_vec(),
+                ..out
+            }));
         }
         // The wire's longest frame is shorter than 64 KiB.
         out.body.extend_from_slice(&(len as u16).to_be_bytes());
@@ -74,6 +85,16 @@ pub fn gather(
         }
     }
     Ok((out.n_frames > 0).then_some(out))
+}
+
+/// Asks for a piece of a bundle.
+pub fn fetch(wanted: &Wanted) -> Outgoing {
+    let mut path = String::from("/v1/bundles/");
+    for byte in wanted.fingerprint {
+        path += &format!("{byte:02x}");
+    }
+    path += &format!("?from={}&len={}", wanted.from, wanted.len);
+    Outgoing { path, kind: "", body: Vec::new(), n_frames: 0 }
 }
 
 /// Gives an answer to the node. A body that is cut short is used as far as it goes: every frame in it is sealed.
@@ -100,6 +121,7 @@ pub fn take(
         match node.handle_downlink(now, flash, downlink)? {
             Downlink::Acked { n_windows } => taken.n_acked += n_windows,
             Downlink::Joined { .. } => taken.joined = true,
+            Downlink::Offered(offer) => taken.offer = Some(offer),
             _ => taken.n_ignored += 1,
         }
     }
@@ -119,6 +141,13 @@ pub fn asks_for_join(header: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_is_asked_for_by_fingerprint_and_place() {
+        let asked = fetch(&Wanted { fingerprint: [0xAB; 16], from: 4096, len: 1024 });
+        assert_eq!(asked.path, "/v1/bundles/abababababababababababababababab?from=4096&len=1024");
+        assert!(asked.kind.is_empty() && asked.body.is_empty());
+    }
 
     #[test]
     fn a_join_is_asked_for_by_name() {

@@ -10,10 +10,10 @@ use reqwless::request::{Method, RequestBuilder};
 
 use crate::exchange::{Incoming, MANY, ONE, Outgoing, asks_for_join};
 
-/// Room for an answer's head and body. A sealed ack has some 60 bytes.
+/// Room for an answer's head and body. A sealed ack has some 60 bytes, a piece of a bundle 1,024.
 pub const ANSWER_LEN_MAX: usize = 2048;
 
-/// Posts `outgoing` to `server` (`http://host:port`, a path is kept in front) and reads the answer into `buf`.
+/// Posts `outgoing` to `server`, or asks for it (`http://host:port`, a path is kept in front) and reads the answer into `buf`.
 ///
 /// Bytes of the answer never leave `buf` unchecked: what does not fit is an error, and what is not sealed does nothing.
 pub async fn post<T: TcpConnect, D: Dns>(
@@ -23,11 +23,15 @@ pub async fn post<T: TcpConnect, D: Dns>(
     outgoing: &Outgoing,
     buf: &mut [u8],
 ) -> Result<Incoming, reqwless::Error> {
-    let url = url(server, outgoing.path);
+    let url = url(server, &outgoing.path);
     let mut client = HttpClient::new(tcp, dns);
-    let headers = [("content-type", outgoing.kind), ("connection", "close")];
-    let mut request =
-        client.request(Method::POST, &url).await?.headers(&headers).body(outgoing.body.as_slice());
+    let headers = [("connection", "close"), ("content-type", outgoing.kind)];
+    // What only asks has no body, and no type of one.
+    let (method, headers) = match outgoing.kind {
+        "" => (Method::GET, &headers[..1]),
+        _ => (Method::POST, &headers[..]),
+    };
+    let mut request = client.request(method, &url).await?.headers(headers).body(outgoing.body.as_slice());
     let response = request.send(buf).await?;
     let mut incoming = Incoming { status: response.status.0, ..Incoming::default() };
     for (name, value) in response.headers() {

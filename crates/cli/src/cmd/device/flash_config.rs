@@ -21,9 +21,9 @@ pub(super) fn run(args: &DeviceFlashArgs) -> Result {
     let provisioning = args.key.as_deref().map(Provisioning::read).transpose()?;
     let bundle = args.bundle.as_deref().map(files::read_bundle).transpose()?;
     let password = password(args)?;
-    let (id, key, server) = match provisioning {
-        Some(of) => (Some(of.id), Some(of.key), of.server),
-        None => (None, None, None),
+    let (id, key, server, update_key) = match provisioning {
+        Some(of) => (Some(of.id), Some(of.key), of.server, of.update_key),
+        None => (None, None, None, None),
     };
     let server = server_of(args, server)?;
     check_sensor(&args.sensor)?;
@@ -35,6 +35,7 @@ pub(super) fn run(args: &DeviceFlashArgs) -> Result {
         server: &server,
         sensor: &args.sensor,
         model: bundle.as_ref().map(|bundle| bundle.device()).unwrap_or_default(),
+        update_key,
     };
     let mut record = Zeroizing::new(vec![0; given.record_len()]);
     let len = given.emit(&mut record).map_err(not_made)?;

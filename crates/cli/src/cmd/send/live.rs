@@ -156,6 +156,10 @@ impl Live {
 
     fn exchange(&mut self, sender: &mut Sender<'_>, out: &mut Out) -> Result {
         let now = sender.now();
+        sender.session.look_after_bundles(now, &sender.link).map_err(node_failed)?;
+        for news in sender.session.take_news() {
+            out.line(news)?;
+        }
         if sender.session.node().poll_at().is_none_or(|at| at > now) {
             return Ok(());
         }
