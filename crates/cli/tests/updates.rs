@@ -163,5 +163,7 @@ fn keys_are_kept_apart() {
     place.run(&sign).fails(3, &["no such key", "keygen"]);
     let sign = ["bundles", "sign", "b.kinglet", "--key", "updates.key", "--out", "s.kinglet", "--json"];
     let signed = place.run(&sign).ok();
+    let inspected = place.run(&["inspect", "s.kinglet", "--json"]).ok().json();
+    assert_eq!(inspected["update"], signed.json()["serial"]);
     assert!(!signed.out.contains(digits) && signed.json()["serial"].as_u64().unwrap() > 1_700_000_000);
 }

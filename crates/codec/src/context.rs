@@ -171,7 +171,7 @@ pub(crate) fn neighbour_of(idx: usize, n_channels: usize) -> Option<usize> {
 pub(crate) fn code(
     model: &Model<'_>,
     context: &Context<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     rs: &mut [i32],
     histories: &mut [i32],
 ) -> Result<(), Stop> {
@@ -223,7 +223,7 @@ pub(crate) fn predict_first(model: &Model<'_>, idx: usize, histories: &[i32]) ->
 /// Codes the first value of channel `idx` in the window.
 pub(crate) fn code_first(
     model: &Model<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     idx: usize,
     histories: &[i32],
     r: i32,

@@ -274,7 +274,7 @@ fn write(
     window: Counted<'_>,
     rung: Rung,
     areas: &mut Areas<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
     if window.is_beside || !is_plain(model, window.steps) {
@@ -374,7 +374,7 @@ pub(crate) fn observe(
     window: Window<'_>,
     rung: Rung,
     workspace: &mut [i32],
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
 ) -> bool {
     let (workspace, spare) = Counted::split(model, workspace);
     let window = Counted::new(model, window, spare);

@@ -28,7 +28,12 @@ pub async fn run(board: Board) -> &'static str {
             let path = if base.ends_with("/decode") { "" } else { "/decode" };
             let text = body(&latent);
             REQUESTS
-                .send(Outgoing { path: path.into(), kind: "application/json", body: text.into_bytes(), n_frames: 0 })
+                .send(Outgoing {
+                    path: path.into(),
+                    kind: "application/json",
+                    body: text.into_bytes(),
+                    n_frames: 0,
+                })
                 .await;
             if let Ok(Some(answer)) = with_timeout(Duration::from_secs(20), ANSWERS.receive()).await {
                 log::info!("HTTP {}: {}", answer.status, core::str::from_utf8(&answer.body).unwrap_or("?"));

@@ -132,9 +132,12 @@ impl Board {
                 taken.or_else(|error| if self.is_dead() { Ok(()) } else { Err(error) })?;
             }
             self.exchange(&mut node, up);
-            if self.offer.is_some() && self.link_up && self.now >= offer_at {
+            if let Some((offer, _)) = self.offer
+                && self.link_up
+                && self.now >= offer_at
+            {
                 offer_at = self.now + 60_000;
-                let body = self.offer.unwrap().0.to_bytes();
+                let body = offer.to_bytes();
                 let mut command =
                     self.server.command(Command::UPDATE, EPOCH_MS + self.now as i64 + 60_000, &body);
                 let done = node.handle_downlink(up, &mut self.outbox, &mut command);

@@ -16,7 +16,9 @@ use kinglet_esp32_parts::exchange;
 use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
 use kinglet_esp32_parts::sensor::{Sample, Sensor, channels};
 use kinglet_node::provision::{Given, Receiver, Reply, Slots};
+use kinglet_node::update::Updates;
 use kinglet_node::{BufferLens, Buffers, Config, Identity, MemFlash, Node, SampleTime};
+use kinglet_wire::update::{SignedUpdate, UpdateKey};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -27,7 +29,13 @@ fn main() -> Result<()> {
     let [_, record, readings] = args.as_slice() else { return Err("board RECORD READINGS.csv".into()) };
     let record = provisioned(&std::fs::read_to_string(record)?)?;
     let given = Given::parse(&record)?;
-    let model = Model::parse(given.model)?;
+    let provisioned = Model::parse(given.model)?;
+    // Two slots of 64 KiB, as in partitions.csv.
+    let mut bundles = MemFlash::new(vec![0xFF; 32 * SECTOR_LEN as usize], SECTOR_LEN, 4);
+    let (mut updates, mut model) = (None, provisioned);
+    if let Some(key) = given.update_key {
+        updates = Some(start(&mut bundles, key, &provisioned, &mut model)?);
+    }
     let sensor = Sensor::parse(given.sensor)?;
     let fed = channels(sensor, &model)?;
     let identity = Identity { id: given.id.ok_or("no id")?, key: given.key.ok_or("no key")? };
@@ -36,7 +44,9 @@ fn main() -> Result<()> {
         (vec![0; lens.steps], vec![0; lens.workspace], vec![0; lens.code]);
     let buffers = Buffers { steps: &mut steps, workspace: &mut workspace, code: &mut code };
     let mut flash = MemFlash::new(vec![0xFF; 64 * SECTOR_LEN as usize], SECTOR_LEN, 4);
-    let mut node = Node::open(&mut flash, identity, model, buffers, Config::default())?;
+    let state = updates.as_ref().map(Updates::state);
+    let mut node =
+        Node::open(&mut flash, identity, model, buffers, Config { update: state, ..Config::default() })?;
     let mut frame = vec![0; node.frame_len_max()];
     let mut answer = vec![0; ANSWER_LEN_MAX];
     let started = Instant::now();
@@ -54,6 +64,42 @@ fn main() -> Result<()> {
         println!("{n},{temperature},{humidity}");
         node.handle_sample(now(), &mut flash, SampleTime::Now, &measured.readings(&fed))?;
         exchange_all(&mut node, &mut flash, &now, &mut random, given.server, &mut frame, &mut answer)?;
+        let (Some(key), Some(updates)) = (given.update_key, &mut updates) else { continue };
+        if let Some(offer) = OFFERED.with(|offered| offered.take()) {
+            updates.handle_offer(&mut bundles, &offer).map_err(|e| e.to_string())?;
+        }
+        while let Some(wanted) = updates.wanted(now()) {
+            match embassy_futures::block_on(post(
+                &Net,
+                &Net,
+                given.server,
+                &exchange::fetch(&wanted),
+                &mut answer,
+            )) {
+                Ok(piece) if piece.status == 200 => updates
+                    .handle_bytes(now(), &mut bundles, wanted.from, &piece.body)
+                    .map_err(|e| e.to_string())?,
+                _ => updates.handle_nothing(now()),
+            }
+        }
+        if let Some(verdict) = node.trial() {
+            updates.handle_verdict(&mut bundles, verdict).map_err(|e| e.to_string())?;
+        }
+        node.set_update(updates.state());
+        if updates.is_restart_due() {
+            // What the board does by a reset.
+            node.flush(now(), &mut flash)?;
+            *updates = start(&mut bundles, key, &provisioned, &mut model)?;
+            let lens = BufferLens::of(&model);
+            let buffers = Buffers {
+                steps: vec![0; lens.steps].leak(),
+                workspace: vec![0; lens.workspace].leak(),
+                code: vec![0; lens.code].leak(),
+            };
+            let config = Config { update: Some(updates.state()), ..Config::default() };
+            node.restart(&mut flash, model, buffers, config)?;
+            frame = vec![0; node.frame_len_max()];
+        }
     }
     node.flush(now(), &mut flash)?;
     let end = Instant::now() + Duration::from_secs(20);
@@ -63,6 +109,26 @@ fn main() -> Result<()> {
     }
     std::io::stdout().flush()?;
     if node.stats().n_windows_waiting > 0 { Err("windows were not acknowledged".into()) } else { Ok(()) }
+}
+
+thread_local! {
+    /// What the server has offered since the loop last looked.
+    static OFFERED: std::cell::Cell<Option<SignedUpdate>> = const { std::cell::Cell::new(None) };
+}
+
+/// What `sealed.rs` does at each start.
+fn start(
+    bundles: &mut MemFlash<Vec<u8>>,
+    key: UpdateKey,
+    provisioned: &Model<'_>,
+    model: &mut Model<'_>,
+) -> Result<Updates> {
+    let mut updates = Updates::open(bundles, key, &provisioned.fingerprint()).map_err(|e| e.to_string())?;
+    let bytes = vec![0; updates.model_len()].leak();
+    if let Some(len) = updates.load(bundles, provisioned, bytes).map_err(|e| e.to_string())? {
+        *model = Model::parse(&bytes[..len])?;
+    }
+    Ok(updates)
 }
 
 /// The record, as the lines of a serial port bring it to flash.
@@ -113,7 +179,12 @@ fn exchange_all(
 ) -> Result<()> {
     while let Some(outgoing) = exchange::gather(node, now(), flash, random, frame)? {
         match embassy_futures::block_on(post(&Net, &Net, server, &outgoing, answer)) {
-            Ok(incoming) => drop(exchange::take(node, now(), flash, incoming)?),
+            Ok(incoming) => {
+                let taken = exchange::take(node, now(), flash, incoming)?;
+                if taken.offer.is_some() {
+                    OFFERED.with(|offered| offered.set(taken.offer));
+                }
+            }
             Err(error) => eprintln!("post: {error:?}"),
         }
     }

@@ -97,10 +97,11 @@ pub(super) fn withdraw(path: &Path, to: Option<&str>, common: &DeviceCommon) -> 
     let n = runtime.block_on(core.offers.withdraw(bundle.fingerprint(), device)).map_err(store_failed)?;
     runtime.block_on(core.store.close()).map_err(store_failed)?;
     out.result(&json!({ "fingerprint": hex::emit(&bundle.fingerprint()), "withdrawn": n }))?;
-    Ok(match n {
+    match n {
         0 => out.line("it was not offered")?,
         n => out.line(format_args!("{n} offers withdrawn; devices that have the bundle keep it"))?,
-    })
+    }
+    Ok(())
 }
 
 /// What is offered, and how many devices use it, try it, or have refused it.

@@ -2,6 +2,7 @@
 
 use kinglet_codec::bundle::Bundle;
 use kinglet_codec::{Decimal, Grid};
+use kinglet_server::offers::signature_of;
 use serde_json::json;
 
 use crate::failure::{Result, printable};
@@ -21,12 +22,13 @@ pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
             })
         })
         .collect();
+    let signed = signature_of(bundle).ok();
     out.result(&json!({
         "kind": "bundle", "name": bundle.name(), "identity": hex::emit(&bundle.identity()),
         "fingerprint": hex::emit(&bundle.fingerprint()), "static_bytes": bundle.device().len(),
         "channels": listed, "samples": model.samples(), "period_ms": model.period_ms(),
         "max_delay_ms": model.max_delay_ms(), "code_len_max": model.code_len_max(),
-        "ram_bytes": ram_bytes(bundle), "report": bundle.report(),
+        "ram_bytes": ram_bytes(bundle), "update": signed.as_ref().map(|signed| signed.unverified().serial), "report": bundle.report(),
     }))?;
 
     let window_ms = i64::from(model.period_ms()) * model.samples() as i64;
@@ -46,6 +48,12 @@ pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
         bytes(ram_bytes(bundle)),
         model.code_len_max()
     ))?;
+    if let Some(signed) = signed {
+        let serial = signed.unverified().serial;
+        out.line(format_args!(
+            "signed     as update {serial}; whether by the right key, a device finds out"
+        ))?;
+    }
     let mut table = Table::new(&[
         ("channel", Align::Left),
         ("unit", Align::Left),
