@@ -26,9 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// What a device has, built as the ESP32 firmware is: for size above all, AES and SHA-256 in their small variants.
 const SMALL: (&str, &str) = ("size_device", "device: encode, keys, seal and open");
-/// Who aborts on a panic unwinds nothing: the tables for it are no code of a device.
-const SMALL_FLAGS: &str =
-    r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact" -C force-unwind-tables=no"#;
+const SMALL_FLAGS: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact""#;
 
 /// Bytes of one linked program.
 #[derive(Clone, Copy)]
