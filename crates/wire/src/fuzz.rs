@@ -189,10 +189,13 @@ pub fn fuzz_lorawan(bytes: &[u8]) {
         assert_eq!((view.generation_low(), view.short_id()), (uplink.generation_low(), ShortId(7)));
         let (again_len, again_port) = Packer::new().pack(&frame[..len], &mut again).unwrap();
         assert_eq!(again_port, PORT_LONG);
-        let long = Uplink::parse(PORT_LONG, &again[..again_len]).unwrap();
-        let mut third = [0; FRAME_LEN_MAX];
-        let third_len = long.expand(ShortId(7), None, &mut third).unwrap();
-        assert_eq!(third[..third_len], frame[..len]);
+        // The longest with a short counter have no long form.
+        if again_len <= crate::lorawan::PAYLOAD_LEN_MAX {
+            let long = Uplink::parse(PORT_LONG, &again[..again_len]).unwrap();
+            let mut third = [0; FRAME_LEN_MAX];
+            let third_len = long.expand(ShortId(7), None, &mut third).unwrap();
+            assert_eq!(third[..third_len], frame[..len]);
+        }
         if port == PORT_LONG {
             assert_eq!(&again[..again_len], payload);
         }
