@@ -279,6 +279,8 @@ async fn the_short_tag_opens_nothing_by_other_doors_and_static_keys_end_with_a_j
             unix: None,
             quality: Quality::Unknown,
             battery_mv: None,
+            update: None,
+            heap_free: None,
         };
         let counter = Counter::from(n);
         let header = FrameRepr::Status { up: Up::new(suite, 0, STATIC_SHORT_ID, counter, false) };

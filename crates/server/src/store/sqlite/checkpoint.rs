@@ -74,7 +74,7 @@ impl Checkpoints {
             IDLE if pages >= self.next => {
                 // Before it is woken: it may be done before this thread goes on.
                 self.state.store(COPYING, Ordering::Release);
-                if !self.wake.as_ref().is_some_and(|wake| wake.try_send(()).is_ok()) {
+                if self.wake.as_ref().is_none_or(|wake| wake.try_send(()).is_err()) {
                     self.copy_rest(writer, pages);
                 }
             }
