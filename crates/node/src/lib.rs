@@ -31,6 +31,7 @@ mod outbox;
 pub mod provision;
 mod record;
 mod status;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod window;

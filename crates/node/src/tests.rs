@@ -4,6 +4,7 @@ mod attacks;
 mod fill;
 mod link;
 mod power;
+mod reference;
 mod rig;
 mod server;
 mod sizes;

@@ -8,6 +8,7 @@ use kinglet_wire::seal::{Binding, open};
 use super::{Downlink, Ignored, Node, SUITE};
 use crate::error::NodeError;
 use crate::flash::Flash;
+use crate::outbox::Released;
 
 impl Node<'_> {
     pub(super) fn receive(&mut self, flash: &mut dyn Flash, bytes: &mut [u8]) -> Result<Downlink, NodeError> {
@@ -68,7 +69,14 @@ impl Node<'_> {
 
     /// A replayed ack names nothing that still waits, so it lets go of nothing, sets no clock and ends no join.
     fn act_on(&mut self, flash: &mut dyn Flash, ack: &Ack) -> Result<Downlink, NodeError> {
-        let (n_windows, sent) = self.outbox.release(ack);
+        let Released { n_windows, sent, newest } = self.outbox.release(ack);
+        if let Some((id, counter)) = newest {
+            self.tail.acked(id, self.outbox.state().generation, counter);
+        }
+        if ack.flags.has(AckFlags::REFERENCE_UNKNOWN) {
+            self.tail.forget();
+            self.outbox.refuse_references();
+        }
         let greeted = self.status.acked(ack);
         let wants_join = ack.flags.has(AckFlags::JOIN_WANTED);
         if n_windows > 0 || greeted.is_some() {

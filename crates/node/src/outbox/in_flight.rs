@@ -1,7 +1,7 @@
 //! One window between its seal and its ack.
 
 use crate::log::Place;
-use crate::record::Seal;
+use crate::record::{Seal, WindowHead};
 
 /// A sealed window that waits for its ack.
 #[derive(Clone, Copy, Debug)]
@@ -15,15 +15,19 @@ pub(crate) struct InFlight {
     pub(crate) retry_at: u64,
     /// Sealed by this boot: no answer to it can be older than its first sending.
     pub(crate) is_own: bool,
-    /// When it was first sent, if this boot sealed it.
-    pub(crate) first_tx: Option<u64>,
-    /// When this boot last sent it.
-    pub(crate) last_tx: Option<u64>,
+    /// When this boot first and last sent it.
+    sent: Option<(u64, u64)>,
     pub(crate) attempts: u8,
+    /// It was sealed before under another number.
+    pub(crate) is_again: bool,
+    /// Its frame carries a code that refers to an earlier window.
+    pub(crate) refers: bool,
+    /// The server cannot read it: it is to be sealed again, alone.
+    pub(crate) is_refused: bool,
 }
 
 impl InFlight {
-    pub(crate) fn new(seal: &Seal, place: Place, now: u64, is_own: bool) -> Self {
+    pub(crate) fn new(seal: &Seal, head: Option<&WindowHead>, place: Place, now: u64, is_own: bool) -> Self {
         let &Seal { id, generation, counter, .. } = seal;
         Self {
             id,
@@ -32,18 +36,27 @@ impl InFlight {
             counter,
             retry_at: now,
             is_own,
-            first_tx: None,
-            last_tx: None,
+            sent: None,
             attempts: 0,
+            is_again: seal.origin.is_some(),
+            refers: head.is_some_and(|head| seal.refers(head).is_some()),
+            is_refused: false,
         }
     }
 
     /// It goes out now, and again after `delay_ms` if no ack comes.
     pub(crate) fn sent(&mut self, now: u64, delay_ms: u64) {
-        if self.is_own {
-            self.first_tx.get_or_insert(now);
-        }
-        self.last_tx = Some(now);
+        self.sent = Some((self.sent.map_or(now, |(first, _)| first), now));
         self.retry_at = now.saturating_add(delay_ms);
+    }
+
+    /// When it was first sent, if this boot sealed it.
+    pub(crate) fn first_tx(&self) -> Option<u64> {
+        self.sent.filter(|_| self.is_own).map(|(first, _)| first)
+    }
+
+    /// When this boot last sent it.
+    pub(crate) fn last_tx(&self) -> Option<u64> {
+        self.sent.map(|(_, last)| last)
     }
 }
