@@ -26,7 +26,8 @@ use crate::clock::{Boot, Clock, Stamp};
 use crate::flash::{Flash, FlashError};
 use crate::log::{Log, Place, RECORD_HEADER_LEN, RECORD_OVERHEAD};
 use crate::record::{
-    AFTER_HEAD_LEN, After, Header, KIND_MARK, MARK_LEN, Mark, SEAL_LEN_MAX, Seal, State, WINDOW_HEAD_LEN, WindowHead,
+    AFTER_HEAD_LEN, After, Header, KIND_MARK, MARK_LEN, Mark, SEAL_LEN_MAX, Seal, State, WINDOW_HEAD_LEN,
+    WindowHead,
 };
 use crate::{COUNTERS_RESERVED, IN_FLIGHT_MAX, MARK_EVERY, SPAN};
 

@@ -427,11 +427,15 @@ mod tests {
         let stamp = Stamp::Uptime { boot: 7, ms: 123_456 };
         let mut buf = [0; SEAL_LEN_MAX];
         let after = After { generation: 3, counter: 1 << 40, code_len: 700 };
-        for (after, len_expected) in [(None, WINDOW_HEAD_LEN), (Some(after), WINDOW_HEAD_LEN + AFTER_HEAD_LEN)] {
+        for (after, len_expected) in
+            [(None, WINDOW_HEAD_LEN), (Some(after), WINDOW_HEAD_LEN + AFTER_HEAD_LEN)]
+        {
             let head = WindowHead { id: 9, stamp, n_samples: 32, after };
             let len = head.emit(&mut buf);
             assert_eq!((len, WindowHead::parse(head.kind(), &buf[..len])), (len_expected, Some(head)));
-            assert!(len == head.len() && (0..len).all(|n| WindowHead::parse(head.kind(), &buf[..n]).is_none()));
+            assert!(
+                len == head.len() && (0..len).all(|n| WindowHead::parse(head.kind(), &buf[..n]).is_none())
+            );
         }
 
         let window = Place { seq: 3, offset: 70_000 };

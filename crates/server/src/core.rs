@@ -13,6 +13,7 @@ use crate::join::JoinLimit;
 use crate::live::LiveWindow;
 use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
+use crate::reference::Recent;
 use crate::registry::Registry;
 use crate::store::{RejectCount, Store, day_of};
 use crate::vault::{Vault, VaultError};
@@ -44,6 +45,8 @@ pub struct Core {
     pub(crate) rejects: Rejects,
     pub(crate) metrics: Metrics,
     pub(crate) overheard: Overheard,
+    /// What windows most often refer to.
+    pub(crate) recent: Recent,
     pub(crate) joins: JoinLimit,
     /// Who is connected by MQTT.
     pub(crate) sessions: Sessions,
@@ -74,6 +77,7 @@ impl Core {
             rejects: Rejects::default(),
             metrics: Metrics::default(),
             overheard: Overheard::default(),
+            recent: Recent::default(),
             joins: JoinLimit::default(),
             sessions: Sessions::default(),
             arrived: Notify::new(),

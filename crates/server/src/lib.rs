@@ -18,6 +18,7 @@ pub mod live;
 mod metrics;
 mod mqtt;
 pub mod readings;
+mod reference;
 pub mod registry;
 mod retention;
 pub mod seed;

@@ -165,8 +165,7 @@ impl Node<'_> {
         let generation = self.outbox.state().generation;
         let due = self.outbox.in_flight().filter(|(_, entry)| entry.retry_at <= self.now);
         let is_good = |e: &InFlight| e.generation == generation && !e.is_refused;
-        let first =
-            due.min_by_key(|(_, entry)| (entry.retry_at, entry.id)).map(|(idx, e)| (idx, is_good(e)));
+        let first = due.min_by_key(|(_, entry)| (entry.retry_at, entry.id)).map(|(idx, e)| (idx, is_good(e)));
         let idx = match first {
             Some((idx, true)) => return Ok(Some(idx)),
             Some((idx, _)) => self.outbox.seal_again(flash, idx, with)?,

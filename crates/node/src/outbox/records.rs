@@ -8,8 +8,8 @@ use crate::clock::Stamp;
 use crate::flash::{Flash, FlashError};
 use crate::log::{Place, RECORD_HEADER_LEN, RECORD_OVERHEAD, Record};
 use crate::record::{
-    AFTER_HEAD_LEN, HEADER_LEN, Header, KIND_SEAL, KIND_STATE, SEAL_LEN_MAX, STATE_LEN, Seal, WINDOW_HEAD_LEN,
-    WindowHead, is_window,
+    AFTER_HEAD_LEN, HEADER_LEN, Header, KIND_SEAL, KIND_STATE, SEAL_LEN_MAX, STATE_LEN, Seal,
+    WINDOW_HEAD_LEN, WindowHead, is_window,
 };
 
 impl Outbox {

@@ -28,7 +28,8 @@ fn every_reading_arrives_once_however_bad_the_link() {
     let mut n = 0;
     for seed in 0..40 {
         let bad = Link { loss: 30, duplicate: 20, delay_ms: 20, jitter_ms: 3000, hints: true };
-        for (link, reboot_ms) in [(bad, u64::MAX), (bad, 7_300 + seed), (Link { loss: 5, ..GOOD }, u64::MAX)] {
+        for (link, reboot_ms) in [(bad, u64::MAX), (bad, 7_300 + seed), (Link { loss: 5, ..GOOD }, u64::MAX)]
+        {
             let mut rig = rig(seed);
             rig.clock_slack_ms = 1000;
             rig.reboot();

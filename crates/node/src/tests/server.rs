@@ -154,7 +154,8 @@ impl Server {
                 }
                 Some(new) => match self.rows.get(&origin) {
                     Some(row) => {
-                        let same = (row.tag == tag || row.again || data.origin.is_some()) && row.code == new.code;
+                        let same =
+                            (row.tag == tag || row.again || data.origin.is_some()) && row.code == new.code;
                         assert!(same, "counter {counter:?} was used twice");
                         self.n_duplicates += 1;
                     }

@@ -27,6 +27,18 @@ struct Found {
     flaw: i64,
 }
 
+/// The window first sealed under a number.
+pub(super) fn window(
+    conn: &Connection,
+    memo: &mut Memo,
+    device: u32,
+    number: FrameId,
+) -> Result<Option<WindowRow>, StoreError> {
+    let Some(id) = memo.window_id(conn, device, number)? else { return Ok(None) };
+    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id = ?1"))?;
+    Ok(statement.query_row([id], window_row).optional()?)
+}
+
 pub(super) fn windows(
     conn: &Connection,
     device: u32,
