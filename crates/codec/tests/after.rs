@@ -21,6 +21,14 @@ fn with_reference(parts: Parts) -> Parts {
     Parts { reference: Some(ReferencePart { mark: [0.8, 0.2], head: [1.0, 1.0, 1.0, 0.1] }), ..parts }
 }
 
+/// What was made of a window.
+struct Made {
+    code: Vec<u8>,
+    alone: Vec<u8>,
+    read: Vec<i32>,
+    rung: Rung,
+}
+
 /// Memory for coding with one model.
 struct Bench<'a> {
     model: Model<'a>,
@@ -40,12 +48,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The code that refers, the one that stands alone, and what both say; all that is promised of them is checked.
-    fn check(
-        &mut self,
-        tail: &[i32],
-        distance: u8,
-        window: Window<'_>,
-    ) -> Option<(Vec<u8>, Vec<u8>, Vec<i32>, Rung)> {
+    fn check(&mut self, tail: &[i32], distance: u8, window: Window<'_>) -> Option<Made> {
         let Self { model, workspace, out, read } = self;
         let n = window.steps.len();
         let Referring { code_len, alone_len, rung } =
@@ -72,7 +75,7 @@ impl<'a> Bench<'a> {
         assert_eq!((&out[..resolved], &read[..n]), (&alone[..], &known[..]));
         assert_eq!(decode(model, &code, workspace, read), Err(DecodeError::Reference));
         assert_eq!(decode_after(model, tail, &alone, workspace, read), Err(DecodeError::Reference));
-        Some((code, alone, known, rung))
+        Some(Made { code, alone, read: known, rung })
     }
 }
 
@@ -157,13 +160,13 @@ fn a_sensor_that_stands_still_costs_nothing() {
     let bytes = with_reference(support::parts(32, &[2, 2], 2)).emit();
     let mut bench = Bench::new(Model::parse(&bytes).unwrap());
     let tail = [205, 310].repeat(16);
-    let (code, ..) =
+    let Made { code, .. } =
         bench.check(&tail, 1, Window { steps: &[204, 311].repeat(32), off_grid: false }).unwrap();
     assert!(code.is_empty(), "the empty code says that all stays as it was");
     // Farther back, and longer than any tail is looked at.
     let long = [[900, -300].repeat(9), tail].concat();
     assert!(
-        bench.check(&long, 3, Window { steps: &[204, 311].repeat(32), off_grid: false }).unwrap().0.len()
+        bench.check(&long, 3, Window { steps: &[204, 311].repeat(32), off_grid: false }).unwrap().code.len()
             <= 2
     );
 }
@@ -177,7 +180,7 @@ fn every_rung_is_reached() {
     for _ in 0..200 {
         let tail = window(20, 2, &mut rng);
         let steps = follow(&tail, 20, 2, &mut rng);
-        seen.extend(bench.check(&tail, 1, Window { steps: &steps, off_grid: false }).map(|made| made.3));
+        seen.extend(bench.check(&tail, 1, Window { steps: &steps, off_grid: false }).map(|made| made.rung));
     }
     for rung in [Rung::Hold, Rung::Context, Rung::Predict] {
         assert!(seen.contains(&rung), "{rung:?} is never used");
@@ -223,7 +226,7 @@ fn golden(name: &str, make: impl FnOnce(&mut Rng) -> Parts) {
         let [tail, steps, read] = [(); 3].map(|()| take_steps(&mut bytes));
         let [code, alone] = [(); 2].map(|()| take_code(&mut bytes));
         let made = bench.check(&tail, distance, Window { steps: &steps, off_grid }).unwrap();
-        assert_eq!((made.0, made.1, made.2), (code, alone, read), "{name}: case {n_cases}");
+        assert_eq!((made.code, made.alone, made.read), (code, alone, read), "{name}: case {n_cases}");
         n_cases += 1;
     }
     assert!(n_cases >= 30, "{name}: {n_cases} cases");
@@ -247,7 +250,8 @@ fn write(folder: &Path, make: impl FnOnce(&mut Rng) -> Parts) {
             count(&mut steps, counts, [0, 0, 1, 5][n % 4]);
         }
         let (off_grid, distance) = (n % 9 == 8, 1 + rng.below(DISTANCE_MAX.into()) as u8);
-        let Some((code, alone, read, _)) = bench.check(&tail, distance, Window { steps: &steps, off_grid })
+        let Some(Made { code, alone, read, .. }) =
+            bench.check(&tail, distance, Window { steps: &steps, off_grid })
         else {
             continue;
         };

@@ -45,7 +45,7 @@ pub fn refer(
     let train = split.train.start..split.train.end.min(split.train.start + ROWS_MAX);
     let grids = grids(&bundle.model());
     let rows = rows_of(recording, &grids, train, options.cut);
-    let n_samples = bundle.model().samples();
+    let n_samples = samples_sent(&bundle.model());
     let windows: Vec<Given> = rows.windows(n_samples).map(Given::of).collect();
     let has_predict = bundle.model().has_predict();
     let mut head = [1.0; 4];
@@ -55,7 +55,7 @@ pub fn refer(
         let seen = judge_after(&model, windows.iter().copied(), 0.0, options.seed);
         let n = seen.n_referring.max(1) as f64;
         let weight = |rung: usize| seen.rungs[rung] as f64 + 0.02 * n;
-        head = [weight(0), weight(1), weight(2), 0.02 * n];
+        head = [weight(0), weight(1), weight(2), seen.n_special as f64 + 0.02 * n];
         if !has_predict {
             head[2] = 1e-5 * n;
         }
@@ -66,7 +66,7 @@ pub fn refer(
     Ok(Some((with, summary)))
 }
 
-/// Codes `rows` of `recording` with `model`, each window after the one before if that is known to have arrived; chance,
+/// Codes `rows` of `recording` with `model`, in windows as they are sent, each window after the one before if that is known to have arrived; chance,
 /// drawn by `seed`, says that it is not in one of twenty cases.
 pub fn evaluate_after(
     model: &Model<'_>,
@@ -75,7 +75,7 @@ pub fn evaluate_after(
     cut: Cut,
     seed: u64,
 ) -> ReferenceSummary {
-    let windows = Windows::cut(recording, &grids(model), rows, model.samples(), cut);
+    let windows = Windows::cut(recording, &grids(model), rows, samples_sent(model), cut);
     let mut end = None;
     let given = windows.iter().map(|w| {
         let follows = cut == Cut::ByRows || end == Some(w.row);
@@ -90,6 +90,11 @@ pub fn evaluate_after(
         payload_bytes_mean: judged.n_bytes as f64 / n_windows,
         bits_per_value: 8.0 * judged.n_bytes as f64 / judged.n_values.max(1) as f64,
     }
+}
+
+/// Samples in a window whose first one has waited as long as it may.
+fn samples_sent(model: &Model<'_>) -> usize {
+    model.samples().min((model.max_delay_ms() / model.period_ms()) as usize + 1)
 }
 
 fn grids(model: &Model<'_>) -> Vec<Grid> {
@@ -115,6 +120,8 @@ struct JudgedAfter {
     n_values: usize,
     n_bytes: u64,
     n_referring: usize,
+    /// Of those, short or with values that are no steps.
+    n_special: usize,
     /// Of those that refer, on hold, context, predict.
     rungs: [usize; 3],
 }
@@ -149,6 +156,8 @@ fn judge_after<'w>(
             );
             let decoded = decode_after(model, &tail, refers, &mut workspace, &mut read);
             all.n_referring += 1;
+            let is_plain = window.steps.iter().all(|&x| is_step(x));
+            all.n_special += usize::from(window.steps.len() < model.samples() * n_channels || !is_plain);
             all.rungs[match made.rung {
                 Rung::Hold => 0,
                 Rung::Context => 1,
