@@ -38,7 +38,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "EFFORT", value_enum, default_value = "normal", hide_possible_values = true)]
     pub(crate) effort: Effort,
     /// Let devices code a window after the one before, once that is acked: fewer bytes where acks come back; windows that
-    /// stand alone take a little more. Not for the C library
+    /// stand alone take a little more
     #[arg(long, conflicts_with_all = ["bytes", "fill"])]
     pub(crate) references: bool,
     /// Bound per channel: a number in its unit, per cent of its deviation (2%), or `lossless`; one for all

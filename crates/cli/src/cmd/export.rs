@@ -40,11 +40,6 @@ fn window_codec(args: &ExportArgs, bundle: &Bundle) -> Result {
             .why("--post-training-quantisation and --data are for seed-mode bundles")
             .next("leave them out"));
     }
-    if matches!(args.to, Format::Arduino | Format::C) && bundle.model().has_references() {
-        return Err(Failure::input("the C library cannot use this bundle")
-            .why("its windows may be coded after the one before, which the library does not do")
-            .next("train without --references, or export it --to rust"));
-    }
     let (written, next) = match args.to {
         Format::Arduino => {
             let next =

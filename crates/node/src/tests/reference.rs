@@ -4,7 +4,7 @@ use super::rig::{DOWN, GOOD, Link, Rig, Rng, referring_model_bytes};
 use kinglet_wire::frame::kind_of;
 
 fn rig(seed: u64) -> Rig {
-    Rig::new(seed, 8, 4096, referring_model_bytes(4, "x")).without_twin()
+    Rig::new(seed, 8, 4096, referring_model_bytes(4, "x"))
 }
 
 fn n_referred(rig: &Rig) -> usize {

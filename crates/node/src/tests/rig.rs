@@ -140,12 +140,6 @@ impl Rig {
         }
     }
 
-    /// The node in C does not do what this test is about.
-    pub(super) fn without_twin(mut self) -> Self {
-        self.twin = None;
-        self
-    }
-
     pub(super) fn use_model(&mut self, model: &'static [u8]) {
         self.model = model;
     }
