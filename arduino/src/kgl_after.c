@@ -144,7 +144,7 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
                             kgl_referring *made) {
     kgl_window window;
     kgl_areas a;
-    kgl_rung rung;
+    kgl_rung rung = KGL_RUNG_CONTEXT;
     made->is_made = false;
     kgl_window_of(&window, steps, n_values, off_grid);
     if (!kgl_is_window(model, &window)) {
