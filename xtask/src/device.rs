@@ -48,8 +48,22 @@ pub(crate) const CHIPS: &[Chip] = &[
 
 /// Builds one program and says where it lies.
 pub(crate) fn build(context: &Context, chip: Chip, profile: &str, bin: &str) -> Result<PathBuf> {
+    build_with(context, chip, profile, bin, "")
+}
+
+/// The same with flags for the compiler.
+pub(crate) fn build_with(
+    context: &Context,
+    chip: Chip,
+    profile: &str,
+    bin: &str,
+    flags: &str,
+) -> Result<PathBuf> {
     let args = ["build", "--locked", "--profile", profile, "--bin", bin, "--target", chip.target];
     let mut cargo = run::cargo(context, &context.root.join("firmware/qemu"), &args);
+    if !flags.is_empty() {
+        cargo.env("RUSTFLAGS", flags);
+    }
     if !run::show(context, &mut cargo, Duration::from_secs(1800))?.ok {
         return Err(format!("{bin} does not build for {}", chip.target));
     }

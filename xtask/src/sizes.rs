@@ -3,6 +3,8 @@
 //! Measured as the difference between linked programs: one that uses nothing of ours, and others that use one
 //! part each. That is what a firmware pays, compiler helpers and unrolling included.
 
+use std::path::Path;
+
 use object::{Object, ObjectSection, SectionFlags, SectionKind, elf};
 use serde_json::json;
 
@@ -19,7 +21,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("size_codec", "codec: encode and decode"),
     ("size_wire", "wire: keys, seal and open"),
     ("size_all", "codec and wire"),
+    SMALL,
 ];
+
+/// What a device has, built as the ESP32 firmware is: for size above all, AES and SHA-256 in their small variants.
+const SMALL: (&str, &str) = ("size_device", "device: encode, keys, seal and open");
+/// Who aborts on a panic unwinds nothing: the tables for it are no code of a device.
+const SMALL_FLAGS: &str =
+    r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact" -C force-unwind-tables=no"#;
 
 /// Bytes of one linked program.
 #[derive(Clone, Copy)]
@@ -43,6 +52,21 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
             all.push((chip.name, *program, *what, size, flash, ram));
         }
     }
+    for &chip in CHIPS {
+        let of = |program| -> Result<Size> {
+            size_of(&device::build_with(context, chip, "small", program, SMALL_FLAGS)?)
+        };
+        let (base, size) = (of("size_none")?, of(SMALL.0)?);
+        let (flash, ram) = (size.flash - base.flash.min(size.flash), size.ram - base.ram.min(size.ram));
+        all.push((
+            chip.name,
+            "size_device_small",
+            "the same at opt-level \"z\", small ciphers",
+            size,
+            flash,
+            ram,
+        ));
+    }
     if context.options.json {
         let rows = all.iter().map(|(chip, program, what, size, flash, ram)| {
             json!({ "chip": chip, "program": program, "what": what, "flash_total": size.flash, "flash_more": flash, "ram_more": ram })
@@ -59,8 +83,11 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
 }
 
 pub(crate) fn measure(context: &Context, chip: Chip, program: &str) -> Result<Size> {
-    let path = device::build(context, chip, "size", program)?;
-    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    size_of(&device::build(context, chip, "size", program)?)
+}
+
+fn size_of(path: &Path) -> Result<Size> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let file = object::File::parse(&*bytes).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut size = Size { flash: 0, ram: 0 };
     for section in file.sections() {

@@ -115,7 +115,7 @@ pub(crate) fn signed_class(value: i32, n_classes: i32) -> i32 {
 
 /// Codes where in its class a value lies; `class` is one of `-n_classes..=n_classes`, the outermost open.
 pub(crate) fn code_inside(
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     class: i32,
     n_classes: i32,
     value: i32,
@@ -134,7 +134,7 @@ pub(crate) fn code_inside(
 }
 
 /// Codes `value`, `|value| <= MAGNITUDE_MAX`, with a table of `2 · n_classes + 1` symbols.
-pub(crate) fn code(coder: &mut impl Coder, site: Site, table: Table<'_>, value: i32) -> Result<i32, Stop> {
+pub(crate) fn code(coder: &mut dyn Coder, site: Site, table: Table<'_>, value: i32) -> Result<i32, Stop> {
     let n_classes = table.len() / 2;
     let sym = coder.symbol(site, table, symbol_of(value, n_classes))?;
     if sym == 0 {

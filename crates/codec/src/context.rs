@@ -181,7 +181,7 @@ pub(crate) fn begin(n_channels: usize, past: &[i32], histories: &mut [i32]) {
 pub(crate) fn code(
     model: &Model<'_>,
     context: &Context<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     past: &[i32],
     rs: &mut [i32],
     histories: &mut [i32],
@@ -207,7 +207,7 @@ pub(crate) fn code(
 pub(crate) fn code_next(
     model: &Model<'_>,
     context: &Context<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     idx: usize,
     histories: &[i32],
     r: i32,
@@ -251,7 +251,7 @@ pub(crate) fn predict_first(model: &Model<'_>, idx: usize, histories: &[i32]) ->
 /// Codes the first value of channel `idx` in the window.
 pub(crate) fn code_first(
     model: &Model<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     idx: usize,
     histories: &[i32],
     r: i32,

@@ -144,7 +144,7 @@ const SAME: [Table<'static>; 3] = [fixed(32495, &[1, 78]), fixed(31547, &[3, 57]
 /// `given`, the window in grid steps; a decoder's is empty.
 pub(crate) fn code_rests(
     counts: &Counts<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     is_beside: bool,
     given: &[i32],
     values: &mut [i32],

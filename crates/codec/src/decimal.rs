@@ -70,8 +70,26 @@ impl Decimal {
 
 /// `a / b` rounded half away from zero; `b > 0`.
 pub(crate) fn div_round(a: i128, b: i128) -> i128 {
-    let half = b / 2;
-    if a >= 0 { (a + half) / b } else { -((-a + half) / b) }
+    let divisor = b.unsigned_abs();
+    let quotient = div(a.unsigned_abs() + divisor / 2, divisor) as i128;
+    if a >= 0 { quotient } else { -quotient }
+}
+
+/// `dividend / divisor`, 0 for a divisor of 0. On a chip the compiler's own division of 128 bits is 3.6 kB, and a reading
+/// nearly always fits the one of 64 that is there anyway.
+fn div(mut dividend: u128, divisor: u128) -> u128 {
+    if let (Ok(a), Ok(b)) = (u64::try_from(dividend), u64::try_from(divisor)) {
+        return a.checked_div(b).unwrap_or(0).into();
+    }
+    let mut quotient = 0;
+    let shift_max = divisor.leading_zeros().saturating_sub(dividend.leading_zeros());
+    for shift in (0..=shift_max).rev() {
+        if dividend >= divisor << shift {
+            dividend -= divisor << shift;
+            quotient |= 1 << shift;
+        }
+    }
+    quotient
 }
 
 impl FromStr for Decimal {
@@ -184,6 +202,32 @@ mod tests {
 
     fn check(text: &str, shown: &str) {
         assert_eq!(text.parse::<Decimal>().map(|d| d.to_string()).as_deref(), Ok(shown), "{text}");
+    }
+
+    /// Against the compiler's own division, at every width, where a bit more or less matters most.
+    #[test]
+    fn division_is_division() {
+        let mut state = 7_u64;
+        let mut next = || {
+            // xorshift64 (Marsaglia 2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            u128::from(state) << 64 | u128::from(state.rotate_left(23))
+        };
+        for (wide_a, wide_b) in (0..125).flat_map(|a| (0..125).map(move |b| (a, b))) {
+            let (a, b) = (next() >> (3 + wide_a), (next() >> (3 + wide_b)).max(1));
+            for a in [a, a / b * b, (a / b * b).saturating_sub(1), u128::MAX >> wide_a] {
+                assert_eq!(div(a, b), a / b, "{a} / {b}");
+            }
+            let (a, b) = ((a >> 2) as i128, b as i128);
+            for a in [a, -a] {
+                let half = b / 2;
+                let rounded = if a >= 0 { (a + half) / b } else { -((-a + half) / b) };
+                assert_eq!(div_round(a, b), rounded, "{a} / {b}");
+            }
+        }
+        assert_eq!((div(5, 0), div(u128::MAX, 1)), (0, u128::MAX));
     }
 
     #[test]

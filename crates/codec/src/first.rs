@@ -106,7 +106,7 @@ impl<'a> First<'a> {
     /// Codes `r` against `predicted`, both in lattice units.
     pub(crate) fn code(
         &self,
-        coder: &mut impl Coder,
+        coder: &mut dyn Coder,
         site: Site,
         predicted: i32,
         r: i32,

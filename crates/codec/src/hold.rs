@@ -43,7 +43,7 @@ pub(crate) fn choose_but(
 /// Codes one value a channel and fills the window with it; an encoder's `values` come from [`choose`].
 pub(crate) fn code(
     model: &Model<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     values: &mut [i32],
     histories: &mut [i32],
 ) -> Result<(), Stop> {
@@ -95,7 +95,7 @@ pub(crate) fn choose_after(
 pub(crate) fn code_after(
     model: &Model<'_>,
     context: &Context<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     past: &[i32],
     values: &mut [i32],
     histories: &mut [i32],

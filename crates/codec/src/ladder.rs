@@ -281,7 +281,7 @@ fn write(
     window: Counted<'_>,
     rung: Rung,
     areas: &mut Areas<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
     if let Some(reference) = &model.reference {
@@ -389,7 +389,7 @@ pub(crate) fn observe(
     window: Window<'_>,
     rung: Rung,
     workspace: &mut [i32],
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
 ) -> bool {
     let (workspace, spare) = Counted::split(model, workspace);
     let window = Counted::new(model, window, spare);

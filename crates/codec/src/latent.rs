@@ -62,7 +62,7 @@ impl<'a> Latent<'a> {
     pub(crate) fn code(
         &self,
         model: &Model<'_>,
-        coder: &mut impl Coder,
+        coder: &mut dyn Coder,
         values: &mut [i32],
         guess: &mut [i32],
         scratch: &mut [i32],

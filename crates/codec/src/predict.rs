@@ -174,7 +174,7 @@ fn fill(hidden: &mut [i16], outputs: impl Iterator<Item = i32>) -> usize {
 pub(crate) fn code(
     model: &Model<'_>,
     (predict, context): (&Predict<'_>, &Context<'_>),
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     rs: &mut [i32],
     n_past: usize,
     histories: &mut [i32],
@@ -235,7 +235,7 @@ fn mix(freqs: &mut [u32; N_SYMBOLS], table: crate::freq::Table<'_>, centre: i32,
 
 /// Codes a difference: one of the values around the centre, or how far beyond them.
 fn code_difference(
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     site: Site,
     freqs: &[u32; N_SYMBOLS],
     centre: i32,

@@ -330,7 +330,7 @@ impl Narrow for Metered<'_> {
 }
 
 /// Codes `value < 2^28` of unknown size: Elias gamma on `value + 1`, all bits equally likely.
-pub(crate) fn code_unbounded(coder: &mut impl Coder, value: u32) -> Result<u32, Stop> {
+pub(crate) fn code_unbounded(coder: &mut dyn Coder, value: u32) -> Result<u32, Stop> {
     let wanted = 31 - (value + 1).leading_zeros();
     let mut n_bits = 0;
     while coder.bits(1, u32::from(n_bits < wanted))? == 1 {
@@ -347,7 +347,7 @@ pub(crate) fn code_unbounded(coder: &mut impl Coder, value: u32) -> Result<u32, 
 }
 
 /// Codes `value < 2^n_bits`, `n_bits <= 32`, all values equally likely.
-pub(crate) fn code_wide(coder: &mut impl Coder, n_bits: u32, value: u32) -> Result<u32, Stop> {
+pub(crate) fn code_wide(coder: &mut dyn Coder, n_bits: u32, value: u32) -> Result<u32, Stop> {
     let (high_bits, low_bits) = (n_bits.saturating_sub(BITS_MAX), n_bits.min(BITS_MAX));
     let high = coder.bits(high_bits, if high_bits == 0 { 0 } else { value >> low_bits })?;
     let low = coder.bits(low_bits, value & ((1 << low_bits) - 1))?;

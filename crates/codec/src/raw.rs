@@ -14,7 +14,7 @@ const BASE_OFFSET: i32 = 1 << 27;
 /// will read. `off_grid`: keep every value to the step.
 pub(crate) fn code(
     model: &Model<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     steps: &mut [i32],
     off_grid: bool,
 ) -> Result<(), Stop> {

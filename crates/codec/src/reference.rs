@@ -58,7 +58,7 @@ impl<'a> ReferenceTables<'a> {
     }
 
     /// Codes whether and how far a code refers; `None` if it stands alone.
-    pub(crate) fn code(&self, coder: &mut impl Coder, distance: Option<u8>) -> Result<Option<u8>, Stop> {
+    pub(crate) fn code(&self, coder: &mut dyn Coder, distance: Option<u8>) -> Result<Option<u8>, Stop> {
         if coder.symbol(Site::Fixed, self.mark, usize::from(distance.is_none()))? == 1 {
             return Ok(None);
         }

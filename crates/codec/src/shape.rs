@@ -18,7 +18,7 @@ const PRESENCE: [Table<'static>; 3] =
 /// marked.
 pub(crate) fn code(
     model: &Model<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     (n_samples, is_beside): (usize, bool),
     steps: &mut [i32],
 ) -> Result<(usize, bool), Stop> {

@@ -166,7 +166,7 @@ fn write_after(
     window: Counted<'_>,
     (rung, distance): (Rung, u8),
     room: &mut Room<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
     let n_past = room.n_past;
@@ -202,7 +202,7 @@ fn write_after(
 fn code_rung(
     model: &Model<'_>,
     context: &Context<'_>,
-    coder: &mut impl Coder,
+    coder: &mut dyn Coder,
     rung: Rung,
     room: &mut Room<'_>,
 ) -> Result<(), Stop> {

@@ -29,7 +29,7 @@ impl<'a> Gated<'a> {
     }
 
     /// Codes the difference `d`.
-    pub(crate) fn code(&self, coder: &mut impl Coder, site: Site, d: i32) -> Result<i32, Stop> {
+    pub(crate) fn code(&self, coder: &mut dyn Coder, site: Site, d: i32) -> Result<i32, Stop> {
         let distance = d.wrapping_sub(self.centre);
         let class = alphabet::signed_class(distance, CLASSES);
         let sym = coder.between(site, N_SYMBOLS, &|sym| self.cum(sym), (class + CLASSES) as usize)?;
