@@ -64,7 +64,11 @@ typedef struct kgl_model {
     kgl_table head;
     uint16_t n_samples;
     uint8_t n_channels;
-    bool has_context, has_latent, has_predict, has_fixed;
+    bool has_context, has_latent, has_predict, has_fixed, has_references;
+    /* How codes begin where a window may be coded after an earlier one. */
+    struct {
+        kgl_table mark, head;
+    } reference;
     struct {
         const uint8_t *map, *tables;
         uint8_t n_symbols, n_tables;
@@ -101,7 +105,7 @@ void kgl_model_fingerprint(const kgl_model *model, uint8_t out[KGL_FINGERPRINT_L
  * units. */
 size_t kgl_workspace_len(const kgl_model *model);
 size_t kgl_code_len_max(const kgl_model *model);
-#define KGL_WORKSPACE_LEN(n_samples, n_channels) (5 * (n_samples) * (n_channels) + 32 * (n_channels) + 128)
+#define KGL_WORKSPACE_LEN(n_samples, n_channels) (5 * (n_samples) * (n_channels) + 48 * (n_channels) + 128)
 #define KGL_CODE_LEN_MAX(n_samples, n_channels) (8 + 5 * (n_channels) + 8 * (n_samples) * (n_channels) + 256)
 
 /* One reading, exactly: mantissa x 10^-digits. */
@@ -178,6 +182,25 @@ kgl_status kgl_filling_added(kgl_filling *filling, const kgl_model *model, const
 /* The window shall go: encodes as many of its samples as fit, at least one. */
 kgl_status kgl_filling_cut(kgl_filling *filling, const kgl_model *model, const int32_t *steps, size_t n_values,
                            bool off_grid, size_t code_len_max, const kgl_encode_buffers *buffers, kgl_front *front);
+
+/* Samples of a window that a later one is coded after, at most, and the farthest that a code refers. */
+#define KGL_TAIL_SAMPLES_MAX 16
+#define KGL_DISTANCE_MAX 4
+
+/* Two codes of the same values, one behind the other: the first refers, the second stands alone. */
+typedef struct kgl_referring {
+    size_t code_len, alone_len;
+    bool is_made;
+} kgl_referring;
+
+/* Encodes one window after an earlier one, which its decoder must have: the server makes the second code of the first.
+ *
+ * `tail`: the last samples of the earlier window as its decoder reads them, n_tail values; of more than
+ * KGL_TAIL_SAMPLES_MAX samples the last count. `distance`: how far that window lies behind, 1 to KGL_DISTANCE_MAX. `out`: at
+ * least twice kgl_code_len_max bytes. Not `is_made` where it brings nothing; otherwise as kgl_encode. */
+kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t n_tail, uint8_t distance,
+                            const int32_t *steps, size_t n_values, bool off_grid, const kgl_encode_buffers *buffers,
+                            kgl_referring *made);
 
 #ifdef __cplusplus
 }

@@ -183,8 +183,15 @@ void kgl_history_push(int32_t *histories, size_t idx, int32_t r);
 /* The context table of the next difference of channel idx. */
 kgl_table kgl_context_table(const kgl_model *model, const kgl_history *history, uint8_t idx,
                             const int32_t *histories);
+/* Lattice values of an earlier window that both ends know, sample-major. */
+typedef struct kgl_past {
+    const int32_t *rs;
+    size_t n;
+} kgl_past;
+/* Makes `histories` what they are after the past; NULL is none. */
+void kgl_histories_begin(const kgl_model *model, const kgl_past *past, int32_t *histories);
 bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
-                      int32_t *histories);
+                      int32_t *histories, const kgl_past *past);
 
 /* --- rungs ---------------------------------------------------------------------------------------------------------- */
 
@@ -195,6 +202,8 @@ typedef struct kgl_window {
     size_t n_values;
     /* Some reading lay beside its grid; some value lies beside the counts. */
     bool off_grid, is_beside;
+    /* What it is searched after; none for one that stands alone. */
+    kgl_past past;
 } kgl_window;
 
 bool kgl_counts_parse(kgl_model *model, kgl_reader section);
@@ -221,11 +230,14 @@ void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t 
                       uint8_t slot);
 /* `forced`: a channel and which of the values within all its bounds it takes, channel -1 for the cheapest of all. */
 bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
-                     int8_t forced, int32_t place);
-bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories);
+                     int8_t forced, int32_t place, const kgl_past *past);
+bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories,
+                   const kgl_past *past);
 bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, bool off_grid);
-/* Without a coder `rs` become what the first symbols say. */
-bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories);
+/* Without a coder `rs` become what the first symbols say. The past, if there is one, stands before `rs`. */
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories,
+                      const kgl_past *past);
+bool kgl_reference_parse(kgl_model *model, kgl_reader section);
 bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated);
 
 bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);

@@ -196,12 +196,22 @@ kgl_table kgl_context_table(const kgl_model *model, const kgl_history *history, 
                         model->context.n_symbols);
 }
 
+void kgl_histories_begin(const kgl_model *model, const kgl_past *past, int32_t *histories) {
+    size_t at;
+    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    for (at = 0; past != NULL && at < past->n; at++) {
+        if (kgl_is_step(past->rs[at])) {
+            kgl_history_push(histories, at % model->n_channels, past->rs[at]);
+        }
+    }
+}
+
 /* `rs`: lattice values, sample-major; what is no step is skipped. */
 bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
-                      int32_t *histories) {
+                      int32_t *histories, const kgl_past *past) {
     size_t at;
     uint8_t idx = 0;
-    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    kgl_histories_begin(model, past, histories);
     for (at = 0; at < n_values; at++, idx = (uint8_t)(idx + 1 < model->n_channels ? idx + 1 : 0)) {
         int32_t value;
         kgl_history history;

@@ -40,7 +40,7 @@ static bool held(const kgl_model *model, int32_t *values, int32_t *histories) {
 static bool predicted(const kgl_model *model, int32_t *values, int32_t *histories) {
     size_t at;
     memset(values, 0, kgl_values(model) * sizeof *values);
-    if (!kgl_predict_code(model, NULL, values, kgl_values(model), histories)) {
+    if (!kgl_predict_code(model, NULL, values, kgl_values(model), histories, NULL)) {
         return false;
     }
     for (at = 0; at < kgl_values(model); at++) {
@@ -53,6 +53,10 @@ bool kgl_expected(const kgl_model *model, int32_t *values, int32_t *scratch, kgl
     uint8_t head = kgl_m8(model->expected);
     bool is_said = true;
     size_t at;
+    if (model->has_references) {
+        /* The empty code then refers to an earlier window. */
+        return false;
+    }
     *rung = (kgl_rung)head;
     switch (head) {
     case KGL_RUNG_HOLD: is_said = held(model, values, scratch); break;

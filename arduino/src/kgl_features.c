@@ -65,6 +65,8 @@ void kgl_features_look(kgl_features *features, const kgl_model *model, const kgl
     int32_t r, last = history->r, ignored;
     uint32_t activity[2] = {0, 0};
     past p = past_from(rs, at, n);
+    /* With an earlier window's values in front there are more than a network has learned from. */
+    n_before = n_before < model->n_samples ? n_before : (size_t)model->n_samples - 1;
     (void)past_next(&p, &ignored);
     for (lag = 0; lag < own; lag++, next++) {
         /* Before the window there is nothing: a value that does not move. */

@@ -9,6 +9,9 @@ size_t kgl_workspace_len(const kgl_model *model) {
     if (model->has_fixed && (len = kgl_net_scratch_len(&model->fixed.net)) > scratch) {
         scratch = len;
     }
+    if (model->has_references) {
+        scratch += (size_t)KGL_TAIL_SAMPLES_MAX * model->n_channels;
+    }
     return (3U + (model->counts != NULL) + (model->expected != NULL)) * kgl_values(model) + scratch;
 }
 
@@ -38,8 +41,7 @@ bool kgl_is_plain(const kgl_model *model, const kgl_window *window) {
     return window->n_values == kgl_values(model) && !has_marks(window);
 }
 
-/* How a special window says its length and which of its values are steps. */
-static bool shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *window) {
+bool kgl_shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *window) {
     uint8_t last[KGL_CHANNELS_MAX] = {0};
     uint32_t n_samples = (uint32_t)(window->n_values / model->n_channels);
     bool is_short = n_samples < model->n_samples, is_marked = has_marks(window);
@@ -82,8 +84,7 @@ static bool nearest(const kgl_model *model, const kgl_window *window, int32_t re
     return true;
 }
 
-/* Lattice values become what they stand for. */
-static void to_values(const kgl_model *model, int32_t *rs, size_t n_values) {
+void kgl_to_values(const kgl_model *model, int32_t *rs, size_t n_values) {
     size_t at;
     for (at = 0; at < n_values; at++) {
         int32_t value;
@@ -121,7 +122,7 @@ bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung
         return a->has_path;
     case KGL_RUNG_HOLD:
         memcpy(a->values, window->steps, len);
-        return kgl_hold_choose(model, a->values, window->n_values, a->scratch, reserve, -1, 0);
+        return kgl_hold_choose(model, a->values, window->n_values, a->scratch, reserve, -1, 0, NULL);
     case KGL_RUNG_RAW:
         memcpy(a->values, window->steps, len);
         return true;
@@ -135,19 +136,19 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
                          bool off_grid) {
     switch (rung) {
     case KGL_RUNG_CONTEXT:
-        if (!kgl_context_code(model, coder, a->path, n, a->scratch)) {
+        if (!kgl_context_code(model, coder, a->path, n, a->scratch, NULL)) {
             return false;
         }
         memcpy(a->values, a->path, n * sizeof *a->values);
-        to_values(model, a->values, n);
+        kgl_to_values(model, a->values, n);
         return true;
     case KGL_RUNG_PREDICT:
-        if (!kgl_predict_code(model, coder, a->values, n, a->scratch)) {
+        if (!kgl_predict_code(model, coder, a->values, n, a->scratch, NULL)) {
             return false;
         }
-        to_values(model, a->values, n);
+        kgl_to_values(model, a->values, n);
         return true;
-    case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch);
+    case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch, NULL);
     case KGL_RUNG_LATENT: return kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
     case KGL_RUNG_RAW: return kgl_raw_code(model, coder, a->values, n, off_grid);
     default: return false;
@@ -156,14 +157,15 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
 
 bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder) {
     bool is_special = window->is_beside || !kgl_is_plain(model, window);
-    return (!is_special || (kgl_symbol(coder, &model->head, kgl_head_symbol(model, KGL_HEAD_SPECIAL)) &&
-                            shape_code(model, coder, window))) &&
+    return (!model->has_references || kgl_symbol(coder, &model->reference.mark, 1)) &&
+           (!is_special || (kgl_symbol(coder, &model->head, kgl_head_symbol(model, KGL_HEAD_SPECIAL)) &&
+                            kgl_shape_code(model, coder, window))) &&
            kgl_symbol(coder, &model->head, kgl_head_symbol(model, (size_t)rung)) &&
            symbols_code(model, rung, a, coder, window->n_values, window->off_grid) &&
            kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, window->n_values);
 }
 
-static bool is_window(const kgl_model *model, const kgl_window *window) {
+bool kgl_is_window(const kgl_model *model, const kgl_window *window) {
     size_t at;
     if (window->n_values == 0 || window->n_values % model->n_channels != 0 ||
         window->n_values > kgl_values(model)) {
@@ -211,8 +213,8 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_are
     return *is_written ? KGL_RUNG_PREDICT : best;
 }
 
-/* Parts the workspace; what needs the counts of a window takes the end of it. */
-static void split(const kgl_model *model, int32_t *workspace, size_t workspace_len, kgl_window *window, kgl_areas *a) {
+/* Parts the workspace. */
+static void split(const kgl_model *model, int32_t *workspace, kgl_areas *a) {
     size_t n = kgl_values(model);
     a->values = workspace;
     a->path = a->values + n;
@@ -220,8 +222,20 @@ static void split(const kgl_model *model, int32_t *workspace, size_t workspace_l
     a->best = a->back + n;
     a->scratch = model->expected != NULL ? a->best + n : a->best;
     a->has_path = false;
+}
+
+void kgl_window_of(kgl_window *window, const int32_t *steps, size_t n_values, bool off_grid) {
+    window->steps = window->given = steps;
+    window->n_values = n_values;
+    window->off_grid = off_grid;
+    window->is_beside = false;
+    window->past.rs = NULL;
+    window->past.n = 0;
+}
+
+void kgl_window_count(const kgl_model *model, int32_t *workspace, size_t workspace_len, kgl_window *window) {
     if (model->counts != NULL) {
-        int32_t *counts = workspace + (workspace_len - n);
+        int32_t *counts = workspace + (workspace_len - kgl_values(model));
         window->is_beside = kgl_counts_of(model, window->given, counts, window->n_values);
         window->steps = counts;
     }
@@ -259,17 +273,15 @@ kgl_status kgl_encode(const kgl_model *model, const int32_t *steps, size_t n_val
     kgl_areas a;
     kgl_rung best = KGL_RUNG_FIXED;
     bool is_done = true;
-    window.steps = window.given = steps;
-    window.n_values = n_values;
-    window.off_grid = off_grid;
-    window.is_beside = false;
-    if (!is_window(model, &window)) {
+    kgl_window_of(&window, steps, n_values, off_grid);
+    if (!kgl_is_window(model, &window)) {
         return KGL_ERR_WINDOW;
     }
     if (workspace_len < kgl_workspace_len(model) || out_len < kgl_code_len_max(model)) {
         return KGL_ERR_BUFFER;
     }
-    split(model, workspace, workspace_len, &window, &a);
+    split(model, workspace, &a);
+    kgl_window_count(model, workspace, workspace_len, &window);
     if (model->has_fixed && kgl_is_plain(model, &window)) {
         kgl_fixed_encode(model, steps, a.values, a.scratch, out);
         *code_len = kgl_fixed_code_len(model);

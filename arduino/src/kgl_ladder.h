@@ -14,6 +14,15 @@ typedef struct kgl_areas {
 
 /* True for a full window of steps. */
 bool kgl_is_plain(const kgl_model *model, const kgl_window *window);
+/* True for whole samples of steps and marks, no more than a window has. */
+bool kgl_is_window(const kgl_model *model, const kgl_window *window);
+void kgl_window_of(kgl_window *window, const int32_t *steps, size_t n_values, bool off_grid);
+/* Puts the counts of a window, if the model has counts, at the end of the workspace. */
+void kgl_window_count(const kgl_model *model, int32_t *workspace, size_t workspace_len, kgl_window *window);
+/* How a special window says its length and which of its values are steps. */
+bool kgl_shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *window);
+/* Lattice values become what they stand for. */
+void kgl_to_values(const kgl_model *model, int32_t *rs, size_t n_values);
 /* Makes ready what kgl_write_rung says; false if the rung cannot keep this window's bound. */
 bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a);
 /* Writes a prepared window; `values` becomes what a decoder reads. */

@@ -77,7 +77,7 @@ static kgl_status next_in_flight(kgl_node *node, uint8_t *idx) {
         }
     }
     if (*idx != KGL_NO_IDX) {
-        if (outbox->in_flight[*idx].generation == outbox->state.generation) {
+        if (outbox->in_flight[*idx].generation == outbox->state.generation && !outbox->in_flight[*idx].is_refused) {
             return KGL_OK;
         }
         KGL_TRY(kgl_outbox_seal_again(outbox, &with, idx));
@@ -105,7 +105,7 @@ static kgl_status transmit_data(kgl_node *node, uint8_t idx, uint8_t *buf, kgl_t
                                node->outbox.state.short_id, loaded.seal.counter, loaded.seal.first_after_boot);
     content = buf + header_len;
     head_len = kgl_data_head(content, time, loaded.seal.origin, loaded.seal.padding_class > 0);
-    memcpy(content + head_len, node->buffers.code + KGL_CODE_AT, loaded.code_len);
+    memcpy(content + head_len, node->buffers.code + KGL_CODE_AT + loaded.code_at, loaded.code_len);
     content_len = head_len + loaded.code_len;
     padding_len = kgl_padding_len(content_len, loaded.seal.padding_class);
     if (padding_len > 0) {
@@ -275,12 +275,19 @@ static bool open_ack(const kgl_node *node, uint8_t *bytes, size_t len, kgl_ack *
 
 /* A replayed ack names nothing that still waits, so it lets go of nothing, sets no clock and ends no join. */
 static kgl_status act_on(kgl_node *node, const kgl_ack *ack, kgl_downlink *did) {
-    bool is_sent, once, was_set, is_greeted, wants_join = (ack->flags & KGL_ACK_JOIN_WANTED) != 0;
-    uint64_t sent_at, greeted_at = 0;
+    bool was_set, is_greeted, wants_join = (ack->flags & KGL_ACK_JOIN_WANTED) != 0;
+    uint64_t greeted_at = 0;
     int64_t ignored;
-    uint8_t n_windows = kgl_outbox_release(&node->outbox, ack, &is_sent, &sent_at, &once);
+    kgl_released released = kgl_outbox_release(&node->outbox, ack);
+    if (released.has_newest) {
+        kgl_tail_acked(&node->tail, released.id, node->outbox.state.generation, released.counter);
+    }
+    if ((ack->flags & KGL_ACK_REFERENCE_UNKNOWN) != 0) {
+        memset(&node->tail, 0, sizeof node->tail);
+        kgl_outbox_refuse_references(&node->outbox);
+    }
     is_greeted = kgl_status_acked(&node->status, ack, &greeted_at);
-    if (n_windows > 0 || is_greeted) {
+    if (released.n_windows > 0 || is_greeted) {
         node->unheard_since = KGL_NONE;
         hurry_stale(node);
         if (!wants_join) {
@@ -295,12 +302,12 @@ static kgl_status act_on(kgl_node *node, const kgl_ack *ack, kgl_downlink *did) 
     }
     was_set = kgl_clock_offset(&node->clock, &ignored);
     /* The ack was made after the last of what it names was sent. */
-    if (is_greeted && (!is_sent || greeted_at >= sent_at)) {
-        is_sent = once = true;
-        sent_at = greeted_at;
+    if (is_greeted && (!released.is_sent || greeted_at >= released.sent_at)) {
+        released.is_sent = released.once = true;
+        released.sent_at = greeted_at;
     }
-    if (is_sent) {
-        kgl_clock_learn(&node->clock, sent_at, node->now, (int64_t)ack->server_ms, once);
+    if (released.is_sent) {
+        kgl_clock_learn(&node->clock, released.sent_at, node->now, (int64_t)ack->server_ms, released.once);
     }
     *did = KGL_DOWNLINK_ACKED;
     KGL_TRY(kgl_node_clock_learned(node, was_set));

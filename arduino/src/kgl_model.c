@@ -151,6 +151,11 @@ static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
     /* What has no bound has nothing to keep exact, and nothing to choose from. */
     case 9: return !model->has_fixed && kgl_counts_parse(model, part);
     case 10: return !model->has_fixed && kgl_expected_parse(model, part);
+    /* What follows on an earlier window leans on the context rung's tables, and its values on a bound. */
+    case 11:
+        return model->has_references = model->has_context && !model->has_fixed &&
+                                       (!model->has_predict || model->predict.is_gated) &&
+                                       kgl_reference_parse(model, part);
     default:
         if (!model->has_context || model->has_predict) {
             return false;
@@ -167,7 +172,7 @@ static bool parse_sections(kgl_model *model, kgl_reader *reader) {
         !check_channels(model, channels)) {
         return false;
     }
-    for (tag = 4; tag <= 10; tag++) {
+    for (tag = 4; tag <= 11; tag++) {
         /* Counts decide what the lattice lies on, and what is expected lies on that. */
         if (tag == 10 && !check_lattice(model, lattice)) {
             return false;

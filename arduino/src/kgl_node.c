@@ -48,9 +48,8 @@ kgl_status kgl_node_open(kgl_node *node, const kgl_flash *flash, kgl_random rand
     uint8_t fingerprint[KGL_FINGERPRINT_LEN];
     bool is_joined;
     memset(node, 0, sizeof *node);
-    if (buffers->steps_len < (size_t)model->n_samples * model->n_channels ||
-        buffers->workspace_len < kgl_workspace_len(model) ||
-        buffers->code_len < kgl_code_len_max(model) + KGL_CODE_OVERHEAD) {
+    if (buffers->steps_len < kgl_node_steps_len(model) || buffers->workspace_len < kgl_workspace_len(model) ||
+        buffers->code_len < kgl_node_code_len(model)) {
         return KGL_ERR_BUFFER;
     }
     if (!kgl_id_make(&node->id, id) || (config->fill_len > 0 && config->fill_len < fill_len_min(config->link))) {
@@ -197,6 +196,16 @@ static kgl_encode_buffers encode_buffers(const kgl_node *node) {
     return buffers;
 }
 
+/* Moves samples, whose codes stand in their buffer, into the outbox; the workspace begins with what a decoder will read. */
+static kgl_status push_window(kgl_node *node, size_t n_samples, const kgl_after *after, size_t code_len) {
+    uint32_t id;
+    KGL_TRY(kgl_outbox_push(&node->outbox, window_stamp(node), (uint16_t)n_samples, after, node->buffers.code, code_len,
+                            &id));
+    kgl_tail_keep(node, id, n_samples);
+    remove_front(node, n_samples);
+    return KGL_OK;
+}
+
 /* Moves what was just encoded into the outbox. */
 static kgl_status push_front(kgl_node *node, const kgl_front *front, size_t len_max) {
     if (front->code_len > len_max) {
@@ -204,10 +213,7 @@ static kgl_status push_front(kgl_node *node, const kgl_front *front, size_t len_
         remove_front(node, front->n_samples);
         return KGL_ERR_CODE_TOO_LONG;
     }
-    KGL_TRY(kgl_outbox_push(&node->outbox, window_stamp(node), (uint16_t)front->n_samples, node->buffers.code,
-                            front->code_len));
-    remove_front(node, front->n_samples);
-    return KGL_OK;
+    return push_window(node, front->n_samples, NULL, front->code_len);
 }
 
 /* Moves as many samples from the front as fit a frame into the outbox. */
@@ -215,6 +221,14 @@ static kgl_status cut_front(kgl_node *node) {
     size_t len_max = code_room(node);
     kgl_encode_buffers buffers = encode_buffers(node);
     kgl_front front;
+    kgl_after after;
+    kgl_referring made;
+    KGL_TRY(kgl_tail_encode(node, len_max, &after, &made));
+    if (made.is_made) {
+        KGL_TRY(push_window(node, node->window.n_samples, &after, made.code_len + made.alone_len));
+        memset(&node->filling, 0, sizeof node->filling);
+        return KGL_OK;
+    }
     KGL_TRY(kgl_filling_cut(&node->filling, &node->model, node->buffers.steps,
                             node->window.n_samples * node->model.n_channels, node->window.off_grid, len_max, &buffers,
                             &front));

@@ -66,8 +66,11 @@ typedef struct kgl_config {
 kgl_config kgl_config_default(void);
 
 /* Memory the node works in. `steps`: n_samples x n_channels words. `workspace`: kgl_workspace_len words. `code`:
- * kgl_code_len_max + KGL_CODE_OVERHEAD bytes. */
-#define KGL_CODE_OVERHEAD (19 + 8 + KGL_WRITE_LEN_MAX)
+ * kgl_code_len_max + KGL_CODE_OVERHEAD bytes. With a bundle that has references, KGL_TAIL_SAMPLES_MAX x n_channels words
+ * more, and twice the code: so say kgl_node_steps_len and kgl_node_code_len. */
+#define KGL_CODE_OVERHEAD (19 + 12 + 8 + KGL_WRITE_LEN_MAX)
+size_t kgl_node_steps_len(const kgl_model *model);
+size_t kgl_node_code_len(const kgl_model *model);
 typedef struct kgl_buffers {
     int32_t *steps;
     size_t steps_len;
@@ -137,8 +140,18 @@ typedef struct kgl_in_flight {
     kgl_place seal;
     uint32_t id, generation;
     uint8_t attempts;
-    bool is_used, is_own;
+    /* Sealed before under another number; its frame carries a code that refers; and the server cannot read that. */
+    bool is_used, is_own, is_again, refers, is_refused;
 } kgl_in_flight;
+
+/* The end of the newest window; its values stand behind the window being filled. */
+typedef struct kgl_tail {
+    uint64_t counter;
+    int64_t next;
+    uint32_t id, generation;
+    uint16_t n_values;
+    bool is_unix, is_acked;
+} kgl_tail;
 
 typedef struct kgl_mark {
     uint64_t released;
@@ -198,6 +211,7 @@ typedef struct kgl_node {
     kgl_link_key up;
     kgl_outbox outbox;
     kgl_open_window window;
+    kgl_tail tail;
     kgl_filling filling;
     kgl_clock clock;
     kgl_join join;

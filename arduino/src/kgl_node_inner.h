@@ -84,20 +84,42 @@ static inline bool kgl_place_before(kgl_place a, kgl_place b) {
 #define KGL_KIND_SEAL 3
 #define KGL_KIND_MARK 4
 #define KGL_KIND_STATE 5
+/* A window with two codes: one that refers to an earlier window, and one that stands alone. */
+#define KGL_KIND_AFTER 6
 #define KGL_STAMP_LEN 13
 #define KGL_WINDOW_HEAD_LEN (4 + KGL_STAMP_LEN + 2)
+#define KGL_AFTER_HEAD_LEN 12
 #define KGL_SEAL_LEN_MAX (20 + KGL_STAMP_LEN + 10 + 1)
 #define KGL_MARK_LEN 16
 #define KGL_STATE_LEN (4 + 4 + 4 + 8 + 13 + KGL_SECRET_LEN)
 #define KGL_HEADER_LEN (1 + 16 + 4 + KGL_MARK_LEN + KGL_STATE_LEN)
 /* Where the code stands in the buffer given to kgl_outbox_push. */
 #define KGL_CODE_AT (KGL_RECORD_HEADER_LEN + KGL_WINDOW_HEAD_LEN)
+/* The same for a window with two codes, the one that refers first. */
+#define KGL_CODES_AT (KGL_CODE_AT + KGL_AFTER_HEAD_LEN)
+
+/* The one number under which a code that refers may be sealed; under any other the code alone is sent. */
+typedef struct kgl_after {
+    uint64_t counter;
+    uint32_t generation;
+    uint16_t code_len;
+    bool is_given;
+} kgl_after;
 
 typedef struct kgl_window_head {
     kgl_stamp stamp;
     uint32_t id;
     uint16_t n_samples;
+    kgl_after after;
 } kgl_window_head;
+
+static inline bool kgl_is_window_kind(uint8_t kind) {
+    return kind == KGL_KIND_WINDOW || kind == KGL_KIND_AFTER;
+}
+/* Bytes before the code, or codes. */
+static inline uint16_t kgl_window_head_len(const kgl_window_head *head) {
+    return KGL_WINDOW_HEAD_LEN + (head->after.is_given ? KGL_AFTER_HEAD_LEN : 0);
+}
 
 /* How a window was sealed: with its record and its sector's bundle, all a repeat needs to be byte-identical. */
 typedef struct kgl_seal_record {
@@ -119,7 +141,9 @@ typedef struct kgl_header {
 } kgl_header;
 
 void kgl_window_head_emit(const kgl_window_head *head, uint8_t *out);
-bool kgl_window_head_parse(kgl_window_head *head, const uint8_t *bytes, size_t len);
+bool kgl_window_head_parse(kgl_window_head *head, uint8_t kind, const uint8_t *bytes, size_t len);
+/* True if the frame under this seal carries the code that refers. */
+bool kgl_seal_refers(const kgl_seal_record *seal, const kgl_window_head *head);
 uint16_t kgl_seal_emit(const kgl_seal_record *seal, uint32_t seq, uint8_t *out);
 bool kgl_seal_parse(kgl_seal_record *seal, uint32_t seq, const uint8_t *bytes, size_t len);
 void kgl_mark_emit(const kgl_mark *mark, uint8_t *out);
@@ -158,7 +182,8 @@ typedef struct kgl_seal_with {
 typedef struct kgl_loaded {
     kgl_seal_record seal;
     kgl_stamp stamp;
-    size_t code_len;
+    /* Where in the buffer the code stands that is to be sent. */
+    size_t code_at, code_len;
     uint8_t slot, fingerprint[KGL_FINGERPRINT_LEN];
 } kgl_loaded;
 
@@ -166,15 +191,28 @@ typedef struct kgl_loaded {
 #define KGL_NO_IDX KGL_IN_FLIGHT_MAX
 
 kgl_status kgl_outbox_open(kgl_outbox *outbox, const kgl_flash *flash, const uint8_t *fingerprint);
-kgl_status kgl_outbox_push(kgl_outbox *outbox, kgl_stamp stamp, uint16_t n_samples, uint8_t *buf, size_t code_len);
+/* `after`: NULL for a window with one code, which stands in `buf` from KGL_CODE_AT on, two from KGL_CODES_AT on. */
+kgl_status kgl_outbox_push(kgl_outbox *outbox, kgl_stamp stamp, uint16_t n_samples, const kgl_after *after,
+                           uint8_t *buf, size_t code_len, uint32_t *id);
+/* The counter of a window that is cut now, if nothing else is sent before; false if others go first. */
+bool kgl_outbox_counter_if_cut(const kgl_outbox *outbox, uint64_t *counter);
+bool kgl_outbox_fits_codes(const kgl_outbox *outbox, size_t len);
+/* The server cannot read codes that refer: what was sent so is sealed again, alone. */
+void kgl_outbox_refuse_references(kgl_outbox *outbox);
 size_t kgl_outbox_code_len_max(const kgl_outbox *outbox);
 bool kgl_outbox_can_seal(const kgl_outbox *outbox);
 kgl_status kgl_outbox_seal_next(kgl_outbox *outbox, const kgl_seal_with *with, uint8_t *idx);
 kgl_status kgl_outbox_seal_again(kgl_outbox *outbox, const kgl_seal_with *with, uint8_t *idx);
 kgl_status kgl_outbox_load(kgl_outbox *outbox, uint8_t idx, uint8_t *code, size_t room, kgl_loaded *loaded,
                            bool *is_loaded);
-/* Gives the number let go, and the latest first sending among them. */
-uint8_t kgl_outbox_release(kgl_outbox *outbox, const kgl_ack *ack, bool *is_sent, uint64_t *sent_at, bool *once);
+/* What an ack has let go of: how many; the latest first sending among them; and the newest that was sealed once. */
+typedef struct kgl_released {
+    uint64_t sent_at, counter;
+    uint32_t id;
+    uint8_t n_windows;
+    bool is_sent, once, has_newest;
+} kgl_released;
+kgl_released kgl_outbox_release(kgl_outbox *outbox, const kgl_ack *ack);
 kgl_status kgl_outbox_save_mark(kgl_outbox *outbox);
 kgl_status kgl_outbox_take_counter(kgl_outbox *outbox, uint64_t *counter);
 kgl_status kgl_outbox_set_generation(kgl_outbox *outbox, uint32_t generation, uint32_t short_id,
@@ -193,7 +231,11 @@ kgl_status kgl_outbox_read_head(const kgl_outbox *outbox, const kgl_record *reco
                                 bool *is_read);
 kgl_status kgl_outbox_read_seal(const kgl_outbox *outbox, const kgl_record *record, kgl_seal_record *seal,
                                 bool *is_read);
-void kgl_in_flight_take(kgl_in_flight *entry, const kgl_seal_record *seal, kgl_place place, uint64_t now, bool is_own);
+void kgl_in_flight_take(kgl_in_flight *entry, const kgl_seal_record *seal, kgl_place place, uint64_t now, bool is_own,
+                        bool refers);
+/* The window's record at a place, whichever kind it is of. */
+kgl_status kgl_outbox_window_at(const kgl_outbox *outbox, kgl_place place, kgl_record *record, kgl_window_head *head,
+                                bool *is_read);
 
 /* --- asking and telling ---------------------------------------------------------------------------------------------------- */
 
@@ -212,6 +254,10 @@ uint64_t kgl_status_poll_at(const kgl_status_due *status, uint32_t lost);
 void kgl_status_sent(kgl_node *node, uint64_t counter, uint32_t lost);
 bool kgl_status_acked(kgl_status_due *status, const kgl_ack *ack, uint64_t *sent_at);
 bool kgl_status_is_past_greeting(const kgl_status_due *status);
+
+void kgl_tail_keep(kgl_node *node, uint32_t id, size_t n_samples);
+void kgl_tail_acked(kgl_tail *tail, uint32_t id, uint32_t generation, uint64_t counter);
+kgl_status kgl_tail_encode(kgl_node *node, size_t len_max, kgl_after *after, kgl_referring *made);
 
 /* True if frames say whole seconds. */
 static inline bool kgl_is_whole_s(const kgl_model *model) {

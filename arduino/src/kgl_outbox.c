@@ -7,10 +7,16 @@
 
 #define RESERVED_SECTORS 1
 
-kgl_status kgl_outbox_push(kgl_outbox *outbox, kgl_stamp stamp, uint16_t n_samples, uint8_t *buf, size_t code_len) {
-    uint32_t len = (uint32_t)(KGL_WINDOW_HEAD_LEN + code_len);
+kgl_status kgl_outbox_push(kgl_outbox *outbox, kgl_stamp stamp, uint16_t n_samples, const kgl_after *after,
+                           uint8_t *buf, size_t code_len, uint32_t *id) {
     kgl_window_head head;
     kgl_place place;
+    uint32_t len;
+    memset(&head, 0, sizeof head);
+    if (after != NULL) {
+        head.after = *after;
+    }
+    len = (uint32_t)(kgl_window_head_len(&head) + code_len);
     if (len > kgl_log_payload_len_max(&outbox->log)) {
         return KGL_ERR_FLASH_RANGE;
     }
@@ -21,9 +27,25 @@ kgl_status kgl_outbox_push(kgl_outbox *outbox, kgl_stamp stamp, uint16_t n_sampl
     head.stamp = stamp;
     head.n_samples = n_samples;
     kgl_window_head_emit(&head, buf + KGL_RECORD_HEADER_LEN);
-    KGL_TRY(kgl_log_append(&outbox->log, KGL_KIND_WINDOW, buf, len, &place));
-    outbox->next_id++;
+    KGL_TRY(kgl_log_append(&outbox->log, after != NULL ? KGL_KIND_AFTER : KGL_KIND_WINDOW, buf, len, &place));
+    *id = outbox->next_id++;
     return KGL_OK;
+}
+
+bool kgl_outbox_fits_codes(const kgl_outbox *outbox, size_t len) {
+    return KGL_WINDOW_HEAD_LEN + KGL_AFTER_HEAD_LEN + len <= kgl_log_payload_len_max(&outbox->log);
+}
+
+void kgl_outbox_refuse_references(kgl_outbox *outbox) {
+    uint8_t i;
+    for (i = 0; i < KGL_IN_FLIGHT_MAX; i++) {
+        kgl_in_flight *entry = &outbox->in_flight[i];
+        if (entry->is_used && entry->refers) {
+            entry->is_refused = true;
+            entry->retry_at = 0;
+            entry->attempts = 0;
+        }
+    }
 }
 
 size_t kgl_outbox_code_len_max(const kgl_outbox *outbox) {
@@ -39,13 +61,18 @@ static uint8_t free_idx(const kgl_outbox *outbox) {
     return idx;
 }
 
+bool kgl_outbox_counter_if_cut(const kgl_outbox *outbox, uint64_t *counter) {
+    *counter = outbox->next_counter;
+    return outbox->unsent_id == outbox->next_id && free_idx(outbox) != KGL_NO_IDX;
+}
+
 bool kgl_outbox_can_seal(const kgl_outbox *outbox) {
     return outbox->unsent_id < outbox->next_id && outbox->unsent_id - outbox->mark.low < KGL_SPAN &&
            free_idx(outbox) != KGL_NO_IDX;
 }
 
-void kgl_in_flight_take(kgl_in_flight *entry, const kgl_seal_record *seal, kgl_place place, uint64_t now,
-                        bool is_own) {
+void kgl_in_flight_take(kgl_in_flight *entry, const kgl_seal_record *seal, kgl_place place, uint64_t now, bool is_own,
+                        bool refers) {
     entry->counter = seal->counter;
     entry->retry_at = now;
     entry->first_tx = entry->last_tx = KGL_NONE;
@@ -55,6 +82,9 @@ void kgl_in_flight_take(kgl_in_flight *entry, const kgl_seal_record *seal, kgl_p
     entry->attempts = 0;
     entry->is_used = true;
     entry->is_own = is_own;
+    entry->is_again = seal->origin.is_given;
+    entry->refers = refers;
+    entry->is_refused = false;
 }
 
 /* The better of what is known about when a window was, if there is better. */
@@ -102,7 +132,7 @@ static kgl_status find_unsent(kgl_outbox *outbox, kgl_record *record, kgl_window
         }
         outbox->unsent = record->place;
         is_read = false;
-        if (record->kind == KGL_KIND_WINDOW) {
+        if (kgl_is_window_kind(record->kind)) {
             KGL_TRY(kgl_outbox_read_head(outbox, record, head, &is_read));
         }
         if (is_read && head->id >= outbox->unsent_id) {
@@ -145,7 +175,7 @@ kgl_status kgl_outbox_seal_next(kgl_outbox *outbox, const kgl_seal_with *with, u
     resolve(outbox, with, head.stamp, &seal);
     KGL_TRY(append_seal(outbox, &seal, &place));
     *idx = free_idx(outbox);
-    kgl_in_flight_take(&outbox->in_flight[*idx], &seal, place, with->now, true);
+    kgl_in_flight_take(&outbox->in_flight[*idx], &seal, place, with->now, true, kgl_seal_refers(&seal, &head));
     outbox->unsent = kgl_log_after(&outbox->log, &record);
     outbox->unsent_id = head.id + 1;
     return KGL_OK;
@@ -165,10 +195,7 @@ static kgl_status read_sealed(kgl_outbox *outbox, uint8_t idx, kgl_seal_record *
         KGL_TRY(kgl_outbox_read_seal(outbox, &record, seal, is_read));
     }
     if (*is_read) {
-        KGL_TRY(kgl_log_at(&outbox->log, seal->window, KGL_KIND_WINDOW, window, is_read));
-    }
-    if (*is_read) {
-        KGL_TRY(kgl_outbox_read_head(outbox, window, head, is_read));
+        KGL_TRY(kgl_outbox_window_at(outbox, seal->window, window, head, is_read));
     }
     *is_read = *is_read && seal->id == entry->id && head->id == entry->id;
     if (!*is_read) {
@@ -177,7 +204,7 @@ static kgl_status read_sealed(kgl_outbox *outbox, uint8_t idx, kgl_seal_record *
     return KGL_OK;
 }
 
-/* Seals a window in flight again, under the present generation; it keeps its origin. KGL_NO_IDX if it has fallen out. */
+/* Seals a window in flight again, under the present generation and alone; it keeps its origin. KGL_NO_IDX if it has fallen out. */
 kgl_status kgl_outbox_seal_again(kgl_outbox *outbox, const kgl_seal_with *with, uint8_t *idx) {
     kgl_seal_record seal;
     kgl_window_head head;
@@ -209,7 +236,7 @@ kgl_status kgl_outbox_seal_again(kgl_outbox *outbox, const kgl_seal_with *with, 
     seal.has_stamp = seal.stamp.is_unix != head.stamp.is_unix;
     KGL_TRY(append_seal(outbox, &seal, &place));
     *idx = at;
-    kgl_in_flight_take(&outbox->in_flight[at], &seal, place, with->now, true);
+    kgl_in_flight_take(&outbox->in_flight[at], &seal, place, with->now, true, false);
     return KGL_OK;
 }
 
@@ -224,12 +251,19 @@ kgl_status kgl_outbox_load(kgl_outbox *outbox, uint8_t idx, uint8_t *code, size_
         return KGL_OK;
     }
     KGL_TRY(kgl_outbox_read_header(outbox, loaded->seal.window.seq, &header, is_loaded));
-    if (!*is_loaded || window.len > room + KGL_WINDOW_HEAD_LEN) {
+    if (!*is_loaded || window.len > room + kgl_window_head_len(&head)) {
         *is_loaded = false;
         lose(outbox, idx);
         return KGL_OK;
     }
-    KGL_TRY(kgl_log_read(&outbox->log, &window, KGL_WINDOW_HEAD_LEN, code, room, &loaded->code_len));
+    KGL_TRY(kgl_log_read(&outbox->log, &window, kgl_window_head_len(&head), code, room, &loaded->code_len));
+    loaded->code_at = head.after.code_len < loaded->code_len ? head.after.code_len : loaded->code_len;
+    if (kgl_seal_refers(&loaded->seal, &head)) {
+        loaded->code_len = loaded->code_at;
+        loaded->code_at = 0;
+    } else {
+        loaded->code_len -= loaded->code_at;
+    }
     loaded->slot = header.slot;
     memcpy(loaded->fingerprint, header.fingerprint, KGL_FINGERPRINT_LEN);
     loaded->stamp = loaded->seal.has_stamp ? loaded->seal.stamp : head.stamp;
@@ -238,10 +272,10 @@ kgl_status kgl_outbox_load(kgl_outbox *outbox, uint8_t idx, uint8_t *code, size_
 }
 
 /* Lets go of the windows in flight that the ack names. */
-uint8_t kgl_outbox_release(kgl_outbox *outbox, const kgl_ack *ack, bool *is_sent, uint64_t *sent_at, bool *once) {
-    uint8_t n = 0, i;
-    *is_sent = *once = false;
-    *sent_at = 0;
+kgl_released kgl_outbox_release(kgl_outbox *outbox, const kgl_ack *ack) {
+    kgl_released released;
+    uint8_t i;
+    memset(&released, 0, sizeof released);
     for (i = 0; i < KGL_IN_FLIGHT_MAX; i++) {
         kgl_in_flight *entry = &outbox->in_flight[i];
         if (!entry->is_used || entry->generation != outbox->state.generation ||
@@ -251,17 +285,23 @@ uint8_t kgl_outbox_release(kgl_outbox *outbox, const kgl_ack *ack, bool *is_sent
         kgl_mark_set_done(&outbox->mark, entry->id);
         if (entry->first_tx != KGL_NONE) {
             bool was_once = entry->last_tx == entry->first_tx;
-            if (!*is_sent || entry->first_tx > *sent_at || (entry->first_tx == *sent_at && was_once)) {
-                *once = was_once;
-                *sent_at = entry->first_tx;
+            if (!released.is_sent || entry->first_tx > released.sent_at ||
+                (entry->first_tx == released.sent_at && was_once)) {
+                released.once = was_once;
+                released.sent_at = entry->first_tx;
             }
-            *is_sent = true;
+            released.is_sent = true;
+        }
+        if (!entry->is_again && (!released.has_newest || entry->id > released.id)) {
+            released.has_newest = true;
+            released.id = entry->id;
+            released.counter = entry->counter;
         }
         entry->is_used = false;
-        n++;
+        released.n_windows++;
     }
-    outbox->n_unmarked += n;
-    return n;
+    outbox->n_unmarked += released.n_windows;
+    return released;
 }
 
 /* Writes down which windows are done with, once it is worth it. */

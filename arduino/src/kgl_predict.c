@@ -210,17 +210,19 @@ static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *f
 }
 
 /* `rs`: lattice values, sample-major; what is no step is skipped. `histories`: as much as a search's beam. */
-bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories) {
+bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories,
+                      const kgl_past *past) {
     kgl_features features;
     /* Behind the histories, where the search had its beam: a stack has less room. */
     kgl_measure *measures = (kgl_measure *)(void *)(histories + (size_t)model->n_channels * KGL_HISTORY_WORDS);
-    size_t at;
+    size_t at, n_past = past != NULL ? past->n : 0;
     uint8_t idx;
-    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    kgl_histories_begin(model, past, histories);
+    rs -= n_past;
     for (idx = 0; idx < model->n_channels; idx++) {
         kgl_measure_read(&measures[idx], model->predict.scalings + (size_t)idx * KGL_SCALING_LEN);
     }
-    for (at = 0; at < n_values; at++) {
+    for (at = n_past; at < n_past + n_values; at++) {
         kgl_history history;
         int32_t value;
         if (coder != NULL && !kgl_is_step(rs[at])) {

@@ -19,15 +19,32 @@ void kgl_window_head_emit(const kgl_window_head *head, uint8_t *out) {
     kgl_put_le(out, head->id, 4);
     put_stamp(out + 4, head->stamp);
     kgl_put_le(out + 4 + KGL_STAMP_LEN, head->n_samples, 2);
+    if (head->after.is_given) {
+        kgl_put_le(out + KGL_WINDOW_HEAD_LEN, head->after.generation, 4);
+        kgl_put_le(out + KGL_WINDOW_HEAD_LEN + 4, head->after.counter, 6);
+        kgl_put_le(out + KGL_WINDOW_HEAD_LEN + 10, head->after.code_len, 2);
+    }
 }
 
-bool kgl_window_head_parse(kgl_window_head *head, const uint8_t *bytes, size_t len) {
-    if (len < KGL_WINDOW_HEAD_LEN) {
+bool kgl_window_head_parse(kgl_window_head *head, uint8_t kind, const uint8_t *bytes, size_t len) {
+    memset(&head->after, 0, sizeof head->after);
+    head->after.is_given = kind == KGL_KIND_AFTER;
+    if (len < kgl_window_head_len(head)) {
         return false;
+    }
+    if (head->after.is_given) {
+        head->after.generation = (uint32_t)kgl_get_le(bytes + KGL_WINDOW_HEAD_LEN, 4);
+        head->after.counter = kgl_get_le(bytes + KGL_WINDOW_HEAD_LEN + 4, 6);
+        head->after.code_len = (uint16_t)kgl_get_le(bytes + KGL_WINDOW_HEAD_LEN + 10, 2);
     }
     head->id = (uint32_t)kgl_get_le(bytes, 4);
     head->n_samples = (uint16_t)kgl_get_le(bytes + 4 + KGL_STAMP_LEN, 2);
     return get_stamp(bytes + 4, &head->stamp);
+}
+
+bool kgl_seal_refers(const kgl_seal_record *seal, const kgl_window_head *head) {
+    return head->after.is_given && !seal->origin.is_given && head->after.generation == seal->generation &&
+           head->after.counter == seal->counter;
 }
 
 #define FIRST_AFTER_BOOT 1

@@ -3,11 +3,20 @@
 
 kgl_status kgl_outbox_read_head(const kgl_outbox *outbox, const kgl_record *record, kgl_window_head *head,
                                 bool *is_read) {
-    uint8_t bytes[KGL_WINDOW_HEAD_LEN];
+    uint8_t bytes[KGL_WINDOW_HEAD_LEN + KGL_AFTER_HEAD_LEN];
     size_t len;
     KGL_TRY(kgl_log_read(&outbox->log, record, 0, bytes, sizeof bytes, &len));
-    *is_read = kgl_window_head_parse(head, bytes, len);
+    *is_read = kgl_window_head_parse(head, record->kind, bytes, len);
     return KGL_OK;
+}
+
+kgl_status kgl_outbox_window_at(const kgl_outbox *outbox, kgl_place place, kgl_record *record, kgl_window_head *head,
+                                bool *is_read) {
+    KGL_TRY(kgl_log_at(&outbox->log, place, KGL_KIND_WINDOW, record, is_read));
+    if (!*is_read) {
+        KGL_TRY(kgl_log_at(&outbox->log, place, KGL_KIND_AFTER, record, is_read));
+    }
+    return *is_read ? kgl_outbox_read_head(outbox, record, head, is_read) : KGL_OK;
 }
 
 kgl_status kgl_outbox_read_seal(const kgl_outbox *outbox, const kgl_record *record, kgl_seal_record *seal,
@@ -67,7 +76,7 @@ static kgl_status replay_head(kgl_outbox *outbox) {
         if (!is_found) {
             break;
         }
-        if (record.kind == KGL_KIND_WINDOW) {
+        if (kgl_is_window_kind(record.kind)) {
             kgl_window_head head;
             KGL_TRY(kgl_outbox_read_head(outbox, &record, &head, &is_read));
             if (is_read && head.id >= outbox->next_id) {
@@ -127,7 +136,11 @@ static kgl_status take_up(kgl_outbox *outbox, const kgl_record *record) {
         }
     }
     if (!kgl_mark_is_done(&outbox->mark, seal.id) && idx != KGL_NO_IDX) {
-        kgl_in_flight_take(&outbox->in_flight[idx], &seal, record->place, 0, false);
+        kgl_window_head head;
+        kgl_record window;
+        KGL_TRY(kgl_outbox_window_at(outbox, seal.window, &window, &head, &is_read));
+        kgl_in_flight_take(&outbox->in_flight[idx], &seal, record->place, 0, false,
+                           is_read && kgl_seal_refers(&seal, &head));
     }
     return KGL_OK;
 }

@@ -30,15 +30,17 @@ static void fill(const kgl_model *model, int32_t *values, size_t n_values, size_
 /* Replaces every value by the one its channel is held at, the cheapest within all bounds; false if some channel moves
  * further than its bound allows. */
 bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
-                     int8_t forced, int32_t place) {
+                     int8_t forced, int32_t place, const kgl_past *past) {
     uint8_t idx;
-    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    kgl_histories_begin(model, past, histories);
     for (idx = 0; idx < model->n_channels; idx++) {
         kgl_lattice lattice = kgl_lattice_of(model, idx);
         kgl_first first = kgl_first_of(model, idx);
         int32_t bound = kgl_bound_less(model, idx, reserve), predicted, low, high, from, to, ignored, r;
         int32_t best_r = 0, best_value = 0;
         uint32_t best = UINT32_MAX;
+        kgl_history history = kgl_history_load(histories, idx);
+        kgl_table table = first.table;
         if (!span_of(model, values, n_values, idx, &low, &high)) {
             continue;
         }
@@ -49,9 +51,13 @@ bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, i
             to = to < from ? to : from;
         }
         predicted = kgl_predict_first(model, idx, histories);
+        if (history.n_seen > 0) {
+            table = kgl_context_table(model, &history, idx, histories);
+        }
         for (r = from; r <= to; r++) {
             int32_t value;
-            uint32_t cost = kgl_first_cost(&first, predicted, r);
+            uint32_t cost = history.n_seen == 0 ? kgl_first_cost(&first, predicted, r)
+                                                : kgl_signed_cost(&table, kgl_sub(r, history.r));
             if (kgl_lattice_value(lattice, r, &value) && cost < best) {
                 best = cost;
                 best_r = r;
@@ -68,17 +74,25 @@ bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, i
 }
 
 /* One value a channel; `values` come from kgl_hold_choose. */
-bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories) {
+bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories,
+                   const kgl_past *past) {
     uint8_t idx;
-    memset(histories, 0, (size_t)model->n_channels * KGL_HISTORY_WORDS * sizeof *histories);
+    kgl_histories_begin(model, past, histories);
     for (idx = 0; idx < model->n_channels; idx++) {
         kgl_first first = kgl_first_of(model, idx);
         int32_t low, high, r;
+        kgl_history history;
         if (!span_of(model, values, n_values, idx, &low, &high)) {
             continue;
         }
         r = kgl_lattice_nearest(kgl_lattice_of(model, idx), low);
-        if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), r)) {
+        history = kgl_history_load(histories, idx);
+        if (history.n_seen > 0) {
+            kgl_table table = kgl_context_table(model, &history, idx, histories);
+            if (!kgl_signed(coder, &table, kgl_sub(r, history.r))) {
+                return false;
+            }
+        } else if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), r)) {
             return false;
         }
         kgl_history_push(histories, idx, r);

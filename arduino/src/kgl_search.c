@@ -158,6 +158,7 @@ static uint8_t run(const kgl_model *model, const kgl_window *window, int32_t for
     uint8_t n_paths = 1;
     memset(costs, 0, KGL_BEAM * sizeof *costs);
     memset(now, 0, KGL_BEAM * path_len * sizeof *now);
+    kgl_histories_begin(model, &window->past, now);
     for (at = 0; at < window->n_values; at++) {
         kept found;
         uint32_t word;

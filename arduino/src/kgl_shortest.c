@@ -70,7 +70,7 @@ static void offer_holds(job *j) {
         for (place = 0; place < KGL_CANDIDATES_MAX; place++) {
             memcpy(j->a->values, j->window->steps, len);
             if (!kgl_hold_choose(j->model, j->a->values, j->window->n_values, j->a->scratch,
-                                 j->window->off_grid ? 1 : 0, (int8_t)idx, place)) {
+                                 j->window->off_grid ? 1 : 0, (int8_t)idx, place, NULL)) {
                 break;
             }
             memcpy(j->a->path, j->a->values, len);

@@ -185,6 +185,7 @@ size_t kgl_status_emit(uint8_t *out, const kgl_status_content *status);
 
 #define KGL_ACK_JOIN_WANTED 1
 #define KGL_ACK_STATUS_WANTED 2
+#define KGL_ACK_REFERENCE_UNKNOWN 4
 typedef struct kgl_ack {
     uint8_t flags;
     uint16_t run;

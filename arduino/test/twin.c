@@ -11,8 +11,8 @@
 #define FLASH_MAX (1 << 20)
 #define MODEL_MAX (1 << 20)
 
-static uint8_t model_bytes[MODEL_MAX], flash_bytes[FLASH_MAX], code[16384], frame[16384];
-static int32_t steps[KGL_VALUES_MAX], workspace[6 * KGL_VALUES_MAX];
+static uint8_t model_bytes[MODEL_MAX], flash_bytes[FLASH_MAX], code[32768], frame[16384];
+static int32_t steps[KGL_VALUES_MAX + KGL_TAIL_SAMPLES_MAX * KGL_CHANNELS_MAX], workspace[6 * KGL_VALUES_MAX];
 static kgl_model model;
 static mem_flash flash;
 static kgl_node node;
@@ -94,6 +94,47 @@ static void encode(void) {
     }
 }
 
+static void encode_after(void) {
+    static int32_t tail[KGL_VALUES_MAX];
+    size_t n_tail = (size_t)get_number(2), n, i, words = kgl_workspace_len(&model);
+    uint8_t distance;
+    bool off_grid;
+    kgl_encode_buffers buffers;
+    kgl_referring made;
+    kgl_status status;
+    for (i = 0; i < n_tail; i++) {
+        tail[i % KGL_VALUES_MAX] = (int32_t)(uint32_t)get_number(4);
+    }
+    distance = (uint8_t)get_number(1);
+    off_grid = get_number(1) == 1;
+    n = (size_t)get_number(2);
+    for (i = 0; i < n; i++) {
+        steps[i % KGL_VALUES_MAX] = (int32_t)(uint32_t)get_number(4);
+    }
+    memset(workspace, 0x5a, sizeof workspace);
+    memset(&made, 0, sizeof made);
+    buffers.workspace = workspace;
+    buffers.workspace_len = words;
+    buffers.out = code;
+    buffers.out_len = 2 * kgl_code_len_max(&model);
+    status = kgl_encode_after(&model, tail, n_tail, distance, steps, n, off_grid, &buffers, &made);
+    put_number(status == KGL_OK && made.is_made, 1);
+    if (status == KGL_OK && made.is_made) {
+        put_number(made.code_len, 2);
+        put_number(made.alone_len, 2);
+        put(code, made.code_len + made.alone_len);
+        for (i = 0; i < n; i++) {
+            put_number((uint32_t)workspace[i], 4);
+        }
+    }
+    /* Nothing behind the workspace was touched. */
+    for (i = words; i < sizeof workspace / sizeof *workspace; i++) {
+        if (workspace[i] != 0x5a5a5a5a) {
+            exit(1);
+        }
+    }
+}
+
 static kgl_reading get_reading(void) {
     kgl_reading reading;
     reading.is_given = get_number(1) == 1;
@@ -132,11 +173,11 @@ static void boot(void) {
     uint8_t key[KGL_SECRET_LEN];
     kgl_buffers buffers;
     buffers.steps = steps;
-    buffers.steps_len = (size_t)model.n_samples * model.n_channels;
+    buffers.steps_len = kgl_node_steps_len(&model);
     buffers.workspace = workspace;
     buffers.workspace_len = kgl_workspace_len(&model);
     buffers.code = code;
-    buffers.code_len = kgl_code_len_max(&model) + KGL_CODE_OVERHEAD;
+    buffers.code_len = kgl_node_code_len(&model);
     memset(key, 5, sizeof key);
     put_number(kgl_node_open(&node, &flash.flash, draw, NULL, "cellar", key, &model, &buffers, &config), 1);
 }
@@ -263,6 +304,7 @@ int main(void) {
         case EOF: return 0;
         case 'M': take_model(); break;
         case 'E': encode(); break;
+        case 'A': encode_after(); break;
         case 'Q': quantise(); break;
         case 'N': new_world(); break;
         case 'R': receipt(); break;

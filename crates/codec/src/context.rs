@@ -165,39 +165,67 @@ pub(crate) fn neighbour_of(idx: usize, n_channels: usize) -> Option<usize> {
     }
 }
 
-/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped).
+/// Makes `histories` (`History::WORDS` words a channel) what they are after the lattice values `past`, sample-major.
+pub(crate) fn begin(n_channels: usize, past: &[i32], histories: &mut [i32]) {
+    histories[..n_channels * History::WORDS].fill(0);
+    for (at, &r) in past.iter().enumerate().filter(|(_, r)| is_step(**r)) {
+        let mut history = load(histories, at % n_channels);
+        history.push(r);
+        history.store(&mut histories[at % n_channels * History::WORDS..]);
+    }
+}
+
+/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped) that follow `past`.
 ///
 /// `histories`: `History::WORDS` words a channel, contents ignored.
 pub(crate) fn code(
     model: &Model<'_>,
     context: &Context<'_>,
     coder: &mut dyn Coder,
+    past: &[i32],
     rs: &mut [i32],
     histories: &mut [i32],
 ) -> Result<(), Stop> {
     let n_channels = model.channels();
-    histories[..n_channels * History::WORDS].fill(0);
+    begin(n_channels, past, histories);
     for sample in rs.chunks_exact_mut(n_channels) {
         for (idx, r) in sample.iter_mut().enumerate() {
             if !is_step(*r) {
                 continue;
             }
             let mut history = load(histories, idx);
-            if history.is_empty() {
-                *r = code_first(model, coder, idx, histories, *r)?;
-            } else {
-                let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
-                let raw_context = history.raw_context(idx, beside);
-                let d = r.wrapping_sub(history.r);
-                let d = alphabet::code(coder, Site::Diff(raw_context), context.table(raw_context), d)?;
-                *r = history.r + d;
-            }
+            *r = code_next(model, context, coder, idx, histories, *r)?;
             model.lattice(idx).value(*r).ok_or(Stop)?;
             history.push(*r);
             history.store(&mut histories[idx * History::WORDS..]);
         }
     }
     Ok(())
+}
+
+/// Codes the next value of channel `idx`: as a difference, or as a first value if it has none yet.
+pub(crate) fn code_next(
+    model: &Model<'_>,
+    context: &Context<'_>,
+    coder: &mut dyn Coder,
+    idx: usize,
+    histories: &[i32],
+    r: i32,
+) -> Result<i32, Stop> {
+    let history = load(histories, idx);
+    if history.is_empty() {
+        return code_first(model, coder, idx, histories, r);
+    }
+    let raw_context = next_context(model.channels(), idx, &history, histories);
+    let d = r.wrapping_sub(history.r);
+    let d = alphabet::code(coder, Site::Diff(raw_context), context.table(raw_context), d)?;
+    Ok(history.r + d)
+}
+
+/// The raw context of the next difference of channel `idx`.
+pub(crate) fn next_context(n_channels: usize, idx: usize, history: &History, histories: &[i32]) -> usize {
+    let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
+    history.raw_context(idx, beside)
 }
 
 pub(crate) fn load(histories: &[i32], idx: usize) -> History {

@@ -79,6 +79,23 @@ impl<'a> Counts<'a> {
     }
 }
 
+impl Counts<'_> {
+    /// Of decoded `values` and the `counts` they were decoded as: makes each value the step of some count beside which it
+    /// would have the same rest. A rest can be larger than the gap above its own count, where the bound has moved that.
+    pub(crate) fn beside(&self, counts: &[i32], values: &mut [i32]) {
+        let n_channels = self.bounds.len() / 4;
+        for (idx, count) in self.channels().enumerate() {
+            let gap = |at: &i32| count.wide(at + 1) - count.wide(*at);
+            let widest = (0..count.n()).max_by_key(gap).unwrap_or(0);
+            for (x, &n) in values.iter_mut().zip(counts).skip(idx).step_by(n_channels) {
+                if is_step(*x) {
+                    *x = (i64::from(*x) - count.wide(n) + count.wide(widest)) as i32;
+                }
+            }
+        }
+    }
+}
+
 impl<'a> Count<'a> {
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let period = i32::from(reader.u16()?);

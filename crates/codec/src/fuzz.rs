@@ -4,8 +4,8 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::bundle::Bundle;
-use crate::learn::{CountPart, ExpectedPart, Outline, Parts};
-use crate::{Grid, Model, Window, decode, encode, is_step};
+use crate::learn::{CountPart, ExpectedPart, Outline, Parts, ReferencePart};
+use crate::{Grid, Model, Window, decode, encode, is_step, resolve};
 
 /// Reads a model, and codes with it if it is one.
 pub fn fuzz_model(data: &[u8]) {
@@ -24,6 +24,24 @@ pub fn fuzz_decode(data: &[u8]) {
         if let Ok(model) = Model::parse(&bytes) {
             fuzz_decode_with(&model, data);
         }
+    }
+}
+
+/// Reads a code that refers, after a tail of the same bytes; what is read must be sayable alone.
+pub fn fuzz_resolve(data: &[u8]) {
+    let (tail, code) = data.split_at(data.len() / 2);
+    let tail: Vec<i32> = tail.chunks_exact(2).map(|b| i32::from(i16::from_le_bytes([b[0], b[1]]))).collect();
+    for mut parts in [parts(&[0]), parts(&[1, 2]), counted(&[0, 9])] {
+        parts.reference = Some(ReferencePart { mark: [0.8, 0.2], head: [1.0, 1.0, 0.001, 0.1] });
+        let bytes = parts.emit();
+        let Ok(model) = Model::parse(&bytes) else { continue };
+        let (mut workspace, mut out) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+        let mut steps = vec![0; model.samples() * model.channels()];
+        let Ok(len) = resolve(&model, &tail, code, &mut workspace, &mut steps, &mut out) else { continue };
+        let said = steps.clone();
+        let decoded = decode(&model, &out[..len], &mut workspace, &mut steps);
+        let n = decoded.map_or(0, |d| d.n_samples * model.channels());
+        assert!(n > 0 && steps[..n] == said[..n]);
     }
 }
 

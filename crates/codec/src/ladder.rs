@@ -4,6 +4,7 @@
 //! values without a step begins with the mark "special" instead, then says its length and which values are steps,
 //! then the rung.
 
+mod after;
 mod shortest;
 
 use crate::context::{self, History};
@@ -18,7 +19,9 @@ use crate::range::{Coder, Decoder, Encoder, Meter, Metered, Site, Stop};
 use crate::raw;
 use crate::search::{self, Search};
 use crate::shape::{self, ABSENT};
-use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, Window};
+use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, TAIL_SAMPLES_MAX, Window};
+
+pub(crate) use after::{decode_after, encode_after, resolve};
 
 /// Rungs in the order of the head table.
 const RUNGS: [Rung; HEAD_SYMBOLS - 1] = [Rung::Hold, Rung::Context, Rung::Predict, Rung::Latent, Rung::Raw];
@@ -29,7 +32,8 @@ const SPECIAL: usize = HEAD_SYMBOLS - 1;
 pub(crate) fn workspace_len(model: &Model<'_>) -> usize {
     let beam = search::workspace_len(model.channels()).max(model.channels() * History::WORDS);
     let n_areas = 3 + usize::from(model.counts.is_some()) + usize::from(model.is_shortest());
-    n_areas * model.values() + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
+    let tail = if model.has_references() { TAIL_SAMPLES_MAX * model.channels() } else { 0 };
+    n_areas * model.values() + tail + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
 }
 
 /// See [`crate::encode`].
@@ -124,7 +128,10 @@ pub(crate) fn decode(
     }
     let mut decoder = Decoder::new(code);
     let read = read(model, &mut decoder, areas, steps).and_then(|decoded| decoder.finish().map(|()| decoded));
-    read.map_err(|Stop| DecodeError::Malformed)
+    read.map_err(|Stop| match crate::distance_of(model, code) {
+        Some(_) => DecodeError::Reference,
+        None => DecodeError::Malformed,
+    })
 }
 
 fn check(
@@ -219,7 +226,7 @@ fn prepare(model: &Model<'_>, window: Counted<'_>, rung: Rung, areas: &mut Areas
     let reserve = i32::from(window.off_grid);
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
-            let search = Search { model, context, steps: window.steps, reserve };
+            let search = Search { model, context, steps: window.steps, reserve, past: &[] };
             let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
             areas.has_path = search.run(areas.path, areas.back, beam);
             areas.has_path
@@ -277,6 +284,9 @@ fn write(
     coder: &mut dyn Coder,
 ) -> Result<(), Stop> {
     let head = RUNGS.iter().position(|&r| r == rung).ok_or(Stop)?;
+    if let Some(reference) = &model.reference {
+        reference.code(coder, None)?;
+    }
     if window.is_beside || !is_plain(model, window.steps) {
         coder.symbol(Site::Head, model.head, model.head_symbol(SPECIAL))?;
         // Walks serve both directions and so take what they could change; here they only look.
@@ -287,13 +297,13 @@ fn write(
     coder.symbol(Site::Head, model.head, model.head_symbol(head))?;
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
-            context::code(model, context, coder, areas.path, areas.scratch)?;
+            context::code(model, context, coder, &[], areas.path, areas.scratch)?;
             areas.values.copy_from_slice(areas.path);
             to_values(model, areas.values);
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
-            predict::code(model, (predict, context), coder, areas.values, areas.scratch)?;
+            predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch)?;
             to_values(model, areas.values);
         }
         (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch)?,
@@ -317,6 +327,11 @@ fn read(
 ) -> Result<Decoded, Stop> {
     let (mut n_samples, mut is_beside) = (model.samples(), false);
     steps[..model.values()].fill(0);
+    if let Some(reference) = &model.reference
+        && reference.code(coder, None)?.is_some()
+    {
+        return Err(Stop);
+    }
     let mut head = model.head_place(coder.symbol(Site::Head, model.head, 0)?);
     if head == SPECIAL {
         (n_samples, is_beside) = shape::code(model, coder, (0, false), &mut steps[..model.values()])?;
@@ -327,12 +342,12 @@ fn read(
     let steps = &mut steps[..n_values];
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
-            context::code(model, context, coder, steps, areas.scratch)?;
+            context::code(model, context, coder, &[], steps, areas.scratch)?;
             to_values(model, steps);
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
-            predict::code(model, (predict, context), coder, steps, areas.scratch)?;
+            predict::code(model, (predict, context), coder, steps, 0, areas.scratch)?;
             to_values(model, steps);
         }
         (Rung::Hold, ..) => hold::code(model, coder, steps, areas.scratch)?,

@@ -11,7 +11,7 @@ use std::vec::Vec;
 use crate::context::{History, neighbour_of};
 use crate::model::{
     HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS, SECTION_EXPECTED,
-    SECTION_FIXED, SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, VERSION,
+    SECTION_FIXED, SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, SECTION_REFERENCE, VERSION,
 };
 use crate::predict::{Features, Measure};
 use crate::{Grid, Rung, Window, ladder};
@@ -74,7 +74,7 @@ pub fn examples(
     let n_channels = scalings.len();
     let measures: Vec<Measure> = scalings.iter().map(|&s| Measure::multiplying(s)).collect();
     let mut histories = std::vec![History::default(); n_channels];
-    let mut features = Features::new(n_channels, lags);
+    let mut features = Features::new(n_channels, lags, crate::SAMPLES_MAX);
     for (at, &r) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)) {
         let channel = at % n_channels;
         let history = histories[channel];
@@ -242,6 +242,15 @@ pub struct ExpectedPart {
     pub bins: Vec<u8>,
 }
 
+/// How codes begin where windows may be coded after earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReferencePart {
+    /// Weights of "refers" and "stands alone".
+    pub mark: [f64; 2],
+    /// Weights of hold, context, predict, special, in codes that refer.
+    pub head: [f64; 4],
+}
+
 /// All a model is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -267,6 +276,8 @@ pub struct Parts {
     pub counts: Option<Vec<CountPart>>,
     /// What window is expected.
     pub expected: Option<ExpectedPart>,
+    /// How codes that refer to an earlier window begin; without it none does.
+    pub reference: Option<ReferencePart>,
 }
 
 impl Parts {
@@ -328,7 +339,10 @@ impl Parts {
         }
         let len = out.len() as u32;
         out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
-        out
+        match &self.reference {
+            Some(part) => with_reference(&out, part),
+            None => out,
+        }
     }
 
     fn emit_channels(&self, out: &mut Vec<u8>) {
@@ -368,6 +382,18 @@ impl Parts {
             emit_table(&weights, out);
         }
     }
+}
+
+/// The same model, its windows coded after earlier ones too; the section stands last.
+pub fn with_reference(device: &[u8], part: &ReferencePart) -> Vec<u8> {
+    let mut out = device.to_vec();
+    section(&mut out, SECTION_REFERENCE, |out| {
+        emit_table(&part.mark, out);
+        emit_table(&part.head, out);
+    });
+    let (len, len_at) = (out.len() as u32, MAGIC.len() + 1);
+    out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
+    out
 }
 
 fn emit_predict(PredictPart { lags, channels }: &PredictPart, out: &mut Vec<u8>) {

@@ -38,6 +38,7 @@ mod net;
 mod predict;
 mod range;
 mod raw;
+mod reference;
 mod search;
 #[cfg(feature = "seed")]
 pub mod seed;
@@ -47,6 +48,7 @@ pub use decimal::{Decimal, ParseDecimalError};
 pub use fill::{Filling, Front};
 pub use grid::{ABOVE, BELOW, BOUND_STEPS_MAX, Grid, MISSING, Quantised, STEP_MAX, is_step};
 pub use model::{Channel, Model, ModelError};
+pub use reference::{DISTANCE_MAX, Reference, Referring, TAIL_SAMPLES_MAX};
 
 /// Most channels a bundle may have.
 pub const CHANNELS_MAX: usize = 16;
@@ -123,6 +125,8 @@ pub enum DecodeError {
     OutTooSmall,
     /// `workspace` is shorter than [`Model::workspace_len`].
     WorkspaceTooSmall,
+    /// The code refers to an earlier window ([`decode_after`]), or [`resolve`] was given one that does not.
+    Reference,
 }
 
 /// Encodes one window on the rung that needs the fewest bytes.
@@ -149,4 +153,49 @@ pub fn decode(
     steps: &mut [i32],
 ) -> Result<Decoded, DecodeError> {
     ladder::decode(model, code, workspace, steps)
+}
+
+/// Encodes one window after an earlier one, which its decoder must have.
+///
+/// `None` where that brings nothing: the model has no references, the tail no value, or no code that refers is shorter
+/// than the one that stands alone; then [`encode`] it. `out`: at least twice [`Model::code_len_max`] bytes. Otherwise as
+/// [`encode`]; what `workspace` then begins with is the same for both codes.
+pub fn encode_after(
+    model: &Model<'_>,
+    reference: Reference<'_>,
+    window: Window<'_>,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Result<Option<Referring>, EncodeError> {
+    ladder::encode_after(model, reference, window, workspace, out)
+}
+
+/// How far a code refers, `1..=`[`DISTANCE_MAX`]; `None` for one that stands alone. Of bytes that are no code of this
+/// model the answer means nothing.
+pub fn distance_of(model: &Model<'_>, code: &[u8]) -> Option<u8> {
+    reference::distance(model, code)
+}
+
+/// Decodes a code that refers to a window with this tail ([`Reference::tail`]); otherwise as [`decode`].
+pub fn decode_after(
+    model: &Model<'_>,
+    tail: &[i32],
+    code: &[u8],
+    workspace: &mut [i32],
+    steps: &mut [i32],
+) -> Result<Decoded, DecodeError> {
+    ladder::decode_after(model, tail, code, workspace, steps)
+}
+
+/// Turns a code that refers into the one of the same window that stands alone, the one [`encode_after`] has made beside
+/// it; gives its bytes in `out`, of at least [`Model::code_len_max`]. Otherwise as [`decode_after`].
+pub fn resolve(
+    model: &Model<'_>,
+    tail: &[i32],
+    code: &[u8],
+    workspace: &mut [i32],
+    steps: &mut [i32],
+    out: &mut [u8],
+) -> Result<usize, DecodeError> {
+    ladder::resolve(model, tail, code, workspace, steps, out)
 }

@@ -10,6 +10,7 @@ use crate::freq::Table;
 use crate::grid::BOUND_STEPS_MAX;
 use crate::latent::Latent;
 use crate::predict::Predict;
+use crate::reference::ReferenceTables;
 use crate::search::CANDIDATES_MAX;
 use crate::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX};
 
@@ -25,6 +26,7 @@ pub(crate) const SECTION_FIXED: u8 = 7;
 pub(crate) const SECTION_GATED: u8 = 8;
 pub(crate) const SECTION_COUNTS: u8 = 9;
 pub(crate) const SECTION_EXPECTED: u8 = 10;
+pub(crate) const SECTION_REFERENCE: u8 = 11;
 /// Symbols of the head table: hold, context, predict, latent, raw, special.
 pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
@@ -93,6 +95,7 @@ pub struct Model<'a> {
     /// The head symbol that comes first, then of each channel the bin of its first value that does: what the empty code
     /// says. Empty for the order of old.
     expected: &'a [u8],
+    pub(crate) reference: Option<ReferenceTables<'a>>,
 }
 
 impl<'a> Model<'a> {
@@ -147,6 +150,7 @@ impl<'a> Model<'a> {
             fixed: None,
             counts: None,
             expected: &[],
+            reference: None,
         };
         this.check_channels().ok_or("channels")?;
         if !head.0.is_empty() {
@@ -180,6 +184,13 @@ impl<'a> Model<'a> {
         if let Some(section) = reader.optional_section(SECTION_EXPECTED, "expected")? {
             this.expected = section;
             this.check_expected().filter(|()| this.fixed.is_none()).ok_or("expected")?;
+        }
+        if let Some(section) = reader.optional_section(SECTION_REFERENCE, "reference")? {
+            // What follows on an earlier window leans on the context rung's tables, and its values on a bound.
+            let follows = this.predict.as_ref().is_none_or(Predict::follows_path);
+            let is_able = this.context.is_some() && this.fixed.is_none() && follows;
+            let tables = ReferenceTables::parse(section).filter(|_| is_able);
+            this.reference = Some(tables.ok_or("reference")?);
         }
         // Last, because counts decide what the lattice lies on.
         this.check_lattice().ok_or("lattice")?;
@@ -250,6 +261,16 @@ impl<'a> Model<'a> {
     pub(crate) fn head_place(&self, sym: usize) -> usize {
         let first = usize::from(self.expected.first().copied().unwrap_or(0));
         (sym + first) % HEAD_SYMBOLS
+    }
+
+    /// True if networks say how likely values are.
+    pub fn has_predict(&self) -> bool {
+        self.predict.is_some()
+    }
+
+    /// True if windows may be coded after an earlier one ([`crate::encode_after`]).
+    pub fn has_references(&self) -> bool {
+        self.reference.is_some()
     }
 
     /// The bytes this model was parsed from.

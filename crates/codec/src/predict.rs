@@ -167,7 +167,8 @@ fn fill(hidden: &mut [i16], outputs: impl Iterator<Item = i32>) -> usize {
     n
 }
 
-/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped).
+/// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped); the first `n_past` of
+/// them are those of an earlier window, which both ends know.
 ///
 /// `histories`: `History::WORDS` words a channel, contents ignored.
 pub(crate) fn code(
@@ -175,17 +176,18 @@ pub(crate) fn code(
     (predict, context): (&Predict<'_>, &Context<'_>),
     coder: &mut dyn Coder,
     rs: &mut [i32],
+    n_past: usize,
     histories: &mut [i32],
 ) -> Result<(), Stop> {
     let n_channels = model.channels();
-    histories[..n_channels * History::WORDS].fill(0);
+    context::begin(n_channels, &rs[..n_past], histories);
     let gated = predict.shape.gated;
-    let mut features = Features::new(n_channels, predict.shape.lags);
+    let mut features = Features::new(n_channels, predict.shape.lags, model.samples());
     let mut measures = [Measure::default(); crate::CHANNELS_MAX];
     for (idx, measure) in measures.iter_mut().enumerate().take(n_channels) {
         *measure = predict.measure(idx);
     }
-    for at in 0..rs.len() {
+    for at in n_past..rs.len() {
         if !is_step(rs[at]) {
             continue;
         }

@@ -43,6 +43,8 @@ pub(crate) struct Search<'a> {
     pub(crate) steps: &'a [i32],
     /// The reserve kept of each bound, 0 or 1 steps.
     pub(crate) reserve: i32,
+    /// Lattice values of an earlier window that this one is coded after, sample-major; none for one that stands alone.
+    pub(crate) past: &'a [i32],
 }
 
 impl Search<'_> {
@@ -85,6 +87,7 @@ impl Search<'_> {
         let path_len = n_channels * History::WORDS;
         let (mut now, mut next) = beam.split_at_mut(BEAM * path_len);
         now.fill(0);
+        context::begin(n_channels, self.past, now);
         let mut costs = [0i32; BEAM];
         let mut n_paths = 1;
         for (at, &x) in self.steps.iter().enumerate() {

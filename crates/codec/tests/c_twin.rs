@@ -12,8 +12,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
-use kinglet_codec::learn::{CountPart, ExpectedPart, Lags, Outline, Parts, RESIDUES_MAX};
-use kinglet_codec::{Decimal, Grid, MISSING, Model, Rung, Window, decode, encode, is_step};
+use kinglet_codec::learn::{CountPart, ExpectedPart, Lags, Outline, Parts, RESIDUES_MAX, ReferencePart};
+use kinglet_codec::{
+    Decimal, Grid, MISSING, Model, Reference, Rung, Window, decode, encode, encode_after, is_step,
+};
 use support::{
     Rng, count, parts, window, with_context, with_fixed, with_latent, with_networks, with_predict,
 };
@@ -52,6 +54,36 @@ impl Twin {
         self.to.write_all(bytes).unwrap();
         self.to.flush().unwrap();
         self.byte() == 0
+    }
+
+    /// Bytes of the code that refers, both codes, and what is read; `None` if it makes none.
+    fn encode_after(
+        &mut self,
+        tail: &[i32],
+        distance: u8,
+        window: Window<'_>,
+    ) -> Option<(usize, Vec<u8>, Vec<i32>)> {
+        let mut asked = b"A".to_vec();
+        asked.extend((tail.len() as u16).to_le_bytes());
+        tail.iter().for_each(|x| asked.extend(x.to_le_bytes()));
+        asked.extend([distance, u8::from(window.off_grid)]);
+        asked.extend((window.steps.len() as u16).to_le_bytes());
+        window.steps.iter().for_each(|x| asked.extend(x.to_le_bytes()));
+        self.to.write_all(&asked).unwrap();
+        self.to.flush().unwrap();
+        if self.byte() == 0 {
+            return None;
+        }
+        let mut lens = [0; 4];
+        self.from.read_exact(&mut lens).unwrap();
+        let [code_len, alone_len] =
+            [[lens[0], lens[1]], [lens[2], lens[3]]].map(u16::from_le_bytes).map(usize::from);
+        let mut both = vec![0; code_len + alone_len];
+        self.from.read_exact(&mut both).unwrap();
+        let mut read = vec![0; 4 * window.steps.len()];
+        self.from.read_exact(&mut read).unwrap();
+        let read = read.chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+        Some((code_len, both, read))
     }
 
     fn byte(&mut self) -> u8 {
@@ -219,6 +251,66 @@ fn random_windows_have_the_same_codes() {
     println!(
         "{n_windows} windows, {n_models} models; hold, context, predict, latent, raw, fixed: {rungs:?}; empty: {n_empty}"
     );
+}
+
+#[test]
+#[ignore = "wants the program in C: cargo xtask c"]
+fn random_windows_after_a_tail_have_the_same_codes() {
+    let (mut rng, mut twin) = (Rng(7), Twin::start());
+    let (mut n_windows, mut n_made, mut rungs) = (0, 0, [0; 3]);
+    while n_windows < setting("KINGLET_TWIN_WINDOWS", 20_000) / 4 {
+        let part = ReferencePart { mark: [0.8, 0.2], head: [1.0, 1.0, 1.0, 0.2] };
+        let parts = Parts { fixed: None, reference: Some(part), ..model_parts(&mut rng) };
+        let bytes = parts.emit();
+        let Ok(model) = Model::parse(&bytes) else { continue };
+        assert!(twin.model(&bytes), "a sound model is refused in C");
+        let (mut workspace, mut out) = (vec![0; model.workspace_len()], vec![0; 2 * model.code_len_max()]);
+        let mut read = vec![0; model.samples() * model.channels()];
+        let mut tail: Vec<i32> = Vec::new();
+        for _ in 0..64 {
+            let (off_grid, mut steps) = random_window(&parts, &model, &mut rng);
+            if rng.below(4) > 0 {
+                // It goes on where the tail ended, on most channels.
+                let n_channels = model.channels();
+                for (idx, x) in steps.iter_mut().enumerate().filter(|(_, x)| is_step(**x)) {
+                    let last = tail
+                        .iter()
+                        .skip(idx % n_channels)
+                        .step_by(n_channels)
+                        .copied()
+                        .rfind(|x| is_step(*x));
+                    *x = last.filter(|x| x.abs() < 1 << 20).unwrap_or(*x)
+                        + rng.between(-1, 1) * rng.between(0, 1);
+                }
+            }
+            let distance = 1 + rng.below(4) as u8;
+            let window = Window { steps: &steps, off_grid };
+            let made =
+                encode_after(&model, Reference { tail: &tail, distance }, window, &mut workspace, &mut out)
+                    .unwrap();
+            let theirs = twin.encode_after(&tail, distance, window);
+            let ours = made.map(|made| {
+                rungs[match made.rung {
+                    Rung::Hold => 0,
+                    Rung::Context => 1,
+                    _ => 2,
+                }] += 1;
+                let both = out[..made.code_len + made.alone_len].to_vec();
+                (made.code_len, both, workspace[..steps.len()].to_vec())
+            });
+            assert_eq!(theirs, ours, "window {n_windows}");
+            n_made += usize::from(ours.is_some());
+            n_windows += 1;
+            let len = encode(&model, window, &mut workspace, &mut out).unwrap().code_len;
+            let decoded = decode(&model, &out[..len], &mut workspace, &mut read).unwrap();
+            tail = read[..decoded.n_samples * model.channels()].to_vec();
+        }
+    }
+    assert!(
+        n_made > n_windows / 4 && rungs.iter().all(|&n| n > n_windows / 100),
+        "{n_made} of {n_windows}, {rungs:?}"
+    );
+    println!("{n_windows} windows after a tail, {n_made} refer; hold, context, predict: {rungs:?}");
 }
 
 /// Networks of the first kind are no longer made; a bundle that has them may still expect a window.

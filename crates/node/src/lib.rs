@@ -32,6 +32,7 @@ mod outbox;
 pub mod provision;
 mod record;
 mod status;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trial;

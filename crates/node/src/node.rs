@@ -19,6 +19,7 @@ use crate::flash::Flash;
 use crate::join::Join;
 use crate::outbox::{CODE_OVERHEAD, Outbox};
 use crate::status::StatusDue;
+use crate::tail::Tail;
 use crate::trial::{Trial, Verdict};
 use crate::window::{Reading, SampleTime, Window};
 
@@ -109,7 +110,7 @@ pub struct Identity {
 /// Lengths of [`Buffers`] for one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLens {
-    /// Words for the window being filled.
+    /// Words for the window being filled, and for the end of the one before if windows may be coded after that.
     pub steps: usize,
     /// Words for the encoder.
     pub workspace: usize,
@@ -121,16 +122,17 @@ impl BufferLens {
     /// What `model` needs.
     pub fn of(model: &Model<'_>) -> Self {
         Self {
-            steps: model.samples() * model.channels(),
+            steps: model.samples() * model.channels() + Tail::len_max(model),
             workspace: model.workspace_len(),
-            code: model.code_len_max() + CODE_OVERHEAD,
+            // A code that refers is kept beside the one that stands alone.
+            code: model.code_len_max() * if model.has_references() { 2 } else { 1 } + CODE_OVERHEAD,
         }
     }
 }
 
 /// Memory the node works in; at least [`BufferLens::of`] its model. Contents are ignored.
 pub struct Buffers<'a> {
-    /// The window being filled.
+    /// The window being filled, then the end of the one before.
     pub steps: &'a mut [i32],
     /// The encoder's.
     pub workspace: &'a mut [i32],
@@ -242,6 +244,7 @@ pub struct Node<'a> {
     up: Option<LinkKey>,
     outbox: Outbox,
     window: Window,
+    tail: Tail,
     filling: Filling,
     clock: Clock,
     join: Join,
@@ -297,6 +300,7 @@ impl<'a> Node<'a> {
             identity,
             outbox,
             window: Window::default(),
+            tail: Tail::default(),
             filling: Filling::default(),
             clock,
             status: StatusDue::at_boot(),

@@ -26,14 +26,17 @@ use crate::clock::{Boot, Clock, Stamp};
 use crate::flash::{Flash, FlashError};
 use crate::log::{Log, Place, RECORD_HEADER_LEN, RECORD_OVERHEAD};
 use crate::record::{
-    Header, KIND_MARK, KIND_WINDOW, MARK_LEN, Mark, SEAL_LEN_MAX, Seal, State, WINDOW_HEAD_LEN, WindowHead,
+    AFTER_HEAD_LEN, After, Header, KIND_MARK, MARK_LEN, Mark, SEAL_LEN_MAX, Seal, State, WINDOW_HEAD_LEN,
+    WindowHead,
 };
 use crate::{COUNTERS_RESERVED, IN_FLIGHT_MAX, MARK_EVERY, SPAN};
 
 /// Where the code stands in the buffer given to [`Outbox::push`].
 pub(crate) const CODE_AT: usize = RECORD_HEADER_LEN + WINDOW_HEAD_LEN;
-/// Bytes that buffer has beside the code.
-pub(crate) const CODE_OVERHEAD: usize = WINDOW_HEAD_LEN + RECORD_OVERHEAD;
+/// The same for a window with two codes, the one that refers first.
+pub(crate) const CODES_AT: usize = CODE_AT + AFTER_HEAD_LEN;
+/// Bytes that buffer has beside the code, or the codes.
+pub(crate) const CODE_OVERHEAD: usize = WINDOW_HEAD_LEN + AFTER_HEAD_LEN + RECORD_OVERHEAD;
 
 /// Sectors kept free of windows, for seals and marks.
 const RESERVED_SECTORS: u32 = 1;
@@ -74,36 +77,71 @@ pub(crate) struct Loaded {
     pub(crate) stamp: Stamp,
     pub(crate) slot: Slot,
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) code_len: usize,
+    /// Where in the buffer the code stands that is to be sent.
+    pub(crate) code: core::ops::Range<usize>,
+}
+
+/// What an ack has let go of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Released {
+    pub(crate) n_windows: usize,
+    /// How many of them are made with the present bundle.
+    pub(crate) n_present: u32,
+    /// The latest first sending among them, and whether it was the only one: the ack is younger than that.
+    pub(crate) sent: Option<(u64, bool)>,
+    /// The newest of them and the counter it was sealed under, which was its first.
+    pub(crate) newest: Option<(u32, u64)>,
 }
 
 impl Outbox {
-    /// Appends a window. Its code of `code_len` bytes stands in `buf` from [`CODE_AT`] on; `buf` has
-    /// [`CODE_OVERHEAD`] bytes beside it.
+    /// Appends a window. Its code of `code_len` bytes stands in `buf` from [`CODE_AT`] on, its two codes, if it is one
+    /// with `after`, from [`CODES_AT`] on; `buf` has [`CODE_OVERHEAD`] bytes beside. Gives the window's id.
     pub(crate) fn push(
         &mut self,
         flash: &mut dyn Flash,
         stamp: Stamp,
         n_samples: u16,
+        after: Option<After>,
         buf: &mut [u8],
         code_len: usize,
-    ) -> Result<(), FlashError> {
-        let len = WINDOW_HEAD_LEN + code_len;
+    ) -> Result<u32, FlashError> {
+        let head = WindowHead { id: self.next_id, stamp, n_samples, after };
+        let len = head.len() + code_len;
         if len > self.log.payload_len_max() {
             return Err(FlashError::OutOfRange);
         }
         if !self.log.fits(len) {
             self.open_sector(flash, RESERVED_SECTORS)?;
         }
-        WindowHead { id: self.next_id, stamp, n_samples }.emit(&mut buf[RECORD_HEADER_LEN..]);
-        self.log.append(flash, KIND_WINDOW, buf, len)?;
+        head.emit(&mut buf[RECORD_HEADER_LEN..]);
+        self.log.append(flash, head.kind(), buf, len)?;
         self.next_id += 1;
-        Ok(())
+        Ok(head.id)
+    }
+
+    /// The counter that a window will be sealed under if it is cut now and nothing else is sent before; `None` if others
+    /// wait that go first.
+    pub(crate) fn counter_if_cut(&self) -> Option<u64> {
+        let is_next = self.unsent_id == self.next_id && self.in_flight.iter().any(Option::is_none);
+        is_next.then_some(self.next_counter)
+    }
+
+    /// The server cannot read codes that refer: what was sent so is sealed again, alone.
+    pub(crate) fn refuse_references(&mut self) {
+        for entry in self.in_flight.iter_mut().flatten().filter(|entry| entry.refers) {
+            entry.is_refused = true;
+            (entry.retry_at, entry.attempts) = (0, 0);
+        }
     }
 
     /// Longest code a sector can take.
     pub(crate) fn code_len_max(&self) -> usize {
         self.log.payload_len_max() - WINDOW_HEAD_LEN
+    }
+
+    /// True if a sector can take a window with two codes of so many bytes together.
+    pub(crate) fn fits_codes(&self, len: usize) -> bool {
+        WINDOW_HEAD_LEN + AFTER_HEAD_LEN + len <= self.log.payload_len_max()
     }
 
     /// True if there is a window to seal and it may be in flight with the others.
@@ -134,13 +172,13 @@ impl Outbox {
             origin: None,
         };
         let place = self.append_seal(flash, &seal)?;
-        self.in_flight[idx] = Some(InFlight::new(&seal, place, with.now, true));
+        self.in_flight[idx] = Some(InFlight::new(&seal, Some(&head), place, with.now, true));
         self.unsent = self.log.after(&record);
         self.unsent_id = head.id + 1;
         Ok(Some(idx))
     }
 
-    /// Seals a window in flight again, under the present generation; it keeps its origin. `None` if it has
+    /// Seals a window in flight again, under the present generation and alone; it keeps its origin. `None` if it has
     /// fallen out meanwhile.
     pub(crate) fn seal_again(
         &mut self,
@@ -162,7 +200,7 @@ impl Outbox {
             ..before
         };
         let place = self.append_seal(flash, &seal)?;
-        self.in_flight[idx] = Some(InFlight::new(&seal, place, with.now, true));
+        self.in_flight[idx] = Some(InFlight::new(&seal, Some(&head), place, with.now, true));
         Ok(Some(idx))
     }
 
@@ -177,13 +215,18 @@ impl Outbox {
         let Some((seal, record, head)) = self.read_sealed(flash, idx)? else { return Ok(None) };
         match self.read_header(flash, seal.window.seq)? {
             Some(header)
-                if record.len <= code.len() + WINDOW_HEAD_LEN
+                if record.len <= code.len() + head.len()
                     && !self.given_up.contains(&Some(header.fingerprint)) =>
             {
-                let code_len = self.log.read(flash, &record, WINDOW_HEAD_LEN, code)?;
+                let len = self.log.read(flash, &record, head.len(), code)?;
+                let alone_from = head.after.map_or(0, |after| usize::from(after.code_len)).min(len);
+                let code = match seal.refers(&head) {
+                    Some(_) => 0..alone_from,
+                    None => alone_from..len,
+                };
                 let (slot, fingerprint) = (header.slot, header.fingerprint);
                 let stamp = seal.stamp.unwrap_or(head.stamp);
-                Ok(Some(Loaded { seal, stamp, slot, fingerprint, code_len }))
+                Ok(Some(Loaded { seal, stamp, slot, fingerprint, code }))
             }
             _ => {
                 self.lose(idx);
@@ -192,23 +235,25 @@ impl Outbox {
         }
     }
 
-    /// Lets go of the windows in flight that `ack` names. Gives their number, how many of them are made with the present
-    /// bundle, and the latest first sending among them, and whether it was the only one: the ack is younger than that.
-    pub(crate) fn release(&mut self, ack: &Ack) -> (usize, u32, Option<(u64, bool)>) {
+    /// Lets go of the windows in flight that `ack` names.
+    pub(crate) fn release(&mut self, ack: &Ack) -> Released {
         let generation = self.state.generation;
-        let (mut n, mut n_present, mut first_tx) = (0, 0, None);
+        let mut released = Released::default();
         for slot in &mut self.in_flight {
             let Some(entry) = slot else { continue };
             if entry.generation == generation && Counter::new(entry.counter).is_some_and(|c| ack.covers(c)) {
                 self.mark.set_done(entry.id);
-                first_tx = first_tx.max(entry.first_tx().map(|at| (at, entry.last_tx() == Some(at))));
-                n_present += u32::from(entry.is_present);
+                let sent = entry.first_tx().map(|at| (at, entry.last_tx() == Some(at)));
+                released.sent = released.sent.max(sent);
+                let named = (!entry.is_again).then_some((entry.id, entry.counter));
+                released.newest = released.newest.max(named);
+                released.n_windows += 1;
+                released.n_present += u32::from(entry.is_present);
                 *slot = None;
-                n += 1;
             }
         }
-        self.n_unmarked += n;
-        (n as usize, n_present, first_tx)
+        self.n_unmarked += released.n_windows as u32;
+        released
     }
 
     /// Writes down which windows are done with, once it is worth it. Until then a power cut has a few of them sent

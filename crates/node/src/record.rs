@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! window  id u32 │ stamp 13 │ samples u16 │ code …
+//! after   id u32 │ stamp 13 │ samples u16 │ generation u32, counter u48, length u16 │ code that refers, code alone
 //! seal    flags u8 │ id u32 │ sectors back u16, offset u24: the window │ generation u32 │ counter u48
 //!         │ stamp 13, if flag 1 │ origin generation u32, counter u48, if flag 2 │ padding u8, if flag 3
 //!         flags: first after boot (bit 0) │ stamp (1) │ origin (2) │ padding (3)
@@ -22,9 +23,13 @@ pub(crate) const KIND_WINDOW: u8 = 2;
 pub(crate) const KIND_SEAL: u8 = 3;
 pub(crate) const KIND_MARK: u8 = 4;
 pub(crate) const KIND_STATE: u8 = 5;
+/// A window with two codes: one that refers to an earlier window, and one that stands alone.
+pub(crate) const KIND_AFTER: u8 = 6;
 
 /// Bytes of a window record before its code.
 pub(crate) const WINDOW_HEAD_LEN: usize = 4 + STAMP_LEN + 2;
+/// Bytes between that and the codes of a window that has two.
+pub(crate) const AFTER_HEAD_LEN: usize = 4 + 6 + 2;
 pub(crate) const SEAL_LEN_MAX: usize = SEAL_LEN_MIN + STAMP_LEN + 10 + 1;
 /// Bytes of most seals: few, because each window needs one, and a full outbox shall empty without losses.
 const SEAL_LEN_MIN: usize = 1 + 4 + 5 + 4 + 6;
@@ -41,6 +46,23 @@ pub(crate) struct WindowHead {
     pub(crate) id: u32,
     pub(crate) stamp: Stamp,
     pub(crate) n_samples: u16,
+    /// Of a window with two codes, when the one that refers is sent.
+    pub(crate) after: Option<After>,
+}
+
+/// The one number under which a code that refers may be sealed: how far it refers is counted from there, and only under
+/// that generation is the window it refers to known to be on the server. Under any other the code alone is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct After {
+    pub(crate) generation: u32,
+    pub(crate) counter: u64,
+    /// Bytes of the code that refers; the other one stands behind it.
+    pub(crate) code_len: u16,
+}
+
+/// True for the records of windows.
+pub(crate) fn is_window(kind: u8) -> bool {
+    matches!(kind, KIND_WINDOW | KIND_AFTER)
 }
 
 /// How a window was sealed: with its record and its sector's bundle, all a repeat needs to be byte-identical.
@@ -97,12 +119,34 @@ impl WindowHead {
         w.u32(self.id);
         w.stamp(self.stamp);
         w.put(&self.n_samples.to_le_bytes());
+        if let Some(After { generation, counter, code_len }) = self.after {
+            w.u32(generation);
+            w.u48(counter);
+            w.put(&code_len.to_le_bytes());
+        }
         w.1
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Bytes before the code, or codes.
+    pub(crate) fn len(&self) -> usize {
+        WINDOW_HEAD_LEN + if self.after.is_some() { AFTER_HEAD_LEN } else { 0 }
+    }
+
+    pub(crate) fn kind(&self) -> u8 {
+        if self.after.is_some() { KIND_AFTER } else { KIND_WINDOW }
+    }
+
+    pub(crate) fn parse(kind: u8, bytes: &[u8]) -> Option<Self> {
         let mut r = Reader(bytes);
-        Some(Self { id: r.u32()?, stamp: r.stamp()?, n_samples: u16::from_le_bytes(r.array()?) })
+        let (id, stamp) = (r.u32()?, r.stamp()?);
+        let n_samples = u16::from_le_bytes(r.array()?);
+        let after = if kind == KIND_AFTER {
+            let (generation, counter) = (r.u32()?, r.u48()?);
+            Some(After { generation, counter, code_len: u16::from_le_bytes(r.array()?) })
+        } else {
+            None
+        };
+        Some(Self { id, stamp, n_samples, after })
     }
 }
 
@@ -112,6 +156,13 @@ const ORIGIN: u8 = 1 << 2;
 const PADDED: u8 = 1 << 3;
 
 impl Seal {
+    /// Bytes of the code that refers, if the frame under this seal carries it.
+    pub(crate) fn refers(&self, head: &WindowHead) -> Option<usize> {
+        let after = head.after.filter(|_| self.origin.is_none())?;
+        let is_under = (after.generation, after.counter) == (self.generation, self.counter);
+        is_under.then_some(after.code_len.into())
+    }
+
     /// Writes it for a record in sector `seq`.
     pub(crate) fn emit(&self, seq: u32, out: &mut [u8]) -> usize {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
@@ -374,11 +425,18 @@ mod tests {
     #[test]
     fn records_read_back_and_every_prefix_is_refused() {
         let stamp = Stamp::Uptime { boot: 7, ms: 123_456 };
-        let head = WindowHead { id: 9, stamp, n_samples: 32 };
         let mut buf = [0; SEAL_LEN_MAX];
-        let len = head.emit(&mut buf);
-        assert_eq!((len, WindowHead::parse(&buf[..len])), (WINDOW_HEAD_LEN, Some(head)));
-        assert!((0..len).all(|n| WindowHead::parse(&buf[..n]).is_none()));
+        let after = After { generation: 3, counter: 1 << 40, code_len: 700 };
+        for (after, len_expected) in
+            [(None, WINDOW_HEAD_LEN), (Some(after), WINDOW_HEAD_LEN + AFTER_HEAD_LEN)]
+        {
+            let head = WindowHead { id: 9, stamp, n_samples: 32, after };
+            let len = head.emit(&mut buf);
+            assert_eq!((len, WindowHead::parse(head.kind(), &buf[..len])), (len_expected, Some(head)));
+            assert!(
+                len == head.len() && (0..len).all(|n| WindowHead::parse(head.kind(), &buf[..n]).is_none())
+            );
+        }
 
         let window = Place { seq: 3, offset: 70_000 };
         let (generation, counter) = (2, 1 << 40);

@@ -5,6 +5,7 @@ mod fill;
 mod link;
 mod lorawan;
 mod power;
+mod reference;
 mod rig;
 mod server;
 mod sizes;

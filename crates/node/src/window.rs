@@ -40,6 +40,25 @@ impl Default for Base {
     }
 }
 
+impl Base {
+    /// So many milliseconds later.
+    pub(crate) fn after(self, ms: u64) -> Self {
+        match self {
+            Self::Uptime(at) => Self::Uptime(at.saturating_add(ms)),
+            Self::Unix(at) => Self::Unix(at.saturating_add_unsigned(ms)),
+        }
+    }
+
+    /// Milliseconds between two times; `None` if they are on two axes.
+    pub(crate) fn distance(self, other: Self) -> Option<u64> {
+        match (self, other) {
+            (Self::Uptime(a), Self::Uptime(b)) => Some(a.abs_diff(b)),
+            (Self::Unix(a), Self::Unix(b)) => Some(a.abs_diff(b)),
+            _ => None,
+        }
+    }
+}
+
 /// True if frames of this model say whole seconds.
 pub(crate) fn is_whole_s(model: &Model<'_>) -> bool {
     model.period_ms() >= WHOLE_SECONDS_FROM_MS
@@ -117,10 +136,7 @@ impl Window {
             self.since =
                 self.since.max((first + ms).saturating_sub(u64::from(model.period_ms()).div_ceil(2)));
         }
-        self.first = match self.first {
-            Base::Uptime(first) => Base::Uptime(first + ms),
-            Base::Unix(first) => Base::Unix(first.saturating_add_unsigned(ms)),
-        };
+        self.first = self.first.after(ms);
         if self.n_samples == 0 {
             *self = Self::default();
         }

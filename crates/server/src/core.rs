@@ -17,6 +17,7 @@ use crate::lorawan::Air;
 use crate::metrics::Metrics;
 use crate::mqtt::Sessions;
 use crate::offers::{Offer, Offers, Reported};
+use crate::reference::Recent;
 use crate::registry::Registry;
 use crate::store::{DeviceRow, RejectCount, Store, StoreError, day_of};
 use crate::vault::{Vault, VaultError};
@@ -54,6 +55,8 @@ pub struct Core {
     pub(crate) rejects: Rejects,
     pub(crate) metrics: Metrics,
     pub(crate) overheard: Overheard,
+    /// What windows most often refer to.
+    pub(crate) recent: Recent,
     pub(crate) joins: JoinLimit,
     /// How much is taken in.
     pub(crate) limits: Limits,
@@ -92,6 +95,7 @@ impl Core {
             rejects: Rejects::default(),
             metrics: Metrics::default(),
             overheard: Overheard::default(),
+            recent: Recent::default(),
             joins: JoinLimit::default(),
             limits,
             air: Air::default(),

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::limits::TooFast;
 use crate::metrics;
 use crate::offers::{Reported, refusal_word};
+use crate::reference::{Alone, LastCode};
 use crate::registry::{Device, RegistryError};
 use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, Span, StoreError, TimeQuality, Verdict};
 
@@ -76,6 +77,8 @@ pub enum Refusal {
     BadContent,
     /// Its bundle is not on this server.
     UnknownBundle,
+    /// Its code refers to a window that is not here.
+    UnknownReference,
     /// Its counter was used for other bytes.
     CounterReuse,
     /// Its counter is older than the gaps that are remembered.
@@ -86,7 +89,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::WrongDirection,
         Self::UnknownDevice,
@@ -97,6 +100,7 @@ impl Refusal {
         Self::NotOpened,
         Self::BadContent,
         Self::UnknownBundle,
+        Self::UnknownReference,
         Self::CounterReuse,
         Self::TooOld,
         Self::TooManyFrames,
@@ -115,6 +119,7 @@ impl Refusal {
             Self::NotOpened => "not_opened",
             Self::BadContent => "bad_content",
             Self::UnknownBundle => "unknown_bundle",
+            Self::UnknownReference => "unknown_reference",
             Self::CounterReuse => "counter_reuse",
             Self::TooOld => "too_old",
             Self::TooManyFrames => "too_many_frames",
@@ -146,6 +151,9 @@ impl Refusal {
             }
             Self::BadContent => "it opened, but its content is malformed: update the device",
             Self::UnknownBundle => "its bundle is not on this server: add it with `kinglet bundle add FILE`",
+            Self::UnknownReference => {
+                "its code refers to an earlier window that is not here: the device sends it alone, as the sealed hint says"
+            }
             Self::CounterReuse => "its counter was used before for other bytes: the device must join again",
             Self::TooOld => "its counter is too old to tell whether it is new: the device must join again",
             Self::TooManyFrames => {
@@ -171,6 +179,8 @@ struct Sender {
     t_arrival: i64,
     is_window: bool,
     suite: Suite,
+    /// What the device's next window may refer to.
+    refers_to: Option<LastCode>,
     /// The device's keys are to be read anew.
     changes_device: bool,
     /// What a status says of the device's bundle.
@@ -318,10 +328,11 @@ impl Core {
         let generation =
             device.generation(header.generation_low(), suite).ok_or(away(Refusal::JoinRequired))?;
         // Counters in hints are spent on frames nobody has authenticated; acks go on after that (see `seal_ack`).
-        let ask_status = |why| {
-            let ack = Ack::time_only(Millis::saturating(t_arrival), AckFlags::STATUS_WANTED);
+        let ask = |wish, why| {
+            let ack = Ack::time_only(Millis::saturating(t_arrival), wish);
             TurnedAway { hint: generation.seal_ack(device, suite, &ack), ..away(why) }
         };
+        let ask_status = |why| ask(AckFlags::STATUS_WANTED, why);
         let bundle = match header.kind() {
             Kind::Data => {
                 let slot = usize::from(header.slot().get());
@@ -338,16 +349,30 @@ impl Core {
             return Err(if bundle.is_some() { ask_status(why) } else { away(why) }.into());
         };
         let sealed_as = FrameId { generation: generation.number, counter: counter.get() };
+        let mut refers_to = None;
         let (origin, content) = match bundle {
             None => (sealed_as, read_status(content, t_arrival).ok_or(away(Refusal::BadContent))?),
             Some(bundle) => {
                 let data = Data::parse(content).map_err(|_| away(Refusal::BadContent))?;
-                if self.bundles.get(&bundle).await.map_err(failed)?.is_none() {
+                let Some(known) = self.bundles.get(&bundle).await.map_err(failed)? else {
                     return Err(away(Refusal::UnknownBundle).into());
-                }
+                };
                 let origin =
                     data.origin.map(|o| FrameId { generation: o.generation, counter: o.counter.get() });
-                (origin.unwrap_or(sealed_as), read_data(&data, bundle, t_arrival))
+                let mut code = data.code.to_vec();
+                // What is sealed again stands alone, and nothing refers to it.
+                let model = known.model();
+                if origin.is_none() && model.has_references() {
+                    let alone = self.stand_alone(device.short_id, sealed_as, &model, &bundle, &code).await;
+                    code = match alone.map_err(failed)? {
+                        Alone::Code(code) => code,
+                        Alone::Unknown => {
+                            return Err(ask(AckFlags::REFERENCE_UNKNOWN, Refusal::UnknownReference).into());
+                        }
+                    };
+                    refers_to = Some(LastCode { number: sealed_as, bundle, code: code.clone() });
+                }
+                (origin.unwrap_or(sealed_as), read_data(&data, code, bundle, t_arrival))
             }
         };
         let confirm = match generation.pending {
@@ -372,6 +397,7 @@ impl Core {
             t_arrival,
             is_window: bundle.is_some(),
             suite,
+            refers_to,
             changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
             says: match &arrival.content {
                 Content::Status { body, .. } => Reported::of(Some(body)),
@@ -462,6 +488,9 @@ impl Core {
             if let Some(said) = one.says.filter(|said| Some(*said) != one.device.reported) {
                 self.count_update(&one.device, said);
             }
+            if let Some(last) = one.refers_to {
+                self.recent.remember(device, last);
+            }
             if one.changes_device {
                 // Keys of ended generations go, slots and times may have changed.
                 self.registry.forget(device);
@@ -542,7 +571,7 @@ fn read_status(content: &[u8], t_arrival: i64) -> Option<Content> {
     })
 }
 
-fn read_data(data: &Data<'_>, bundle: kinglet_wire::Fingerprint, t_arrival: i64) -> Content {
+fn read_data(data: &Data<'_>, code: Vec<u8>, bundle: kinglet_wire::Fingerprint, t_arrival: i64) -> Content {
     let uptime = match data.time {
         Time::Uptime { boot, uptime } => Some((u32::from(boot), uptime.get())),
         _ => None,
@@ -555,7 +584,7 @@ fn read_data(data: &Data<'_>, bundle: kinglet_wire::Fingerprint, t_arrival: i64)
         (Time::Arrival, _) => TimeQuality::Arrival,
     };
     let t_first = data.time.t_ms(t_arrival).unwrap_or(t_arrival);
-    Content::Window { t_first, t_quality, uptime, bundle, code: data.code.to_vec() }
+    Content::Window { t_first, t_quality, uptime, bundle, code }
 }
 
 fn refusal_of(verdict: Verdict) -> Option<Refusal> {

@@ -23,6 +23,7 @@ mod mqtt;
 pub mod offers;
 mod pace;
 pub mod readings;
+mod reference;
 pub mod registry;
 pub mod reports;
 mod retention;

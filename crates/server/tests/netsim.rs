@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use common::{bundle, decimal};
+use common::{bundle, decimal, referring_bundle};
+use kinglet_codec::bundle::Bundle;
 use kinglet_node::{BufferLens, Buffers, Downlink, Identity, MemFlash, Node, SampleTime, What};
 use kinglet_server::readings::{Decoder, Value, to_f64};
 use kinglet_server::store::{SqliteStore, Store};
@@ -56,15 +57,16 @@ struct Seen {
     windows_lost: u32,
     n_sent: u64,
     n_duplicates: u64,
+    /// Of the frames that windows came in.
+    frame_bytes: u32,
 }
 
 /// One device for `n_samples`, then time to drain.
-async fn live(world: World, n_samples: u64) -> Seen {
+async fn live(world: World, n_samples: u64, bundle: &Bundle) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("kinglet.db")).unwrap());
     let clock = Arc::new(Virtual(AtomicI64::new(T0)));
     let core = Core::new(Config::new(dir.path()), Arc::clone(&store), clock.clone()).unwrap();
-    let bundle = bundle("climate", 8);
     core.bundles.add(bundle.emit(), T0).await.unwrap();
     let (row, key) = core.registry.add("cellar", "", T0).await.unwrap();
 
@@ -122,7 +124,16 @@ async fn live(world: World, n_samples: u64) -> Seen {
     let totals = store.totals(Some(row.short_id)).await.unwrap();
     assert_eq!(totals.windows as usize, windows.len());
     let (windows_lost, n_duplicates) = (stats.windows_lost, totals.duplicates);
-    Seen { n_samples, n_stored: windows.len(), n_samples_stored, windows_lost, n_sent, n_duplicates }
+    let frame_bytes = windows.iter().map(|window| window.frame_len).sum();
+    Seen {
+        n_samples,
+        n_stored: windows.len(),
+        n_samples_stored,
+        windows_lost,
+        n_sent,
+        n_duplicates,
+        frame_bytes,
+    }
 }
 
 async fn deliver(core: &Core, what: What, frame: &[u8]) -> Vec<Vec<u8>> {
@@ -183,7 +194,7 @@ async fn nothing_is_lost_but_what_the_outbox_cannot_hold() {
     for loss_percent in [0, 10, 30, 60] {
         for n_sectors in [4, 16] {
             let world = World { loss_percent, n_sectors, outage: (40, 260) };
-            let seen = live(world, 300).await;
+            let seen = live(world, 300, &bundle("climate", 8)).await;
             table += &format!(
                 "{loss_percent:>6} | {n_sectors:>7} | {:>14} | {:>14} | {:>4} | {:>11} | {:>10}\n",
                 seen.n_samples_stored, seen.n_stored, seen.windows_lost, seen.n_sent, seen.n_duplicates
@@ -195,4 +206,16 @@ async fn nothing_is_lost_but_what_the_outbox_cannot_hold() {
         }
     }
     assert_eq!(table, TABLE, "\n{table}");
+}
+
+#[tokio::test]
+async fn windows_that_refer_arrive_like_any_other_in_fewer_bytes() {
+    for loss_percent in [0, 5, 30] {
+        let world = World { loss_percent, n_sectors: 16, outage: (40, 90) };
+        let alone = live(world, 300, &bundle("climate", 8)).await;
+        let after = live(world, 300, &referring_bundle("climate", 8)).await;
+        assert_eq!((alone.n_samples_stored, after.n_samples_stored), (300, 300));
+        assert_eq!((after.windows_lost, after.n_stored), (0, alone.n_stored));
+        assert!(after.frame_bytes + 40 < alone.frame_bytes, "{} {}", after.frame_bytes, alone.frame_bytes);
+    }
 }

@@ -178,6 +178,19 @@ async fn windows_are_kept_once(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<d
     assert_eq!(store.windows(device, 0, i64::MAX, 10).await.unwrap().len(), 3);
     let highest = store.device("a").await.unwrap().unwrap().highest;
     assert_eq!(highest, [FrameId { generation: 1, counter: 3 }, new]);
+    // Sealed again before the first frame has come: that is known by its content, and another under its number is not.
+    let number = FrameId { generation: 1, counter: 70 };
+    let (late, newer) = (window(device, 70), FrameId { generation: 1, counter: 71 });
+    let again = Arrival { sealed_as: newer, tag: vec![7], ..late.clone() };
+    assert_eq!(verdicts(&*store, vec![again]).await, [Verdict::Stored]);
+    let Content::Window { t_first, t_quality, uptime, bundle, .. } = late.content.clone() else { panic!() };
+    let content = Content::Window { t_first, t_quality, uptime, bundle, code: vec![99] };
+    let other = Arrival { content, tag: vec![8], ..late.clone() };
+    let found = verdicts(&*store, vec![late.clone(), other, late]).await;
+    assert_eq!(found, [Verdict::AlreadyStored, Verdict::CounterReuse, Verdict::AlreadyStored]);
+    let row = store.window(device, number).await.unwrap().unwrap();
+    assert_eq!((row.origin, row.bundle), (number, bundle));
+    assert!(store.window(device, newer).await.unwrap().is_none());
     // Two writers of the same frame at the same instant.
     let twice = tokio::join!(store.accept(vec![window(device, 50)]), store.accept(vec![window(device, 50)]));
     let mut twice = [twice.0.unwrap()[0].verdict, twice.1.unwrap()[0].verdict];

@@ -17,6 +17,7 @@ doors! {
     codec_bundle => kinglet_codec::fuzz::fuzz_bundle,
     codec_decode => kinglet_codec::fuzz::fuzz_decode,
     codec_model => kinglet_codec::fuzz::fuzz_model,
+    codec_resolve => kinglet_codec::fuzz::fuzz_resolve,
     codec_round_trip => kinglet_codec::fuzz::fuzz_round_trip,
     codec_seed => kinglet_codec::seed::fuzz_seed,
     node_downlink => kinglet_node::fuzz::fuzz_downlink,

@@ -17,6 +17,7 @@ use super::values::{Effort, Source, Variants, duration_ms, fill_len, period_ms};
   kinglet train room.csv --channels temp --bound lossless --out room.kinglet
   kinglet train room.csv --max-delay 1h           full windows, fewer bytes: a reading may wait an hour
   kinglet train room.csv --fill 51 --max-delay 6h as many samples as fit a LoRaWAN frame at SF12
+  kinglet train room.csv --references             windows coded after the one before, where acks come back
   kinglet train room.csv --compare latent=1,2,4,8 variants side by side, nothing written
   kinglet train --device porch                    from what the device `porch` has sent so far
   kinglet train --preset seed --out seed.kinglet  the seed's own network, for boards that run its sketch")]
@@ -36,6 +37,10 @@ pub(crate) struct TrainArgs {
     /// How long to look for the best codec: fast, normal or high
     #[arg(long, value_name = "EFFORT", value_enum, default_value = "normal", hide_possible_values = true)]
     pub(crate) effort: Effort,
+    /// Let devices code a window after the one before, once that is acked: fewer bytes where acks come back; windows that
+    /// stand alone take a little more
+    #[arg(long, conflicts_with_all = ["bytes", "fill"])]
+    pub(crate) references: bool,
     /// Bound per channel: a number in its unit, per cent of its deviation (2%), or `lossless`; one for all
     /// channels or one each
     #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]

@@ -81,6 +81,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result {
             fill_ms.div_ceil(60_000),
         ))?;
     }
+    if let Some(after) = &report.references {
+        out.line(format_args!(
+            "coded after the window before, of which one in {:.0} was not heard of: {:.1} bytes each as they are sent",
+            1.0 / after.loss,
+            after.payload_bytes_mean
+        ))?;
+    }
     if let Some(frames) = report.frames.first() {
         show_frames(&mut out, frames)?;
     }
@@ -191,6 +198,7 @@ fn options(args: &TrainArgs, recording: &Recording) -> FitOptions {
         frame: FrameOptions { overhead: frame_overhead(recording.period_ms()), fill_len: args.fill },
         n_latents: args.latent.map(usize::from),
         fixed_bytes: args.bytes.map(usize::from),
+        references: args.references,
         ..FitOptions::default()
     }
 }

@@ -79,7 +79,8 @@ fn offer_paths(
     if window.is_beside || !is_plain(model, window.steps) {
         return;
     }
-    let search = Search { model, context, steps: window.steps, reserve: i32::from(window.off_grid) };
+    let reserve = i32::from(window.off_grid);
+    let search = Search { model, context, steps: window.steps, reserve, past: &[] };
     for forced in 0..FORCED_MAX {
         let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
         let Some(Some(costs)) = search.ends(Some(forced), areas.path, areas.back, beam) else { return };

@@ -56,6 +56,7 @@ impl Parts {
             fixed: None,
             counts: None,
             expected: None,
+            reference: None,
         }
     }
 }

@@ -139,11 +139,13 @@ pub(crate) struct Features {
     values: [i16; FEATURES_MAX],
     n_channels: usize,
     lags: Lags,
+    n_samples: usize,
 }
 
 impl Features {
-    pub(crate) fn new(n_channels: usize, lags: Lags) -> Self {
-        Self { linear: [0; LINEAR_MAX], values: [0; FEATURES_MAX], n_channels, lags }
+    /// `n_samples`: of a full window.
+    pub(crate) fn new(n_channels: usize, lags: Lags, n_samples: usize) -> Self {
+        Self { linear: [0; LINEAR_MAX], values: [0; FEATURES_MAX], n_channels, lags, n_samples }
     }
 
     /// `[n_linear]`, lattice units.
@@ -208,7 +210,8 @@ impl Features {
                     .next();
             push(self, latest.map_or(0, |r| measure.level(r)));
         }
-        let n_before = at / n_channels;
+        // With an earlier window's values in front there are more than a network has learned from.
+        let n_before = (at / n_channels).min(self.n_samples - 1);
         push(self, 2 * n_before.min(8) as i32);
         push(self, if n_before == 1 { 16 } else { 0 });
         push(self, (n_before / 2).min(127) as i32);

@@ -9,6 +9,7 @@ use kinglet_wire::update::SignedUpdate;
 use super::{Downlink, Ignored, Node};
 use crate::error::NodeError;
 use crate::flash::Flash;
+use crate::outbox::Released;
 
 impl Node<'_> {
     pub(super) fn receive(&mut self, flash: &mut dyn Flash, bytes: &mut [u8]) -> Result<Downlink, NodeError> {
@@ -93,9 +94,16 @@ impl Node<'_> {
 
     /// A replayed ack names nothing that still waits, so it lets go of nothing, sets no clock and ends no join.
     fn act_on(&mut self, flash: &mut dyn Flash, ack: &Ack) -> Result<Downlink, NodeError> {
-        let (n_windows, n_present, sent) = self.outbox.release(ack);
+        let Released { n_windows, n_present, sent, newest } = self.outbox.release(ack);
         if let Some(trial) = &mut self.trial {
             trial.acked(ack, n_present);
+        }
+        if let Some((id, counter)) = newest {
+            self.tail.acked(id, self.outbox.state().generation, counter);
+        }
+        if ack.flags.has(AckFlags::REFERENCE_UNKNOWN) {
+            self.tail.forget();
+            self.outbox.refuse_references();
         }
         let greeted = self.status.acked(ack);
         let wants_join = ack.flags.has(AckFlags::JOIN_WANTED);

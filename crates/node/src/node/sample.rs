@@ -1,13 +1,14 @@
 //! From samples to windows in the outbox.
 
-use kinglet_codec::Front;
+use kinglet_codec::{Front, Reference, Referring, encode_after};
 use kinglet_wire::payload::{Content, Data, Millis, Time};
 
 use super::{Link, Node};
 use crate::clock::Stamp;
 use crate::error::NodeError;
 use crate::flash::Flash;
-use crate::outbox::CODE_AT;
+use crate::outbox::{CODE_AT, CODES_AT};
+use crate::record::After;
 use crate::window::{Base, Reading, SampleTime, is_whole_s};
 
 impl Node<'_> {
@@ -62,11 +63,41 @@ impl Node<'_> {
     /// Moves as many samples from the front as fit a frame into the outbox.
     fn cut_front(&mut self, flash: &mut dyn Flash) -> Result<(), NodeError> {
         let len_max = self.code_room();
+        if self.cut_after(flash, len_max)? {
+            return Ok(());
+        }
         let steps = &self.buffers.steps[..self.window.n_samples() * self.model.channels()];
         let window = kinglet_codec::Window { steps, off_grid: self.window.off_grid() };
         let out = &mut self.buffers.code[CODE_AT..];
         let front = self.filling.cut(&self.model, window, len_max, self.buffers.workspace, out)?;
         self.push_front(flash, front, len_max)
+    }
+
+    /// Moves the whole open window into the outbox, coded after the one before; false if it cannot be, or if that brings
+    /// nothing. The code that stands alone goes there too, for the case that the other cannot be read, and has to fit a
+    /// frame as well. Where frames are to be filled it decides how much goes into them, so there windows stand alone.
+    fn cut_after(&mut self, flash: &mut dyn Flash, len_max: usize) -> Result<bool, NodeError> {
+        let generation = self.outbox.state().generation;
+        let Some(counter) = self.outbox.counter_if_cut().filter(|_| self.config.fill_len == 0) else {
+            return Ok(false);
+        };
+        let reference = self.tail.reference(&self.model, self.window.first(), generation, counter);
+        let Some((n_tail, distance)) = reference else { return Ok(false) };
+        let n_values = self.window.n_samples() * self.model.channels();
+        let (steps, tail) = self.buffers.steps.split_at(self.model.samples() * self.model.channels());
+        let window = kinglet_codec::Window { steps: &steps[..n_values], off_grid: self.window.off_grid() };
+        let reference = Reference { tail: &tail[..n_tail], distance };
+        let out = &mut self.buffers.code[CODES_AT..];
+        let made = encode_after(&self.model, reference, window, self.buffers.workspace, out)?;
+        let Some(Referring { code_len, alone_len, .. }) = made else { return Ok(false) };
+        let (after_len, both) = (u16::try_from(code_len), code_len + alone_len);
+        let (Ok(after_len), true) = (after_len, alone_len <= len_max && self.outbox.fits_codes(both)) else {
+            return Ok(false);
+        };
+        let after = After { generation, counter, code_len: after_len };
+        self.push_window(flash, self.window.n_samples(), Some(after), both)?;
+        self.filling.restart();
+        Ok(true)
     }
 
     /// Where frames are to be filled, and the open window fills one: moves that into the outbox.
@@ -92,9 +123,24 @@ impl Node<'_> {
             self.window.remove_front(&self.model, n_samples, self.buffers.steps);
             return Err(NodeError::CodeTooLong { len: code_len, len_max });
         }
+        self.push_window(flash, n_samples, None, code_len)
+    }
+
+    /// Moves `n_samples`, whose codes of `code_len` bytes stand in their buffer, into the outbox; the workspace begins with
+    /// what a decoder will read.
+    fn push_window(
+        &mut self,
+        flash: &mut dyn Flash,
+        n_samples: usize,
+        after: Option<After>,
+        code_len: usize,
+    ) -> Result<(), NodeError> {
         let stamp = self.clock.resolve(self.now, self.outbox.state().boot, None, self.stamp());
         let n_samples16 = u16::try_from(n_samples).unwrap_or(u16::MAX);
-        self.outbox.push(flash, stamp, n_samples16, self.buffers.code, code_len)?;
+        let id = self.outbox.push(flash, stamp, n_samples16, after, self.buffers.code, code_len)?;
+        let read = &self.buffers.workspace[..n_samples * self.model.channels()];
+        let tail = &mut self.buffers.steps[self.model.samples() * self.model.channels()..];
+        self.tail.keep(&self.model, id, self.window.first(), read, tail);
         self.window.remove_front(&self.model, n_samples, self.buffers.steps);
         Ok(())
     }

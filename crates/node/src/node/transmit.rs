@@ -11,7 +11,7 @@ use crate::backoff::{Random, delay_ms};
 use crate::clock::Stamp;
 use crate::error::NodeError;
 use crate::flash::Flash;
-use crate::outbox::{CODE_AT, Loaded, SealWith};
+use crate::outbox::{CODE_AT, InFlight, Loaded, SealWith};
 use crate::window::is_whole_s;
 
 impl Node<'_> {
@@ -165,10 +165,10 @@ impl Node<'_> {
         };
         let generation = self.outbox.state().generation;
         let due = self.outbox.in_flight().filter(|(_, entry)| entry.retry_at <= self.now);
-        let first =
-            due.min_by_key(|(_, entry)| (entry.retry_at, entry.id)).map(|(idx, e)| (idx, e.generation));
+        let is_good = |e: &InFlight| e.generation == generation && !e.is_refused;
+        let first = due.min_by_key(|(_, entry)| (entry.retry_at, entry.id)).map(|(idx, e)| (idx, is_good(e)));
         let idx = match first {
-            Some((idx, of)) if of == generation => return Ok(Some(idx)),
+            Some((idx, true)) => return Ok(Some(idx)),
             Some((idx, _)) => self.outbox.seal_again(flash, idx, with)?,
             None if self.outbox.can_seal() => self.outbox.seal_next(flash, with)?,
             None => None,
@@ -187,14 +187,14 @@ impl Node<'_> {
     ) -> Result<Option<Transmit>, NodeError> {
         let code = &mut self.buffers.code[CODE_AT..];
         let Some(loaded) = self.outbox.load(flash, idx, code)? else { return Ok(None) };
-        let Loaded { seal, stamp, slot, fingerprint, code_len } = loaded;
+        let Loaded { seal, stamp, slot, fingerprint, code } = loaded;
         let Some(counter) = Counter::new(seal.counter) else { return Ok(None) };
         let (time, quality) = stamp.time(is_whole_s(&self.model));
         let data = Data {
             origin: seal.origin.and_then(|(generation, counter)| {
                 Some(Origin { generation, counter: Counter::new(counter)? })
             }),
-            ..Data::new(time, quality, &self.buffers.code[CODE_AT..CODE_AT + code_len])
+            ..Data::new(time, quality, &self.buffers.code[CODE_AT..][code])
         }
         .padded_to(seal.padding_class.into());
         let short_id = self.outbox.state().short_id;

@@ -1,7 +1,7 @@
 //! One window between its seal and its ack.
 
 use crate::log::Place;
-use crate::record::Seal;
+use crate::record::{Seal, WindowHead};
 
 /// No time at all: an `Option` would take as much again, 32 times.
 const NEVER: u64 = u64::MAX;
@@ -23,10 +23,16 @@ pub(crate) struct InFlight {
     pub(crate) attempts: u8,
     /// Sent by this boot, and made with its bundle.
     pub(crate) is_present: bool,
+    /// It was sealed before under another number.
+    pub(crate) is_again: bool,
+    /// Its frame carries a code that refers to an earlier window.
+    pub(crate) refers: bool,
+    /// The server cannot read it: it is to be sealed again, alone.
+    pub(crate) is_refused: bool,
 }
 
 impl InFlight {
-    pub(crate) fn new(seal: &Seal, place: Place, now: u64, is_own: bool) -> Self {
+    pub(crate) fn new(seal: &Seal, head: Option<&WindowHead>, place: Place, now: u64, is_own: bool) -> Self {
         let &Seal { id, generation, counter, .. } = seal;
         Self {
             id,
@@ -39,6 +45,9 @@ impl InFlight {
             last_tx: NEVER,
             attempts: 0,
             is_present: false,
+            is_again: seal.origin.is_some(),
+            refers: head.is_some_and(|head| seal.refers(head).is_some()),
+            is_refused: false,
         }
     }
 

@@ -8,8 +8,8 @@ use crate::clock::Stamp;
 use crate::flash::{Flash, FlashError};
 use crate::log::{Place, RECORD_HEADER_LEN, RECORD_OVERHEAD, Record};
 use crate::record::{
-    HEADER_LEN, Header, KIND_SEAL, KIND_STATE, KIND_WINDOW, SEAL_LEN_MAX, STATE_LEN, Seal, WINDOW_HEAD_LEN,
-    WindowHead,
+    AFTER_HEAD_LEN, HEADER_LEN, Header, KIND_SEAL, KIND_STATE, SEAL_LEN_MAX, STATE_LEN, Seal,
+    WINDOW_HEAD_LEN, WindowHead, is_window,
 };
 
 impl Outbox {
@@ -20,7 +20,7 @@ impl Outbox {
     ) -> Result<Option<(Record, WindowHead)>, FlashError> {
         while let Some(record) = self.log.next(flash, self.unsent)? {
             self.unsent = record.place;
-            let head = if record.kind == KIND_WINDOW { self.read_head(flash, &record)? } else { None };
+            let head = if is_window(record.kind) { self.read_head(flash, &record)? } else { None };
             if let Some(head) = head.filter(|head| head.id >= self.unsent_id) {
                 let reach = head.id.min(self.mark.low.saturating_add(SPAN));
                 while self.unsent_id < reach {
@@ -77,9 +77,9 @@ impl Outbox {
         flash: &mut dyn Flash,
         record: &Record,
     ) -> Result<Option<WindowHead>, FlashError> {
-        let mut bytes = [0; WINDOW_HEAD_LEN];
+        let mut bytes = [0; WINDOW_HEAD_LEN + AFTER_HEAD_LEN];
         let len = self.log.read(flash, record, 0, &mut bytes)?;
-        Ok(WindowHead::parse(&bytes[..len]))
+        Ok(WindowHead::parse(record.kind, &bytes[..len]))
     }
 
     /// The seal of a window in flight, the window's record and its head. One that rotted away is lost.
@@ -106,7 +106,7 @@ impl Outbox {
             return Ok(None);
         };
         let Some(seal) = self.parse_seal(flash, &record)? else { return Ok(None) };
-        let window = self.log.at(flash, seal.window)?.filter(|r| r.kind == KIND_WINDOW);
+        let window = self.log.at(flash, seal.window)?.filter(|r| is_window(r.kind));
         let Some(window) = window else { return Ok(None) };
         let head = self.read_head(flash, &window)?;
         Ok(head.map(|head| (seal, window, head)))

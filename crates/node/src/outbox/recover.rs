@@ -6,7 +6,7 @@ use super::{InFlight, Outbox};
 use crate::flash::Flash;
 use crate::log::{Log, Place, Record};
 use crate::record::{
-    Header, KIND_MARK, KIND_SEAL, KIND_STATE, KIND_WINDOW, MARK_LEN, Mark, STATE_LEN, State,
+    Header, KIND_AFTER, KIND_MARK, KIND_SEAL, KIND_STATE, KIND_WINDOW, MARK_LEN, Mark, STATE_LEN, State,
 };
 use crate::{COUNTERS_RESERVED, COUNTERS_SKIPPED, IN_FLIGHT_MAX, OpenError, SPAN};
 use kinglet_wire::Fingerprint;
@@ -88,7 +88,7 @@ impl Outbox {
         while let Some(record) = self.log.next(flash, at)? {
             at = self.log.after(&record);
             match record.kind {
-                KIND_WINDOW => {
+                KIND_WINDOW | KIND_AFTER => {
                     let head = self.read_head(flash, &record)?;
                     self.next_id =
                         head.map_or(self.next_id, |head| self.next_id.max(head.id.saturating_add(1)));
@@ -144,7 +144,8 @@ impl Outbox {
         let same = self.in_flight.iter().position(|e| e.as_ref().is_some_and(|e| e.id == seal.id));
         let idx = same.or_else(|| self.in_flight.iter().position(Option::is_none));
         if let (false, Some(idx)) = (self.mark.is_done(seal.id), idx) {
-            self.in_flight[idx] = Some(InFlight::new(&seal, record.place, 0, false));
+            let head = self.find_sealed_at(flash, record.place)?.map(|(_, _, head)| head);
+            self.in_flight[idx] = Some(InFlight::new(&seal, head.as_ref(), record.place, 0, false));
         }
         Ok(())
     }

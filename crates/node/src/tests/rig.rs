@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 use std::vec::Vec;
 
-use kinglet_codec::learn::{Outline, Parts};
+use kinglet_codec::learn::{Outline, Parts, ReferencePart, with_reference};
 use kinglet_codec::{Decimal, Grid, Model};
 use kinglet_wire::frame::{Frame, Kind, kind_of};
 use kinglet_wire::keys::{DeviceId, DeviceKey};
@@ -26,6 +26,12 @@ pub(super) fn model_bytes(n_samples: u16, max_delay_ms: u32, name: &str) -> &'st
     let mut parts = Parts::untrained(n_samples, PERIOD_MS as u32, &[Outline::new(name, grid, (0, 1 << 20))]);
     parts.max_delay_ms = max_delay_ms;
     Box::leak(parts.emit().into_boxed_slice())
+}
+
+/// The same, its windows coded after the one before where that brings something.
+pub(super) fn referring_model_bytes(n_samples: u16, name: &str) -> &'static [u8] {
+    let part = ReferencePart { mark: [0.9, 0.1], head: [1.0, 1.0, 0.001, 1.0] };
+    Box::leak(with_reference(model_bytes(n_samples, 60_000, name), &part).into_boxed_slice())
 }
 
 /// A small and quick generator; the same seed gives the same world.
@@ -97,6 +103,9 @@ pub(super) struct Rig {
     pub(super) n_reboots: usize,
     /// Values leap every 16 samples, so that windows are of many lengths; only where nothing reboots.
     pub(super) leaps: bool,
+    /// Downlinks that arrive are kept in `downlinks`, for replays.
+    pub(super) record_downlinks: bool,
+    pub(super) downlinks: Vec<Vec<u8>>,
     /// How far off the device's clock may be.
     pub(super) clock_slack_ms: i64,
     /// When each boot began.
@@ -128,6 +137,8 @@ impl Rig {
             excused: BTreeSet::new(),
             n_reboots: 0,
             leaps: false,
+            record_downlinks: false,
+            downlinks: Vec::new(),
             clock_slack_ms: 20,
             boots: BTreeMap::new(),
             packer: Packer::new(),
@@ -356,6 +367,9 @@ impl Rig {
                 Answer::JoinHint | Answer::Nothing => {}
             },
             Event::ToDevice(mut bytes) => {
+                if self.record_downlinks {
+                    self.downlinks.push(bytes.clone());
+                }
                 let Some(node) = self.node.as_mut() else { return };
                 if self.config.link != crate::Link::Ip {
                     let short_id = node.short_id();

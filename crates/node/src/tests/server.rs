@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
-use kinglet_codec::{Model, decode};
+use kinglet_codec::{Model, decode, distance_of, resolve};
 use kinglet_wire::Fingerprint;
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Down, Frame, Kind, ShortId, kind_of, low4};
 use kinglet_wire::frame::{FrameRepr, Suite};
 use kinglet_wire::join::{Accept, JoinState, RequestFrame};
-use kinglet_wire::keys::{DeviceId, DeviceKey};
+use kinglet_wire::keys::{DeviceId, DeviceKey, GenerationSecret};
 use kinglet_wire::lorawan::{STATIC_SHORT_ID, Uplink};
-use kinglet_wire::payload::{AckFlags, Command, Data, Millis, Origin, Quality, Status, Time};
+use kinglet_wire::payload::{Ack, AckFlags, Command, Data, Millis, Origin, Quality, Status, Time};
 use kinglet_wire::ranges::ReceivedRanges;
 use kinglet_wire::seal::{Binding, open, seal_content};
 
@@ -26,6 +26,13 @@ pub(super) struct Row {
     pub(super) quality: Quality,
     /// Values of the first channel.
     pub(super) values: Vec<i32>,
+    /// All values, as decoded.
+    steps: Vec<i32>,
+    /// It came in a code that refers to an earlier window; one that stands alone is what is kept.
+    pub(super) referred: bool,
+    /// It came in a frame that was sealed again.
+    again: bool,
+    code: Vec<u8>,
     tag: Box<[u8]>,
 }
 
@@ -63,6 +70,10 @@ pub(super) struct Server {
     n_unacked: usize,
     /// Windows made with it are not taken.
     pub(super) refuses: Option<Fingerprint>,
+    /// Windows that came before are gone, as after retention: nothing can refer to them.
+    pub(super) has_no_past: bool,
+    /// Frames whose reference was not there.
+    pub(super) n_unknown: usize,
 }
 
 impl Server {
@@ -85,6 +96,8 @@ impl Server {
             ack_every: 1,
             n_unacked: 0,
             refuses: None,
+            has_no_past: false,
+            n_unknown: 0,
         }
     }
 
@@ -177,26 +190,38 @@ impl Server {
             let data = Data::parse(content).unwrap();
             let own = Origin { generation, counter };
             let origin = data.origin.unwrap_or(own);
-            match self.rows.get(&origin) {
-                Some(row) => {
-                    assert!(data.origin.is_some() || row.tag == tag, "counter {counter:?} was used twice");
-                    self.n_duplicates += 1;
-                }
+            match self.row(&data, own, &fingerprint.unwrap(), tag) {
                 None => {
-                    let row = self.row(&data, &fingerprint.unwrap(), tag);
-                    self.rows.insert(origin, row);
+                    self.n_unknown += 1;
+                    let ack = Ack::time_only(Millis::saturating(unix_ms), AckFlags::REFERENCE_UNKNOWN);
+                    return self.answer(&secret, generation, &ack);
                 }
+                Some(new) => match self.rows.get(&origin) {
+                    Some(row) => {
+                        let same = (row.tag == new.tag || row.again || data.origin.is_some())
+                            && row.code == new.code;
+                        assert!(same, "counter {counter:?} was used twice");
+                        self.n_duplicates += 1;
+                    }
+                    None => _ = self.rows.insert(origin, new),
+                },
             }
         }
         let ranges = self.received.get_mut(&generation).unwrap();
         ranges.insert(counter);
         let ack = ranges.ack_around(counter, Millis::saturating(unix_ms), self.flags).unwrap();
+        self.answer(&secret, generation, &ack)
+    }
+
+    fn answer(&mut self, secret: &GenerationSecret, generation: u32, ack: &Ack) -> Answer {
+        let suite = self.link.suite();
+        let short_id = if self.link == Link::LorawanStatic { STATIC_SHORT_ID } else { ShortId(77) };
         let header =
             FrameRepr::Ack { down: Down::new(suite, generation, short_id, self.run, self.down_counter) };
         let bound = Binding { id: &self.id, counter: Counter::from(self.down_counter), bundle: None };
         self.down_counter += 1;
         let mut out = vec![0; 128];
-        let len = seal_content(&secret.down(suite, &self.run), &header, &bound, &ack, &mut out).unwrap();
+        let len = seal_content(&secret.down(suite, &self.run), &header, &bound, ack, &mut out).unwrap();
         out.truncate(len);
         assert_eq!(low4(generation), Frame::checked_on(&out[..], suite).unwrap().generation_low());
         Answer::Downlink(out)
@@ -218,14 +243,28 @@ impl Server {
         out
     }
 
-    fn row(&self, data: &Data<'_>, fingerprint: &Fingerprint, tag: Box<[u8]>) -> Row {
+    /// What is kept of a window; `None` if its code refers to one that is not there.
+    fn row(&self, data: &Data<'_>, own: Origin, fingerprint: &Fingerprint, tag: Box<[u8]>) -> Option<Row> {
         let models = self.bundles.iter().map(|bytes| Model::parse(bytes).unwrap());
         let model = models.into_iter().find(|m| m.fingerprint() == *fingerprint).unwrap();
         let mut workspace = vec![0; model.workspace_len()];
         let mut steps = vec![0; model.samples() * model.channels()];
-        let decoded = decode(&model, data.code, &mut workspace, &mut steps).unwrap();
+        let (mut code, mut referred) = (data.code.to_vec(), false);
+        if let Some(distance) = distance_of(&model, data.code) {
+            assert_eq!(data.origin, None, "what is sealed again stands alone");
+            let counter = Counter::new(own.counter.get().checked_sub(distance.into())?)?;
+            let of = Origin { counter, ..own };
+            let tail = &self.rows.get(&of).filter(|_| !self.has_no_past)?.steps;
+            code = vec![0; model.code_len_max()];
+            let len = resolve(&model, tail, data.code, &mut workspace, &mut steps, &mut code).unwrap();
+            code.truncate(len);
+            referred = true;
+        }
+        let decoded = decode(&model, &code, &mut workspace, &mut steps).unwrap();
+        steps.truncate(decoded.n_samples * model.channels());
         let values = steps.chunks(model.channels()).take(decoded.n_samples).map(|sample| sample[0]).collect();
-        Row { time: data.time, quality: data.quality, values, tag }
+        let again = data.origin.is_some();
+        Some(Row { time: data.time, quality: data.quality, values, steps, referred, again, code, tag })
     }
 
     /// Every value stored, and how often.

@@ -124,10 +124,11 @@ async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
         Ok(answer) => match (answer.fates.first().copied().flatten(), answer.downlinks.into_iter().next()) {
             (None, Some(ack)) => (ResponseType::Changed, Body::Sealed(ack)),
             (None, None) => (ResponseType::Changed, Body::Empty),
-            // The counter was used before: it opened, so the device may hear under seal what to do.
-            (Some(why @ (Refusal::CounterReuse | Refusal::TooOld)), Some(ack)) => {
-                (code_of(why), Body::Sealed(ack))
-            }
+            // It opened, so the device may hear under seal what to do.
+            (
+                Some(why @ (Refusal::CounterReuse | Refusal::TooOld | Refusal::UnknownReference)),
+                Some(ack),
+            ) => (code_of(why), Body::Sealed(ack)),
             (Some(why), Some(ack)) => (code_of(why), Body::Hint(ack)),
             (Some(why), None) => (code_of(why), hint(why.word())),
         },

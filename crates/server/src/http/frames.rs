@@ -160,6 +160,7 @@ fn status_of(why: Refusal) -> StatusCode {
         Refusal::JoinRequired
         | Refusal::UnknownSlot
         | Refusal::UnknownBundle
+        | Refusal::UnknownReference
         | Refusal::CounterReuse
         | Refusal::TooOld => StatusCode::CONFLICT,
         Refusal::TooManyFrames => StatusCode::TOO_MANY_REQUESTS,

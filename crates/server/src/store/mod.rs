@@ -69,6 +69,8 @@ pub trait Store: Accounts + Send + Sync + 'static {
     /// All offers, the newest first.
     fn offers(&self) -> Answer<'_, Vec<OfferRow>>;
 
+    /// The window that was first sealed under a number.
+    fn window(&self, short_id: u32, number: FrameId) -> Answer<'_, Option<WindowRow>>;
     /// A device's windows that have samples in `from..to`, by time; at most `limit`, the newest of them.
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>>;
     /// A device's windows after a place in their order by time, and with a first sample before `to`; at most `limit`, the

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kinglet_codec::bundle::Bundle;
-use kinglet_codec::learn::{Outline, Parts};
+use kinglet_codec::learn::{Outline, Parts, ReferencePart, with_reference};
 use kinglet_codec::seed::{Activation, Half, Layer, Numbers, SeedChannel, SeedModel, SeedParts, Shape};
 use kinglet_codec::{Decimal, Grid, Window, encode};
 use kinglet_server::store::{SqliteStore, Store};
@@ -135,7 +135,12 @@ impl Rig {
 
     /// A joined device whose bundle is known.
     pub async fn ready_device(&self, id: &str) -> Device {
-        let fingerprint = self.add_bundle(&bundle("climate", 8)).await;
+        self.ready_device_with(id, &bundle("climate", 8)).await
+    }
+
+    /// The same with a bundle of its own.
+    pub async fn ready_device_with(&self, id: &str, bundle: &Bundle) -> Device {
+        let fingerprint = self.add_bundle(bundle).await;
         let mut device = self.add_device(id).await;
         device.fingerprint = fingerprint;
         device.join(self.addr, 1).await;
@@ -303,6 +308,13 @@ pub fn bundle(name: &str, n_samples: u16) -> Bundle {
     ];
     let parts = Parts::untrained(n_samples, 10_000, &outlines);
     Bundle::new(name, parts.emit(), serde_json::json!({})).unwrap()
+}
+
+/// The same, its windows coded after the one before where that brings something.
+pub fn referring_bundle(name: &str, n_samples: u16) -> Bundle {
+    let part = ReferencePart { mark: [0.9, 0.1], head: [1.0, 1.0, 0.001, 1.0] };
+    let device = with_reference(bundle(name, n_samples).device(), &part);
+    Bundle::new(name, device, serde_json::json!({})).unwrap()
 }
 
 /// The code of a full window of `bundle`.

@@ -20,6 +20,7 @@ mod net;
 mod networks;
 mod picture;
 mod predict;
+mod reference;
 mod rows;
 mod train;
 mod work;
@@ -32,6 +33,7 @@ pub(crate) use first::{Shaping, learn_first, solve};
 pub use judge::{Judgement, judge};
 pub use learn::{Effort, LearnError, Learned, Setup, learn};
 pub use picture::{ChannelPicture, Column, ERROR_BINS, GapShown, Picture, SampleShown, picture};
+pub use reference::{ReferenceSummary, evaluate_after, refer};
 pub use rows::Rows;
 pub use train::{
     ChannelReport, FitError, FitOptions, FitProgress, FixedSummary, SentAs, TrainReport, Trained, train,

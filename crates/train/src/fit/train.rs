@@ -12,6 +12,7 @@ use super::evaluate::{Evaluation, evaluate, evaluate_as};
 use super::fill::{FrameOptions, FrameSummary, frames};
 use super::latent::klt_rms;
 use super::learn::{Effort, LearnError, Setup, learn};
+use super::reference::{ReferenceSummary, refer};
 use super::rows::Rows;
 use crate::recording::{
     Bound, ChosenGrid, Cut, GridBasis, GridError, Quantum, Recording, Split, Windows, grid_for,
@@ -46,6 +47,8 @@ pub struct FitOptions {
     pub static_len_max: usize,
     /// The frames windows travel in.
     pub frame: FrameOptions,
+    /// Windows may be coded after the one before: fewer bytes on links that bring acks.
+    pub references: bool,
 }
 
 impl Default for FitOptions {
@@ -65,6 +68,7 @@ impl Default for FitOptions {
             static_len_max: 20 << 10,
             // Header 10, flags 1, time 4, tag 16: `spec/wire.md`.
             frame: FrameOptions { overhead: 31, fill_len: None },
+            references: false,
         }
     }
 }
@@ -125,6 +129,8 @@ pub struct TrainReport {
     pub frames: Vec<FrameSummary>,
     /// The autoencoder at a fixed size, if that was asked for.
     pub fixed: Option<FixedSummary>,
+    /// Windows coded after the one before, if that was asked for; all figures above are of windows that stand alone.
+    pub references: Option<ReferenceSummary>,
 }
 
 /// Windows as a device cuts them, full or not.
@@ -323,10 +329,11 @@ pub fn train(
         let (fill_len, room) = (*fill_len, fill_len.saturating_sub(*overhead));
         return Err(FitError::FillTooShort { fill_len, room, refused: *refused });
     }
-    let report = TrainReport {
+    let mut report = TrainReport {
         sent,
         frames,
         fixed,
+        references: None,
         rows_train: split.train.len(),
         rows_test: split.test.len(),
         gaps: recording.gaps().filter(|gap| gap.row < split.test.end).count(),
@@ -335,8 +342,14 @@ pub fn train(
         lattice_divisor: learned.divisor,
         evaluation,
     };
+    let mut bundle = Bundle::new(&options.name, device, serde_json::Value::Null)?;
+    if let (true, Some((with, summary))) = (options.references, refer(&bundle, recording, options)?) {
+        report.references = Some(summary);
+        report.evaluation = evaluate(&with.model(), recording, split.test, options.cut)?;
+        bundle = with;
+    }
     let json = serde_json::to_value(&report).map_err(BundleError::from)?;
-    let bundle = Bundle::new(&options.name, device, json)?;
+    let bundle = Bundle::new(&options.name, bundle.device().to_vec(), json)?;
     Ok(Trained { bundle, report, curves: curves.finish() })
 }
 

@@ -52,6 +52,9 @@ impl AckFlags {
     /// The device shall send a status frame: its bundle is not known here.
     pub const STATUS_WANTED: Self = Self(1 << 1);
 
+    /// Windows whose codes refer to an earlier one cannot be read here: the device shall send them alone.
+    pub const REFERENCE_UNKNOWN: Self = Self(1 << 2);
+
     /// True if all of `flags` are set.
     pub const fn has(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0

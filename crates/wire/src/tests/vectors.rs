@@ -79,6 +79,7 @@ fn vectors_are_written_once() {
         ("v1_frames_fail.txt", frames::frames_fail()),
         ("v1_contents_pass.txt", contents::contents_pass()),
         ("v1_contents_fail.txt", contents::contents_fail()),
+        ("v1_reference.txt", contents::reference()),
         ("v1_joins_pass.txt", joins::joins_pass()),
         ("v1_joins_fail.txt", joins::joins_fail()),
         ("v1_counters.txt", stored::counters()),

@@ -17,16 +17,12 @@ pub(super) struct Header {
     pub(super) test: &'static str,
 }
 
-/// Writes a header for each part of each folder of `vectors/codec`, one for `vectors/wire`, and one
-/// for the program that needs no data.
+/// Writes a header for each part of each folder of `vectors/codec`, for each folder of `vectors/reference`, one for
+/// `vectors/wire`, and one for the program that needs no data.
 pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let codec = root.join("vectors/codec");
-    let entries = std::fs::read_dir(&codec).map_err(|e| format!("{}: {e}", codec.display()))?;
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
-    folders.sort();
     let mut headers = Vec::new();
-    for folder in folders {
+    for folder in folders_of(&root.join("vectors/codec"))? {
         let kind = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (model, cases) = (read(&folder.join("model.bin"))?, read(&folder.join("cases.bin"))?);
         for (n, (part, n_cases)) in parts(&cases)?.into_iter().enumerate() {
@@ -36,6 +32,16 @@ pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
             array(&mut text, "CASES", part);
             headers.push(file(dir, name, text, "codec.c")?);
         }
+    }
+    for folder in folders_of(&root.join("vectors/reference"))? {
+        let kind = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (model, cases) = (read(&folder.join("model.bin"))?, read(&folder.join("cases.bin"))?);
+        let name = format!("reference_{kind}");
+        let n_cases = n_referring(&cases)?;
+        let mut text = format!("#define NAME \"{name}\"\n#define N_CASES {n_cases}\n");
+        array(&mut text, "MODEL", &model);
+        array(&mut text, "CASES", &cases);
+        headers.push(file(dir, name, text, "after.c")?);
     }
     let mut text = String::new();
     for (array_name, file) in [
@@ -58,6 +64,27 @@ pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
     headers.push(file(dir, "wire".into(), text, "wire.c")?);
     headers.push(file(dir, "dense".into(), String::new(), "dense.c")?);
     Ok(headers)
+}
+
+fn folders_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+/// How many cases there are in a file of `vectors/reference`: each three runs of values and two codes.
+fn n_referring(cases: &[u8]) -> Result<usize> {
+    let (mut at, mut n) = (0, 0);
+    while at < cases.len() {
+        at += 2;
+        for width in [4, 4, 4, 1, 1] {
+            let len = cases.get(at..at + 2).ok_or("vectors/reference: cases.bin is cut short")?;
+            at += 2 + width * (usize::from(len[0]) | usize::from(len[1]) << 8);
+        }
+        n += 1;
+    }
+    Ok(n)
 }
 
 /// Cuts the cases into runs of at most [`ARRAY_MAX`] bytes, each with its number of cases.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use kinglet_codec::Model;
 use kinglet_codec::bundle::Bundle;
+use kinglet_codec::{Model, TAIL_SAMPLES_MAX};
 
 use super::sources::{ARDUINO, CMAKE, SOURCES};
 use crate::hex;
@@ -65,17 +65,23 @@ pub(crate) fn rust(bundle: &Bundle) -> Vec<Written> {
 fn header(bundle: &Bundle) -> String {
     let model = bundle.model();
     let (n_samples, n_channels) = (model.samples(), model.channels());
+    let (tail_len, n_codes) =
+        if model.has_references() { (TAIL_SAMPLES_MAX * n_channels, 2) } else { (0, 1) };
     let mut text = format!(
         "/*\n{} */\n#ifndef KINGLET_BUNDLE_H\n#define KINGLET_BUNDLE_H\n\n#include \"kgl_codec.h\"\n\n\
          #define KINGLET_N_SAMPLES {n_samples}\n#define KINGLET_N_CHANNELS {n_channels}\n\
          #define KINGLET_PERIOD_MS {}UL\n\
          /* Words of workspace and bytes of the longest code: what kgl_workspace_len and kgl_code_len_max give. */\n\
-         #define KINGLET_WORKSPACE_LEN {}\n#define KINGLET_CODE_LEN_MAX {}\n#define KINGLET_BUNDLE_LEN {}UL\n\n\
+         #define KINGLET_WORKSPACE_LEN {}\n#define KINGLET_CODE_LEN_MAX {}\n\
+         /* What a node keeps of samples and codes: as kgl_node_steps_len and, beside KGL_CODE_OVERHEAD, kgl_node_code_len. */\n\
+         #define KINGLET_STEPS_LEN {}\n#define KINGLET_CODES_LEN_MAX {}\n#define KINGLET_BUNDLE_LEN {}UL\n\n\
          static const uint8_t kinglet_bundle[KINGLET_BUNDLE_LEN] KGL_PROGMEM = {{\n",
         about(bundle, " * "),
         model.period_ms(),
         model.workspace_len(),
         model.code_len_max(),
+        n_samples * n_channels + tail_len,
+        n_codes * model.code_len_max(),
         bundle.device().len(),
     );
     for row in bundle.device().chunks(20) {

@@ -12,6 +12,7 @@ macro_rules! files {
 /// Sources and headers.
 pub(crate) const SOURCES: &[File] = files![
     "src/Kinglet.h",
+    "src/kgl_after.c",
     "src/kgl_ask.c",
     "src/kgl_base.c",
     "src/kgl_base.h",
@@ -48,6 +49,7 @@ pub(crate) const SOURCES: &[File] = files![
     "src/kgl_search.c",
     "src/kgl_sha256.c",
     "src/kgl_shortest.c",
+    "src/kgl_tail.c",
     "src/kgl_wire.c",
     "src/kgl_wire.h",
 ];

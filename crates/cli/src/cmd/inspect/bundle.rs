@@ -1,7 +1,7 @@
 //! A bundle in words.
 
 use kinglet_codec::bundle::Bundle;
-use kinglet_codec::{Decimal, Grid};
+use kinglet_codec::{Decimal, Grid, TAIL_SAMPLES_MAX};
 use kinglet_server::offers::signature_of;
 use serde_json::json;
 
@@ -28,7 +28,8 @@ pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
         "fingerprint": hex::emit(&bundle.fingerprint()), "static_bytes": bundle.device().len(),
         "channels": listed, "samples": model.samples(), "period_ms": model.period_ms(),
         "max_delay_ms": model.max_delay_ms(), "code_len_max": model.code_len_max(),
-        "ram_bytes": ram_bytes(bundle), "update": signed.as_ref().map(|signed| signed.unverified().serial), "report": bundle.report(),
+        "ram_bytes": ram_bytes(bundle), "update": signed.as_ref().map(|signed| signed.unverified().serial), "references": model.has_references(),
+        "report": bundle.report(),
     }))?;
 
     let window_ms = i64::from(model.period_ms()) * model.samples() as i64;
@@ -54,6 +55,9 @@ pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
             "signed     as update {serial}; whether by the right key, a device finds out"
         ))?;
     }
+    if model.has_references() {
+        out.line("references windows may be coded after the one before, once that is acked")?;
+    }
     let mut table = Table::new(&[
         ("channel", Align::Left),
         ("unit", Align::Left),
@@ -71,7 +75,10 @@ pub(crate) fn show(out: &mut Out, bundle: &Bundle) -> Result {
 pub(crate) fn ram_bytes(bundle: &Bundle) -> u64 {
     let model = bundle.model();
     let words = model.workspace_len() + model.samples() * model.channels();
-    (4 * words + model.code_len_max()) as u64
+    // Where windows are coded after the one before, the end of that, and a second code.
+    let (tail, n_codes) =
+        if model.has_references() { (TAIL_SAMPLES_MAX * model.channels(), 2) } else { (0, 1) };
+    (4 * (words + tail) + n_codes * model.code_len_max()) as u64
 }
 
 /// One step in the channel's unit.

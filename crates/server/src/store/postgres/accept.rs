@@ -59,6 +59,10 @@ async fn try_accept(
     let seen: Vec<Number> = arrivals().flat_map(|arrival| known.to_compare(arrival)).collect();
     if !seen.is_empty() {
         keep::look_up(conn, &seen, &mut known).await?;
+        let doubtful: Vec<Number> = arrivals().filter(|a| known.is_doubtful(a)).map(number).collect();
+        if !doubtful.is_empty() {
+            keep::sealed_again(conn, &doubtful, &mut known).await?;
+        }
     }
     let outcomes = requests.iter().map(|arrivals| known.decide_all(arrivals)).collect();
     let changes = known.into_changes();
@@ -93,6 +97,11 @@ impl Wanted {
             boots: boots.into_iter().collect(),
         }
     }
+}
+
+/// The number a frame was sealed as.
+fn number(arrival: &Arrival) -> Number {
+    (arrival.device, arrival.sealed_as)
 }
 
 /// The number a frame was sealed as, and the one of its content.

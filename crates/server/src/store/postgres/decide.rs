@@ -24,6 +24,8 @@ pub(super) struct Known<'a> {
     boots: HashMap<(u32, u32), i64>,
     tags: HashMap<Number, Vec<u8>>,
     contents: HashMap<Number, (Vec<u8>, Vec<u8>)>,
+    /// Windows stored from a frame that was sealed again.
+    again: BTreeSet<Number>,
     changes: Changes<'a>,
 }
 
@@ -99,6 +101,22 @@ impl<'a> Known<'a> {
         self.contents.insert(number, (bundle, code));
     }
 
+    /// True if a frame's number is that of a window with the same content and another tag.
+    pub(super) fn is_doubtful(&self, arrival: &Arrival) -> bool {
+        let tag = self.tags.get(&(arrival.device, arrival.sealed_as));
+        tag.is_some_and(|tag| *tag != arrival.tag) && self.has_content(arrival)
+    }
+
+    fn has_content(&self, arrival: &Arrival) -> bool {
+        let Content::Window { bundle, code, .. } = &arrival.content else { return false };
+        let stored = self.contents.get(&(arrival.device, arrival.sealed_as));
+        stored.is_some_and(|(b, c)| b.as_slice() == bundle.as_slice() && c == code)
+    }
+
+    pub(super) fn sealed_again(&mut self, number: Number) {
+        self.again.insert(number);
+    }
+
     /// Puts the number of a stored window into the ranges.
     pub(super) fn settle(&mut self, device: u32, id: FrameId) {
         self.insert(device, id);
@@ -165,7 +183,7 @@ impl<'a> Known<'a> {
             Some(Received::Already) => {
                 // No tag left: retention took the window, the counter still says it was stored.
                 let tag = self.tags.get(&(device, arrival.sealed_as));
-                let same = tag.is_none_or(|tag| *tag == arrival.tag);
+                let same = tag.is_none_or(|tag| *tag == arrival.tag) || self.is_overtaken(arrival);
                 return if same { Verdict::AlreadyStored } else { Verdict::CounterReuse };
             }
             Some(Received::Closed) | None => return Verdict::TooOld,
@@ -183,6 +201,12 @@ impl<'a> Known<'a> {
             self.confirm(change);
         }
         verdict
+    }
+
+    /// True if the same window was stored from a frame that was sealed again, under this number as its origin: this is the
+    /// first frame, which has come late.
+    fn is_overtaken(&self, arrival: &Arrival) -> bool {
+        self.again.contains(&(arrival.device, arrival.sealed_as)) && self.has_content(arrival)
     }
 
     fn keep_window(&mut self, arrival: &'a Arrival) -> Verdict {
@@ -204,6 +228,9 @@ impl<'a> Known<'a> {
         let t_boot = uptime.and_then(|(boot, _)| self.boots.get(&(device, boot)).copied());
         let dated = uptime.zip(t_boot).map(|((_, uptime), t_boot)| t_boot.saturating_add(uptime));
         let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
+        if origin != arrival.sealed_as {
+            self.again.insert((device, origin));
+        }
         self.tags.entry((device, origin)).or_insert_with(|| arrival.tag.clone());
         self.contents.insert((device, origin), (bundle.to_vec(), code.clone()));
         let window = NewWindow { arrival, t_first, t_quality, uptime: *uptime, bundle, code };

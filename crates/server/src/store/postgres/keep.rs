@@ -93,6 +93,30 @@ pub(super) async fn stored(conn: &Conn, numbers: &[Number]) -> Result<Vec<Number
     rows.iter().map(number).collect()
 }
 
+/// Which of these windows were stored from a frame that was sealed again.
+pub(super) async fn sealed_again(
+    conn: &Conn,
+    numbers: &[Number],
+    known: &mut Known<'_>,
+) -> Result<(), StoreError> {
+    let keys = Keys::of(numbers);
+    let rows = conn
+        .rows(
+            "SELECT k.n FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY \
+             AS k (device, generation, counter, n) JOIN stored_window w USING (device, generation, counter) \
+             WHERE EXISTS (SELECT FROM other_frame a WHERE a.device = w.device AND a.tag = w.tag)",
+            &[&keys.device, &keys.generation, &keys.counter],
+        )
+        .await?;
+    for row in &rows {
+        let n = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+        if let Some(number) = n.checked_sub(1).and_then(|n| numbers.get(n)) {
+            known.sealed_again(*number);
+        }
+    }
+    Ok(())
+}
+
 /// Reads tags and contents stored under these numbers.
 pub(super) async fn look_up(
     conn: &Conn,

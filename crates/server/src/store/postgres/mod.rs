@@ -36,9 +36,9 @@ pub use copy::copy_to_postgres;
 pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
-    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
+    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId,
+    JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
+    SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 use conn::Pool;
 use windows::Tail;
@@ -180,6 +180,10 @@ impl Store for PostgresStore {
 
     fn offers(&self) -> Answer<'_, Vec<OfferRow>> {
         Box::pin(async move { conn::read!(self.pool, |conn| registry::offers(&conn)) })
+    }
+
+    fn window(&self, short_id: u32, number: FrameId) -> Answer<'_, Option<WindowRow>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| windows::window(&conn, short_id, number)) })
     }
 
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {

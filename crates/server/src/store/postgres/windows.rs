@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_postgres::Row;
 
 use super::conn::Conn;
-use super::short;
+use super::{number, short};
 use crate::store::{
     Coverage, DecodedMark, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality, WindowRow,
     row_crc,
@@ -165,6 +165,17 @@ pub(super) async fn file(conn: &Conn, found: &Found) -> Result<(), StoreError> {
     let (xact, id) = found.to;
     conn.execute("UPDATE progress SET xact = $1, id = $2 WHERE (xact, id) < ($1, $2)", &[&xact, &id]).await?;
     Ok(())
+}
+
+/// The window first sealed under a number.
+pub(super) async fn window(conn: &Conn, device: u32, of: FrameId) -> Result<Option<WindowRow>, StoreError> {
+    let row = conn
+        .row(
+            window_sql!("stored_window w WHERE w.device = $1 AND w.generation = $2 AND w.counter = $3"),
+            &[&i64::from(device), &i64::from(of.generation), &number(of.counter)],
+        )
+        .await?;
+    row.as_ref().map(window_row).transpose()
 }
 
 pub(super) async fn windows(

@@ -50,7 +50,8 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
         ranges::Received::Closed => return Ok(Verdict::TooOld),
         ranges::Received::Already => {
             // No tag left: retention took the window, the counter still says it was stored.
-            let same = tag_of(conn, memo, arrival)?.is_none_or(|tag| tag == arrival.tag);
+            let same = tag_of(conn, memo, arrival)?.is_none_or(|tag| tag == arrival.tag)
+                || is_overtaken(conn, memo, arrival)?;
             return Ok(if same { Verdict::AlreadyStored } else { Verdict::CounterReuse });
         }
     }
@@ -216,6 +217,18 @@ fn same_content(
     let Some(id) = memo.window_id(conn, arrival.device, arrival.origin)? else { return Ok(None) };
     let mut statement = conn.prepare_cached("SELECT bundle = ?2 AND code = ?3 FROM window WHERE id = ?1")?;
     Ok(statement.query_row(params![id, bundle, code], |row| row.get(0)).optional()?)
+}
+
+/// True if the same window was stored from a frame that was sealed again, under this number as its origin: this is the first
+/// frame, which has come late.
+fn is_overtaken(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<bool, StoreError> {
+    let Content::Window { bundle, code, .. } = &arrival.content else { return Ok(false) };
+    let Some(id) = memo.window_id(conn, arrival.device, arrival.sealed_as)? else { return Ok(false) };
+    let mut statement = conn.prepare_cached(
+        "SELECT 1 FROM window w JOIN other_frame o ON o.device = w.device AND o.tag = w.tag \
+         WHERE w.id = ?1 AND w.bundle = ?2 AND w.code = ?3 LIMIT 1",
+    )?;
+    Ok(statement.exists(params![id, bundle, code])?)
 }
 
 /// Replaces a join state if nobody else did.

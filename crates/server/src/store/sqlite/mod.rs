@@ -23,9 +23,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, JoinChange,
-    KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount, SEED_SAMPLES_MAX, SeedRun,
-    SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
+    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId,
+    JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
+    SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
 use checkpoint::Checkpoints;
@@ -158,6 +158,11 @@ impl Store for SqliteStore {
 
     fn offers(&self) -> Answer<'_, Vec<OfferRow>> {
         self.read(registry::offers)
+    }
+
+    fn window(&self, short_id: u32, number: FrameId) -> Answer<'_, Option<WindowRow>> {
+        // The writer knows the numbers of the tail by heart.
+        self.write(move |conn, memo| windows::window(conn, memo, short_id, number))
     }
 
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::memo::Memo;
 use crate::store::{Coverage, Flaw, FrameId, LogPlace, Logged, Place, StoreError, TimeQuality, WindowRow};
 
 const WINDOW: &str = "SELECT id, device, generation, counter, t_first, t_arrival, t_quality, bundle, code, frame_len, \
@@ -22,6 +23,18 @@ struct Found {
     id: i64,
     n_samples: Option<u32>,
     flaw: i64,
+}
+
+/// The window first sealed under a number.
+pub(super) fn window(
+    conn: &Connection,
+    memo: &mut Memo,
+    device: u32,
+    number: FrameId,
+) -> Result<Option<WindowRow>, StoreError> {
+    let Some(id) = memo.window_id(conn, device, number)? else { return Ok(None) };
+    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id = ?1"))?;
+    Ok(statement.query_row([id], window_row).optional()?)
 }
 
 pub(super) fn windows(

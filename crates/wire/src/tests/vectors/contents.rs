@@ -26,17 +26,7 @@ pub(super) fn contents_pass() -> String {
         .iter()
         .skip(4)
         .fold(text, |text, case| match case.header {
-            FrameRepr::Ack { .. } => {
-                let ack = Ack::parse(&case.content).unwrap();
-                text.case("ack")
-                    .text("kind", "ack")
-                    .hex("flags", &[ack.flags.0])
-                    .u48("server_time_ms", ack.server_time.bits())
-                    .u48("base", ack.base.get())
-                    .hex("run", &ack.run.to_be_bytes())
-                    .hex("bitmap", &ack.bitmap.to_be_bytes())
-                    .hex("content", &case.content)
-            }
+            FrameRepr::Ack { .. } => put_ack(text.case("ack"), &case.content),
             _ => {
                 let command = Command::parse(&case.content).unwrap();
                 text.case("command")
@@ -49,6 +39,25 @@ pub(super) fn contents_pass() -> String {
             }
         })
         .0
+}
+
+pub(super) fn reference() -> String {
+    let about = "What a server says of a window whose code refers to an earlier one that it does not have.";
+    let ack = Ack::time_only(Millis::saturating(1_790_000_000_000), AckFlags::REFERENCE_UNKNOWN);
+    let mut content = [0; 32];
+    let len = ack.emit(&mut content).unwrap();
+    put_ack(Text::new(about).case("ack_reference_unknown"), &content[..len]).0
+}
+
+fn put_ack(text: Text, content: &[u8]) -> Text {
+    let ack = Ack::parse(content).unwrap();
+    text.text("kind", "ack")
+        .hex("flags", &[ack.flags.0])
+        .u48("server_time_ms", ack.server_time.bits())
+        .u48("base", ack.base.get())
+        .hex("run", &ack.run.to_be_bytes())
+        .hex("bitmap", &ack.bitmap.to_be_bytes())
+        .hex("content", content)
 }
 
 fn put_data(text: Text, data: &Data<'_>) -> Text {
