@@ -56,7 +56,7 @@ fn main() {
     let effort = if is_asked("--fast") { Effort::Fast } else { Effort::Normal };
     let yardsticks = if is_alone { &[][..] } else { Yardstick::ALL };
     let Some(folder) = recordings() else {
-        println!("no recordings: put them into `recordings/` or name their folder in KINGLET_RECORDINGS");
+        println!("no recordings: name their folder in KINGLET_RECORDINGS");
         return;
     };
     print!("{:30}", "bits per value");
@@ -164,10 +164,7 @@ fn main() {
 }
 
 fn recordings() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from);
-    let places = named.into_iter().chain([root.join("recordings"), root.join("../shared/data")]);
-    places.into_iter().find(|place| place.is_dir())
+    std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from).filter(|place| place.is_dir())
 }
 
 fn load(folder: &Path, case: &Case) -> Recording {
