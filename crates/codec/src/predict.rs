@@ -160,7 +160,8 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// What the network says of the next difference.
+    /// What the network says of the next difference. On its own, so that its loops have the registers to themselves.
+    #[inline(never)]
     fn say(&self, features: &Features, gated: bool) -> Said {
         let mut linear = [0i64; COMPONENTS];
         let inputs = features.linear();
