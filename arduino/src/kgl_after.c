@@ -62,7 +62,7 @@ static bool symbols_code(const kgl_model *model, const kgl_window *window, kgl_r
         }
         break;
     default:
-        if (!model->has_predict || !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past)) {
+        if (!model->has_predict || !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, NULL, false)) {
             return false;
         }
     }
@@ -160,7 +160,9 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
     a.path = a.values + kgl_values(model);
     a.back = a.path + kgl_values(model);
     a.best = a.scratch = a.back + kgl_values(model);
+    a.said = NULL;
     a.has_path = true;
+    a.has_said = false;
     kgl_window_count(model, buffers->workspace, buffers->workspace_len, &window);
     if (!begin(model, tail, n_tail, buffers->workspace, &window) ||
         !kgl_search(model, &window, a.path, a.back, a.scratch) ||

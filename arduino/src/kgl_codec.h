@@ -84,6 +84,9 @@ typedef struct kgl_model {
         uint32_t record_len;
         uint8_t own_lags, other_lags, n_hidden[2];
         bool is_gated;
+        /* The code's length moves what the networks say; the logarithm of the bits usual for a value, Q4. */
+        bool has_budget;
+        int8_t usual_bits;
     } predict;
     struct {
         kgl_net net;
@@ -105,7 +108,8 @@ void kgl_model_fingerprint(const kgl_model *model, uint8_t out[KGL_FINGERPRINT_L
  * units. */
 size_t kgl_workspace_len(const kgl_model *model);
 size_t kgl_code_len_max(const kgl_model *model);
-#define KGL_WORKSPACE_LEN(n_samples, n_channels) (5 * (n_samples) * (n_channels) + 48 * (n_channels) + 128)
+#define KGL_WORKSPACE_LEN(n_samples, n_channels) \
+    (((n_samples) * (n_channels) > 128 ? 5 : 12) * (n_samples) * (n_channels) + 48 * (n_channels) + 128)
 #define KGL_CODE_LEN_MAX(n_samples, n_channels) (8 + 5 * (n_channels) + 8 * (n_samples) * (n_channels) + 256)
 
 /* One reading, exactly: mantissa x 10^-digits. */

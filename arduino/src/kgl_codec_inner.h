@@ -22,6 +22,9 @@
 #define KGL_OTHER_LAGS_MAX 4
 #define KGL_PREDICT_HIDDEN_MAX 32
 #define KGL_COMPONENTS 3
+#define KGL_BUDGET_VALUES_MAX 128
+#define KGL_SAID_WORDS 8
+#define KGL_PADDING_MAX 2
 #define KGL_HEAD_SYMBOLS 6
 #define KGL_HEAD_SPECIAL 5
 #define KGL_RESIDUES_MAX 64
@@ -105,17 +108,23 @@ static inline uint32_t kgl_table_freq(const kgl_table *table, size_t sym) {
 
 /* --- range coder: writes a code, measures it, or both ----------------------------------------------------------- */
 
+#define KGL_LEN_UNKNOWN UINT32_MAX
+
 typedef struct kgl_coder {
     uint32_t low, range;
     uint8_t *out;
     size_t out_cap, out_len;
     /* Measured: its own range, whole bytes, and the cost in sixteenths of a bit at which it stops. */
     uint32_t meter_range, n_bytes, cost_max;
+    /* The length the code shall have; KGL_LEN_UNKNOWN while that is looked for. */
+    uint32_t code_len;
     bool writes, meters;
 } kgl_coder;
 
 void kgl_coder_init(kgl_coder *coder, uint8_t *out, size_t out_cap, bool writes, bool meters, uint32_t cost_max);
 uint32_t kgl_coder_cost(const kgl_coder *coder);
+/* Sixteenths of a bit written so far: what a decoder knows to have read. */
+uint32_t kgl_coder_spent(const kgl_coder *coder);
 /* All of these say false when there is no room, or the code is longer than it may be. */
 bool kgl_coder_finish(kgl_coder *coder, size_t *code_len);
 bool kgl_narrow(kgl_coder *coder, uint32_t cum, uint32_t freq, uint32_t total);
@@ -234,11 +243,14 @@ bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, i
 bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories,
                    const kgl_past *past);
 bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, bool off_grid);
-/* Without a coder `rs` become what the first symbols say. The past, if there is one, stands before `rs`. */
+/* Without a coder `rs` become what the first symbols say. The past, if there is one, stands before `rs`; where networks have
+ * budgets there is none. Then `said` keeps what they say of each value, KGL_SAID_WORDS each, and `has_said` is true once it
+ * does: they are not asked again. */
 bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories,
-                      const kgl_past *past);
+                      const kgl_past *past, int32_t *said, bool has_said);
 bool kgl_reference_parse(kgl_model *model, kgl_reader section);
-bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated);
+/* Sections 6, 8 and 12. */
+bool kgl_predict_parse(kgl_model *model, kgl_reader section, uint8_t tag);
 
 bool kgl_dense_parse(kgl_reader *reader, uint16_t n_in, uint16_t n_out, bool is_biased, kgl_dense *dense);
 /* A layer that was checked before. */

@@ -40,7 +40,7 @@ static bool held(const kgl_model *model, int32_t *values, int32_t *histories) {
 static bool predicted(const kgl_model *model, int32_t *values, int32_t *histories) {
     size_t at;
     memset(values, 0, kgl_values(model) * sizeof *values);
-    if (!kgl_predict_code(model, NULL, values, kgl_values(model), histories, NULL)) {
+    if (!kgl_predict_code(model, NULL, values, kgl_values(model), histories, NULL, NULL, false)) {
         return false;
     }
     for (at = 0; at < kgl_values(model); at++) {

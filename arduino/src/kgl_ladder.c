@@ -12,7 +12,10 @@ size_t kgl_workspace_len(const kgl_model *model) {
     if (model->has_references) {
         scratch += (size_t)KGL_TAIL_SAMPLES_MAX * model->n_channels;
     }
-    return (3U + (model->counts != NULL) + (model->expected != NULL)) * kgl_values(model) + scratch;
+    return (3U + (model->counts != NULL) + (model->expected != NULL) +
+            (model->predict.has_budget ? KGL_SAID_WORDS : 0U)) *
+               kgl_values(model) +
+           scratch;
 }
 
 size_t kgl_code_len_max(const kgl_model *model) {
@@ -143,7 +146,7 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
         kgl_to_values(model, a->values, n);
         return true;
     case KGL_RUNG_PREDICT:
-        if (!kgl_predict_code(model, coder, a->values, n, a->scratch, NULL)) {
+        if (!kgl_predict_code(model, coder, a->values, n, a->scratch, NULL, a->said, a->has_said)) {
             return false;
         }
         kgl_to_values(model, a->values, n);
@@ -183,7 +186,7 @@ bool kgl_is_window(const kgl_model *model, const kgl_window *window) {
 /* Measures the cheap rungs, then lets the networks write what they measure. Gives the rung that won; `is_written` if
  * its code already stands in the coder. */
 static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_areas *a, kgl_coder *coder, uint8_t *out,
-                       size_t out_len, bool *is_written) {
+                       size_t out_len, bool *is_written, size_t *code_len) {
     /* The context rung comes first: what it has found stays in `path`, the others are soon prepared again. */
     static const uint8_t order[4] KGL_PROGMEM = {KGL_RUNG_CONTEXT, KGL_RUNG_HOLD, KGL_RUNG_LATENT, KGL_RUNG_RAW};
     uint32_t best_cost = UINT32_MAX;
@@ -202,12 +205,14 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_are
         }
     }
     /* The networks are dear: they run once, and no further than where they have lost. */
-    if (kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
+    if (model->predict.has_budget) {
+        *is_written = kgl_length(model, window, a, best_cost, out, out_len, code_len);
+    } else if (kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
         kgl_coder_init(coder, out, out_len, true, true, best_cost);
         if (kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, coder)) {
             uint32_t cost = kgl_coder_cost(coder);
             bool on_par_wins = best == KGL_RUNG_LATENT || best == KGL_RUNG_RAW;
-            *is_written = cost < best_cost || (on_par_wins && cost == best_cost);
+            *is_written = (cost < best_cost || (on_par_wins && cost == best_cost)) && kgl_coder_finish(coder, code_len);
         }
     }
     return *is_written ? KGL_RUNG_PREDICT : best;
@@ -220,8 +225,9 @@ static void split(const kgl_model *model, int32_t *workspace, kgl_areas *a) {
     a->path = a->values + n;
     a->back = a->path + n;
     a->best = a->back + n;
-    a->scratch = model->expected != NULL ? a->best + n : a->best;
-    a->has_path = false;
+    a->said = model->expected != NULL ? a->best + n : a->best;
+    a->scratch = a->said + (model->predict.has_budget ? KGL_SAID_WORDS * n : 0);
+    a->has_path = a->has_said = false;
 }
 
 void kgl_window_of(kgl_window *window, const int32_t *steps, size_t n_values, bool off_grid) {
@@ -246,18 +252,15 @@ static bool cheapest(const kgl_model *model, const kgl_window *window, kgl_areas
                      size_t *code_len, kgl_rung *rung) {
     kgl_coder coder;
     bool is_written;
-    *rung = choose(model, window, a, &coder, out, out_len, &is_written);
+    *rung = choose(model, window, a, &coder, out, out_len, &is_written, code_len);
     if (!is_written) {
         if (*rung != KGL_RUNG_CONTEXT) {
             (void)kgl_prepare(model, window, *rung, a);
         }
         kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
-        if (!kgl_write_rung(model, window, *rung, a, &coder)) {
+        if (!kgl_write_rung(model, window, *rung, a, &coder) || !kgl_coder_finish(&coder, code_len)) {
             return false;
         }
-    }
-    if (!kgl_coder_finish(&coder, code_len)) {
-        return false;
     }
     if (model->has_fixed && *code_len == kgl_fixed_code_len(model)) {
         /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */

@@ -9,7 +9,9 @@ typedef struct kgl_areas {
     /* What a decoder will read; the context rung's path; the search's back pointers, or the autoencoder's guess; the best
      * path so far, where whole bytes are looked for. */
     int32_t *values, *path, *back, *best, *scratch;
-    bool has_path;
+    /* What networks with budgets said of each value, and whether they did. */
+    int32_t *said;
+    bool has_path, has_said;
 } kgl_areas;
 
 /* True for a full window of steps. */
@@ -27,6 +29,9 @@ void kgl_to_values(const kgl_model *model, int32_t *rs, size_t n_values);
 bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a);
 /* Writes a prepared window; `values` becomes what a decoder reads. */
 bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder);
+/* The predict rung where the code's length moves what networks say, if that costs no more than `cost_max`. */
+bool kgl_length(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint32_t cost_max, uint8_t *out,
+                size_t out_len, size_t *code_len);
 /* The fewest whole bytes, for a model that expects a window. False if `out` is too short. */
 bool kgl_shortest(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint8_t *out, size_t out_len,
                   size_t *code_len, kgl_rung *rung);

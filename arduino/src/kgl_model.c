@@ -160,7 +160,12 @@ static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
         if (!model->has_context || model->has_predict) {
             return false;
         }
-        return model->has_predict = kgl_predict_parse(model, part, tag == 8);
+        /* A length that is looked for, or given, tells nothing; and a window has two where codes refer. */
+        if (tag == 12 && (model->has_fixed || model->has_references || model->expected != NULL ||
+                          kgl_values(model) > KGL_BUDGET_VALUES_MAX)) {
+            return false;
+        }
+        return model->has_predict = kgl_predict_parse(model, part, tag);
     }
 }
 
@@ -172,7 +177,7 @@ static bool parse_sections(kgl_model *model, kgl_reader *reader) {
         !check_channels(model, channels)) {
         return false;
     }
-    for (tag = 4; tag <= 11; tag++) {
+    for (tag = 4; tag <= 12; tag++) {
         /* Counts decide what the lattice lies on, and what is expected lies on that. */
         if (tag == 10 && !check_lattice(model, lattice)) {
             return false;

@@ -4,6 +4,9 @@
 
 #define OUTPUTS_MIXED 9
 #define OUTPUTS_GATED 10
+#define BUDGET_INPUTS 6
+/* Bits of a code that say no value, in sixteenths: half a byte is lost at its end, less what chance gives back. */
+#define BUDGET_END 40
 
 static uint16_t n_linear(const kgl_model *model) {
     return (uint16_t)(model->predict.own_lags + (model->n_channels - 1) * model->predict.other_lags);
@@ -18,34 +21,40 @@ typedef struct record {
     const uint8_t *linear;
     /* Share of the table in the mix, in 64ths; 0 if the network says it. */
     uint8_t table_weight;
-    kgl_dense layers[3];
+    /* Two hidden ones, the outputs, and from what the code's length tells to the outputs. */
+    kgl_dense layers[4];
 } record;
 
 /* `is_checked`: it was read once before. */
 static bool record_read(const kgl_model *model, kgl_reader *reader, bool is_checked, record *out) {
     const uint8_t *n_hidden = model->predict.n_hidden;
     bool is_gated = model->predict.is_gated;
-    uint16_t ins[3], outs[3];
-    uint8_t i;
+    uint16_t ins[4], outs[4];
+    uint8_t i, n_layers = model->predict.has_budget ? 4 : 3;
     ins[0] = n_features(model);
     ins[1] = outs[0] = n_hidden[0];
     ins[2] = outs[1] = n_hidden[1];
     outs[2] = is_gated ? OUTPUTS_GATED : OUTPUTS_MIXED;
+    ins[3] = BUDGET_INPUTS;
+    outs[3] = OUTPUTS_GATED;
     out->linear = kgl_take(reader, 2U * n_linear(model) * (is_gated ? KGL_COMPONENTS : 1U));
     out->table_weight = is_gated ? 0 : kgl_take_u8(reader);
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < n_layers; i++) {
         if (is_checked) {
-            kgl_dense_checked(reader, ins[i], outs[i], true, &out->layers[i]);
-        } else if (!kgl_dense_parse(reader, ins[i], outs[i], true, &out->layers[i])) {
+            kgl_dense_checked(reader, ins[i], outs[i], i < 3, &out->layers[i]);
+        } else if (!kgl_dense_parse(reader, ins[i], outs[i], i < 3, &out->layers[i])) {
             return false;
         }
     }
     return !reader->is_short;
 }
 
-bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated) {
+bool kgl_predict_parse(kgl_model *model, kgl_reader section, uint8_t tag) {
+    bool is_gated = tag != 6;
     uint8_t i, j;
     model->predict.is_gated = is_gated;
+    model->predict.has_budget = tag == 12;
+    model->predict.usual_bits = tag == 12 ? (int8_t)kgl_take_u8(&section) : 0;
     model->predict.own_lags = is_gated ? kgl_take_u8(&section) : 8;
     model->predict.other_lags = is_gated ? kgl_take_u8(&section) : 3;
     for (j = 0; j < 2; j++) {
@@ -74,13 +83,18 @@ bool kgl_predict_parse(kgl_model *model, kgl_reader section, bool is_gated) {
     return !section.is_short && section.left == 0;
 }
 
-/* The distribution of the next difference of channel idx. What the features were is gone after it. */
-static void mixture_of(const kgl_model *model, const record *net, kgl_features *features, uint32_t mean_move,
-                       kgl_mixture *mixture) {
+/* What a network says of the next difference: linear predictions Q4, outputs Q8. */
+typedef struct answer {
+    int64_t linear[KGL_COMPONENTS];
+    int32_t outputs[OUTPUTS_GATED];
+} answer;
+
+/* What the features were is gone after it. */
+static void say(const kgl_model *model, const record *net, kgl_features *features, answer *out) {
     bool is_gated = model->predict.is_gated;
     uint16_t n = n_linear(model), i;
-    int64_t linear[KGL_COMPONENTS];
-    int32_t hidden[KGL_PREDICT_HIDDEN_MAX], *second = features->values, outputs[OUTPUTS_GATED];
+    int64_t *linear = out->linear;
+    int32_t hidden[KGL_PREDICT_HIDDEN_MAX], *second = features->values;
     const uint8_t *weight = net->linear;
     uint8_t k;
     for (k = 0; k < KGL_COMPONENTS; k++) {
@@ -96,8 +110,59 @@ static void mixture_of(const kgl_model *model, const record *net, kgl_features *
     }
     kgl_dense_run(&net->layers[0], features->values, hidden, KGL_DENSE_HIDDEN);
     kgl_dense_run(&net->layers[1], hidden, second, KGL_DENSE_HIDDEN);
-    kgl_dense_run(&net->layers[2], second, outputs, KGL_DENSE_OUTPUT);
-    kgl_mixture_make(mixture, linear, mean_move, outputs, is_gated ? &outputs[OUTPUTS_MIXED] : NULL);
+    kgl_dense_run(&net->layers[2], second, out->outputs, KGL_DENSE_OUTPUT);
+}
+
+/* --- budgets: what the length of a code tells of the values still to come ------------------------------------------- */
+
+#define PREDICTION_MAX (INT64_C(2147483136)) /* 2^31 - 512 */
+
+/* Limited to what is kept of it, predictions of 32 bits and outputs of 16. */
+static void said_store(answer *s, int32_t *words) {
+    uint8_t i;
+    for (i = 0; i < KGL_COMPONENTS; i++) {
+        int64_t x = s->linear[i];
+        words[i] = (int32_t)(s->linear[i] = x < -PREDICTION_MAX ? -PREDICTION_MAX : x > PREDICTION_MAX ? PREDICTION_MAX : x);
+    }
+    for (i = 0; i < OUTPUTS_GATED; i++) {
+        s->outputs[i] = kgl_clamp(s->outputs[i], INT16_MIN, INT16_MAX);
+    }
+    for (i = 0; i < OUTPUTS_GATED; i = (uint8_t)(i + 2)) {
+        words[KGL_COMPONENTS + i / 2] =
+            (int32_t)((uint32_t)(uint16_t)s->outputs[i] | (uint32_t)s->outputs[i + 1] << 16);
+    }
+}
+
+static void said_load(answer *s, const int32_t *words) {
+    uint8_t i;
+    for (i = 0; i < KGL_COMPONENTS; i++) {
+        s->linear[i] = words[i];
+    }
+    for (i = 0; i < OUTPUTS_GATED; i = (uint8_t)(i + 2)) {
+        uint32_t pair = (uint32_t)words[KGL_COMPONENTS + i / 2];
+        s->outputs[i] = (int16_t)(uint16_t)pair;
+        s->outputs[i + 1] = (int16_t)(uint16_t)(pair >> 16);
+    }
+}
+
+static int32_t per_value(const kgl_model *model, uint32_t bits, uint32_t n) {
+    int32_t x = (int32_t)kgl_log2_q4(bits > 0 ? bits : 1) - (int32_t)kgl_log2_q4(16 * n) - model->predict.usual_bits;
+    return kgl_clamp(2 * x, -127, 127);
+}
+
+/* The logarithm of the bits left a value: now, bent, later in the window more, in its last samples alone; the same of the
+ * whole code, and bent. */
+static void budget_inputs(const kgl_model *model, const kgl_coder *coder, size_t n_values, size_t at, int32_t *inputs) {
+    uint32_t total = 128 * coder->code_len, spent = kgl_coder_spent(coder), n_left = (uint32_t)(n_values - at);
+    uint32_t whole = total > BUDGET_END ? total - BUDGET_END : 0;
+    int32_t now = per_value(model, whole > spent ? whole - spent : 0, n_left);
+    int32_t all = per_value(model, whole, (uint32_t)n_values);
+    inputs[0] = now;
+    inputs[1] = kgl_clamp((now * now) >> 6, 0, 127);
+    inputs[2] = now * (int32_t)at / (int32_t)n_values;
+    inputs[3] = n_left < 5U * model->n_channels ? now >> 1 : 0;
+    inputs[4] = all;
+    inputs[5] = kgl_clamp((all * all) >> 6, 0, 127);
 }
 
 /* --- gated: the table is one more component ----------------------------------------------------------------------- */
@@ -185,22 +250,39 @@ static bool mixed_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_t
            kgl_unbounded(coder, (uint32_t)kgl_sub(kgl_sub(d, high), 1) & KGL_MAGNITUDE_MAX);
 }
 
+/* `words`: where what the network says is kept, or NULL; `has_said`: it is there. */
 static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *features, const kgl_measure *measures,
-                       int32_t *rs, size_t at, const kgl_history *history, const int32_t *histories) {
+                       int32_t *rs, size_t n_values, size_t at, const kgl_history *history, const int32_t *histories,
+                       int32_t *words, bool has_said) {
     uint8_t idx = (uint8_t)(at % model->n_channels);
     kgl_table table = kgl_context_table(model, history, idx, histories);
     int32_t d = kgl_sub(rs[at], history->r);
     kgl_mixture mixture;
     kgl_reader reader;
     record net;
+    answer out;
     reader.at = model->predict.records + (size_t)(idx * model->predict.record_len);
     reader.left = model->predict.record_len;
     reader.is_short = false;
-    kgl_features_look(features, model, measures, rs, at, history);
     if (!record_read(model, &reader, true, &net)) {
         return false;
     }
-    mixture_of(model, &net, features, measures[idx].mean_move, &mixture);
+    if (has_said) {
+        said_load(&out, words);
+    } else {
+        kgl_features_look(features, model, measures, rs, at, history);
+        say(model, &net, features, &out);
+        if (words != NULL) {
+            said_store(&out, words);
+        }
+    }
+    if (words != NULL && coder->code_len != KGL_LEN_UNKNOWN) {
+        int32_t inputs[BUDGET_INPUTS];
+        budget_inputs(model, coder, n_values, at, inputs);
+        kgl_dense_run(&net.layers[3], inputs, out.outputs, KGL_DENSE_ADD);
+    }
+    kgl_mixture_make(&mixture, out.linear, measures[idx].mean_move, out.outputs,
+                     model->predict.is_gated ? &out.outputs[OUTPUTS_MIXED] : NULL);
     if (!(model->predict.is_gated ? gated_code(coder, &mixture, &table, &d)
                                   : mixed_code(coder, &mixture, &table, net.table_weight, &d))) {
         return false;
@@ -211,7 +293,7 @@ static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *f
 
 /* `rs`: lattice values, sample-major; what is no step is skipped. `histories`: as much as a search's beam. */
 bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories,
-                      const kgl_past *past) {
+                      const kgl_past *past, int32_t *said, bool has_said) {
     kgl_features features;
     /* Behind the histories, where the search had its beam: a stack has less room. */
     kgl_measure *measures = (kgl_measure *)(void *)(histories + (size_t)model->n_channels * KGL_HISTORY_WORDS);
@@ -237,7 +319,8 @@ bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, siz
             } else if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), rs[at])) {
                 return false;
             }
-        } else if (!code_later(model, coder, &features, measures, rs, at, &history, histories)) {
+        } else if (!code_later(model, coder, &features, measures, rs, n_values, at, &history, histories,
+                               model->predict.has_budget ? said + at * KGL_SAID_WORDS : NULL, has_said)) {
             return false;
         }
         if (!kgl_lattice_value_wide(kgl_lattice_of(model, idx), rs[at], &value)) {

@@ -52,6 +52,7 @@ void kgl_coder_init(kgl_coder *coder, uint8_t *out, size_t out_cap, bool writes,
     coder->meter_range = UINT32_MAX;
     coder->n_bytes = 0;
     coder->cost_max = cost_max;
+    coder->code_len = KGL_LEN_UNKNOWN;
     coder->writes = writes;
     coder->meters = meters;
 }
@@ -59,6 +60,10 @@ void kgl_coder_init(kgl_coder *coder, uint8_t *out, size_t out_cap, bool writes,
 /* Sixteenths of a bit so far. */
 uint32_t kgl_coder_cost(const kgl_coder *coder) {
     return coder->n_bytes * 128 + 512 - kgl_log2_q4(coder->meter_range);
+}
+
+uint32_t kgl_coder_spent(const kgl_coder *coder) {
+    return (uint32_t)coder->out_len * 128 + 512 - kgl_log2_q4(coder->range);
 }
 
 /* Adds one to the bytes already written. There always is one to add to: the value stays below 1. */

@@ -5,7 +5,10 @@
 //! then the rung.
 
 mod after;
+mod length;
 mod shortest;
+#[cfg(feature = "bundle")]
+mod spending;
 
 use crate::context::{self, History};
 use crate::counts::code_rests;
@@ -14,7 +17,7 @@ use crate::grid::is_step;
 use crate::hold;
 use crate::latent;
 use crate::model::{HEAD_SYMBOLS, Model};
-use crate::predict;
+use crate::predict::{self, Memory, PADDING_MAX, Said};
 use crate::range::{Coder, Decoder, Encoder, Meter, Metered, Site, Stop};
 use crate::raw;
 use crate::search::{self, Search};
@@ -22,6 +25,9 @@ use crate::shape::{self, ABSENT};
 use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, TAIL_SAMPLES_MAX, Window};
 
 pub(crate) use after::{decode_after, encode_after, resolve};
+
+#[cfg(feature = "bundle")]
+pub(crate) use spending::spending;
 
 /// Rungs in the order of the head table.
 const RUNGS: [Rung; HEAD_SYMBOLS - 1] = [Rung::Hold, Rung::Context, Rung::Predict, Rung::Latent, Rung::Raw];
@@ -31,9 +37,19 @@ const SPECIAL: usize = HEAD_SYMBOLS - 1;
 /// Words of workspace: see [`Areas`].
 pub(crate) fn workspace_len(model: &Model<'_>) -> usize {
     let beam = search::workspace_len(model.channels()).max(model.channels() * History::WORDS);
-    let n_areas = 3 + usize::from(model.counts.is_some()) + usize::from(model.is_shortest());
+    let n_areas =
+        3 + usize::from(model.counts.is_some()) + usize::from(model.is_shortest()) + said_words(model);
     let tail = if model.has_references() { TAIL_SAMPLES_MAX * model.channels() } else { 0 };
     n_areas * model.values() + tail + beam.max(latent::scratch_len(model)).max(fixed::scratch_len(model))
+}
+
+/// Words a value of what networks said, where an encoder keeps it.
+fn said_words(model: &Model<'_>) -> usize {
+    if has_budget(model) { Said::WORDS } else { 0 }
+}
+
+fn has_budget(model: &Model<'_>) -> bool {
+    model.predict.as_ref().is_some_and(|predict| predict.has_budget())
 }
 
 /// See [`crate::encode`].
@@ -68,7 +84,11 @@ pub(crate) fn encode(
         }
     }
     // The networks are dear: they run once, writing what they measure, and no further than where they have lost.
-    if prepare(model, window, Rung::Predict, &mut areas) {
+    if has_budget(model) {
+        if let Some(code_len) = length::encode(model, window, &mut areas, best.0, out) {
+            return Ok(Encoded { code_len, rung: Rung::Predict });
+        }
+    } else if prepare(model, window, Rung::Predict, &mut areas) {
         let mut metered = Metered::new(out, best.0);
         let written = write(model, window, Rung::Predict, &mut areas, &mut metered);
         let on_par_wins = matches!(best.1, Rung::Latent | Rung::Raw);
@@ -127,7 +147,10 @@ pub(crate) fn decode(
         }
     }
     let mut decoder = Decoder::new(code);
-    let read = read(model, &mut decoder, areas, steps).and_then(|decoded| decoder.finish().map(|()| decoded));
+    let read = read(model, &mut decoder, areas, steps).and_then(|decoded| {
+        let is_padded = decoded.rung == Rung::Predict && has_budget(model);
+        decoder.finish_padded(if is_padded { PADDING_MAX } else { 0 }).map(|()| decoded)
+    });
     read.map_err(|Stop| match crate::distance_of(model, code) {
         Some(_) => DecodeError::Reference,
         None => DecodeError::Malformed,
@@ -169,6 +192,9 @@ struct Areas<'w> {
     has_path: bool,
     /// Back pointers of the search, or the autoencoder's guess.
     back: &'w mut [i32],
+    /// What networks said of each value, where that is kept; and whether it was.
+    said: &'w mut [i32],
+    has_said: bool,
     scratch: &'w mut [i32],
 }
 
@@ -178,13 +204,16 @@ impl<'w> Areas<'w> {
         let (path, rest) = rest.split_at_mut(model.values());
         let (back, rest) = rest.split_at_mut(model.values());
         let best_len = if model.is_shortest() { n_values } else { 0 };
-        let (best, scratch) = rest.split_at_mut(best_len);
+        let (best, rest) = rest.split_at_mut(best_len);
+        let (said, scratch) = rest.split_at_mut(said_words(model) * n_values);
         Self {
             values: &mut values[..n_values],
             path: &mut path[..n_values],
             has_path: false,
             best,
             back: &mut back[..n_values],
+            said,
+            has_said: false,
             scratch,
         }
     }
@@ -303,7 +332,12 @@ fn write(
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
-            predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch)?;
+            let memory = match (predict.has_budget(), areas.has_said) {
+                (false, _) => Memory::None,
+                (true, false) => Memory::Write(areas.said),
+                (true, true) => Memory::Read(areas.said),
+            };
+            predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch, memory)?;
             to_values(model, areas.values);
         }
         (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch)?,
@@ -336,6 +370,10 @@ fn read(
     if head == SPECIAL {
         (n_samples, is_beside) = shape::code(model, coder, (0, false), &mut steps[..model.values()])?;
         head = model.head_place(coder.symbol(Site::Head, model.head, 0)?);
+        if is_beside {
+            // Who knows what the rests take?
+            coder.hide_len();
+        }
     }
     let rung = *RUNGS.get(head).ok_or(Stop)?;
     let n_values = n_samples * model.channels();
@@ -347,7 +385,7 @@ fn read(
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
-            predict::code(model, (predict, context), coder, steps, 0, areas.scratch)?;
+            predict::code(model, (predict, context), coder, steps, 0, areas.scratch, Memory::None)?;
             to_values(model, steps);
         }
         (Rung::Hold, ..) => hold::code(model, coder, steps, areas.scratch)?,

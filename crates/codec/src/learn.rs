@@ -10,10 +10,11 @@ use std::vec::Vec;
 
 use crate::context::{History, neighbour_of};
 use crate::model::{
-    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS, SECTION_EXPECTED,
-    SECTION_FIXED, SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE, SECTION_REFERENCE, VERSION,
+    HEAD_SYMBOLS, MAGIC, Model, ROUNDS, SECTION_BUDGETED, SECTION_CHANNELS, SECTION_CONTEXT, SECTION_COUNTS,
+    SECTION_EXPECTED, SECTION_FIXED, SECTION_GATED, SECTION_HEAD, SECTION_LATENT, SECTION_LATTICE,
+    SECTION_REFERENCE, VERSION,
 };
-use crate::predict::{Features, Measure};
+use crate::predict::{Budget, Features, Measure};
 use crate::{Grid, Rung, Window, ladder};
 
 pub use untrained::Outline;
@@ -26,7 +27,8 @@ pub use crate::freq::{SYMBOLS_MAX, Table, emit_table, freq_of};
 pub use crate::latent::RESIDUAL_CONTEXTS;
 pub use crate::net::{HIDDEN_MAX, LATENTS_MAX};
 pub use crate::predict::{
-    COMPONENTS, Lags, OTHER_LAGS_MAX, OUTPUTS, OWN_LAGS_MAX, PREDICT_HIDDEN_MAX, Scaling,
+    BUDGET_INPUTS, BUDGET_VALUES_MAX, COMPONENTS, Lags, OTHER_LAGS_MAX, OUTPUTS, OWN_LAGS_MAX,
+    PREDICT_HIDDEN_MAX, Scaling,
 };
 pub use crate::range::{Coder, Decoder, Encoder, Site, Stop};
 
@@ -50,6 +52,39 @@ pub fn path<'w>(model: &Model<'_>, window: Window<'_>, workspace: &'w mut [i32])
     ladder::path(model, window, workspace)
 }
 
+/// What the length of a code tells before each of its values: [`BUDGET_INPUTS`] numbers each.
+#[derive(Clone, Debug)]
+pub struct Spent {
+    /// Sixteenths of a bit before each value that is a step, in order.
+    before: Vec<u32>,
+    code_len: usize,
+    n_values: usize,
+}
+
+/// Writes a window on the predict rung; `None` if that cannot say it. Lengths as for [`crate::encode`].
+pub fn spent(model: &Model<'_>, window: Window<'_>, workspace: &mut [i32], out: &mut [u8]) -> Option<Spent> {
+    let (before, code_len) = ladder::spending(model, window, workspace, out)?;
+    Some(Spent { before, code_len, n_values: window.steps.len() })
+}
+
+impl Spent {
+    /// Bits of the code and values of the window.
+    pub fn totals(&self) -> (usize, usize) {
+        (8 * self.code_len, self.n_values)
+    }
+
+    /// Before the step that is the `nth` of the window's and stands at value `at`; `usual_bits` as in [`BudgetPart`].
+    pub fn inputs(&self, nth: usize, at: usize, usual_bits: i8, n_channels: usize) -> [i16; BUDGET_INPUTS] {
+        let budget = Budget {
+            total: 128 * self.code_len as u32,
+            spent: self.before.get(nth).copied().unwrap_or(0),
+            n_values: self.n_values as u32,
+            n_left: self.n_values.saturating_sub(at).max(1) as u32,
+        };
+        budget.inputs(i32::from(usual_bits), n_channels)
+    }
+}
+
 /// One difference as the network of the predict rung would see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Example<'a> {
@@ -61,6 +96,10 @@ pub struct Example<'a> {
     pub raw_context: usize,
     /// The difference, lattice units.
     pub d: i32,
+    /// Its place among the window's values, and among those that are steps.
+    pub at: usize,
+    /// See `at`.
+    pub nth: usize,
 }
 
 /// Shows `visit` what channel `idx`'s network of the predict rung would see of the lattice values `rs`, sample-major.
@@ -75,7 +114,7 @@ pub fn examples(
     let measures: Vec<Measure> = scalings.iter().map(|&s| Measure::multiplying(s)).collect();
     let mut histories = std::vec![History::default(); n_channels];
     let mut features = Features::new(n_channels, lags, crate::SAMPLES_MAX);
-    for (at, &r) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)) {
+    for (nth, (at, &r)) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)).enumerate() {
         let channel = at % n_channels;
         let history = histories[channel];
         if channel == idx && !history.is_empty() {
@@ -83,7 +122,7 @@ pub fn examples(
             let beside = neighbour_of(channel, n_channels).map_or(0, |n| histories[n].moved());
             let raw_context = history.raw_context(channel, beside);
             let (linear, d) = (features.linear(), r - history.r);
-            visit(Example { features: features.values(), linear, raw_context, d });
+            visit(Example { features: features.values(), linear, raw_context, d, at, nth });
         }
         histories[channel].push(r);
     }
@@ -198,6 +237,17 @@ pub struct PredictPart {
     pub lags: Lags,
     /// What is usual for each channel, and its network; all of one shape.
     pub channels: Vec<(Scaling, PredictNet)>,
+    /// How the code's length moves what the networks say, if it does.
+    pub budget: Option<BudgetPart>,
+}
+
+/// How the length of a code moves what networks say.
+#[derive(Clone, Debug)]
+pub struct BudgetPart {
+    /// Binary logarithm of the bits usual for a value, Q4.
+    pub usual_bits: i8,
+    /// Of each channel: [`BUDGET_INPUTS`] → [`OUTPUTS`], without biases.
+    pub layers: Vec<DensePart>,
 }
 
 /// One channel's network on the predict rung.
@@ -318,7 +368,7 @@ impl Parts {
                 out.extend(n_bits);
             });
         }
-        if let Some(predict) = &self.predict {
+        if let Some(predict) = self.predict.as_ref().filter(|p| p.budget.is_none()) {
             section(&mut out, SECTION_GATED, |out| emit_predict(predict, out));
         }
         if let Some(counts) = &self.counts {
@@ -337,12 +387,15 @@ impl Parts {
                 out.extend(bins);
             });
         }
+        if let Some(part) = &self.reference {
+            section(&mut out, SECTION_REFERENCE, |out| emit_reference(part, out));
+        }
+        if let Some(predict) = self.predict.as_ref().filter(|p| p.budget.is_some()) {
+            section(&mut out, SECTION_BUDGETED, |out| emit_predict(predict, out));
+        }
         let len = out.len() as u32;
         out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
-        match &self.reference {
-            Some(part) => with_reference(&out, part),
-            None => out,
-        }
+        out
     }
 
     fn emit_channels(&self, out: &mut Vec<u8>) {
@@ -384,19 +437,23 @@ impl Parts {
     }
 }
 
-/// The same model, its windows coded after earlier ones too; the section stands last.
+/// The same model, its windows coded after earlier ones too; the section stands last. A model whose networks are told the
+/// length of their code is none with it.
 pub fn with_reference(device: &[u8], part: &ReferencePart) -> Vec<u8> {
     let mut out = device.to_vec();
-    section(&mut out, SECTION_REFERENCE, |out| {
-        emit_table(&part.mark, out);
-        emit_table(&part.head, out);
-    });
+    section(&mut out, SECTION_REFERENCE, |out| emit_reference(part, out));
     let (len, len_at) = (out.len() as u32, MAGIC.len() + 1);
     out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
     out
 }
 
-fn emit_predict(PredictPart { lags, channels }: &PredictPart, out: &mut Vec<u8>) {
+fn emit_reference(part: &ReferencePart, out: &mut Vec<u8>) {
+    emit_table(&part.mark, out);
+    emit_table(&part.head, out);
+}
+
+fn emit_predict(PredictPart { lags, channels, budget }: &PredictPart, out: &mut Vec<u8>) {
+    out.extend(budget.iter().map(|budget| budget.usual_bits as u8));
     let n_hidden = |layer: usize| channels.first().map_or(0, |(_, net)| net.layers[layer].outs.len() as u8);
     out.extend([lags.own, lags.other, n_hidden(0), n_hidden(1)]);
     for (Scaling { mean_move, mean, deviation }, _) in channels {
@@ -404,9 +461,12 @@ fn emit_predict(PredictPart { lags, channels }: &PredictPart, out: &mut Vec<u8>)
         out.extend(mean.to_le_bytes());
         out.extend(deviation.to_le_bytes());
     }
-    for (_, net) in channels {
+    for (idx, (_, net)) in channels.iter().enumerate() {
         net.linear.iter().flatten().for_each(|w| out.extend(w.to_le_bytes()));
         net.layers.iter().for_each(|layer| layer.emit(out, true));
+        if let Some(layer) = budget.as_ref().and_then(|budget| budget.layers.get(idx)) {
+            layer.emit(out, false);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::fixed::Fixed;
 use crate::freq::Table;
 use crate::grid::BOUND_STEPS_MAX;
 use crate::latent::Latent;
-use crate::predict::Predict;
+use crate::predict::{BUDGET_VALUES_MAX, Predict};
 use crate::reference::ReferenceTables;
 use crate::search::CANDIDATES_MAX;
 use crate::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX};
@@ -27,6 +27,7 @@ pub(crate) const SECTION_GATED: u8 = 8;
 pub(crate) const SECTION_COUNTS: u8 = 9;
 pub(crate) const SECTION_EXPECTED: u8 = 10;
 pub(crate) const SECTION_REFERENCE: u8 = 11;
+pub(crate) const SECTION_BUDGETED: u8 = 12;
 /// Symbols of the head table: hold, context, predict, latent, raw, special.
 pub(crate) const HEAD_SYMBOLS: usize = 6;
 /// Longest channel name in bytes.
@@ -191,6 +192,16 @@ impl<'a> Model<'a> {
             let is_able = this.context.is_some() && this.fixed.is_none() && follows;
             let tables = ReferenceTables::parse(section).filter(|_| is_able);
             this.reference = Some(tables.ok_or("reference")?);
+        }
+        if let Some(section) = reader.optional_section(SECTION_BUDGETED, "budgeted predict")? {
+            // A length that is looked for, or given, tells nothing; and a window has two where codes refer.
+            if this.reference.is_some() {
+                return Err("budgeted predict beside reference");
+            }
+            let alone = this.context.is_some() && this.predict.is_none() && this.fixed.is_none();
+            let fits = this.expected.is_empty() && this.values() <= BUDGET_VALUES_MAX;
+            let budgeted = Predict::parse_budgeted(section, n_channels).filter(|_| alone && fits);
+            this.predict = Some(budgeted.ok_or("budgeted predict")?);
         }
         // Last, because counts decide what the lattice lies on.
         this.check_lattice().ok_or("lattice")?;

@@ -67,12 +67,16 @@ impl<'a> Dense<'a> {
         let is_biased = self.is_biased;
         let rows = self.weights.chunks_exact(self.n_in.max(1));
         rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {
-            let mut reader = Reader(out);
-            let mut sum = if is_biased { reader.i32().unwrap_or(0) } else { 0 };
-            sum += dot(row, input);
-            let mul = i64::from(reader.u16().unwrap_or(0));
-            let shift = reader.u8().unwrap_or(1);
-            let scaled = (i64::from(sum) * mul + (1 << (shift - 1))) >> shift;
+            let (bias, factor) = match out {
+                [a, b, c, d, factor @ ..] if is_biased => (i32::from_le_bytes([*a, *b, *c, *d]), factor),
+                _ => (0, out),
+            };
+            let (mul, shift) = match factor {
+                [low, high, shift] => (u16::from_le_bytes([*low, *high]), *shift),
+                _ => (0, 1),
+            };
+            let sum = bias + dot(row, input);
+            let scaled = (i64::from(sum) * i64::from(mul) + (1 << (shift - 1))) >> shift;
             scaled.clamp(-(1 << 27), 1 << 27) as i32
         })
     }

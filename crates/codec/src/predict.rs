@@ -4,9 +4,11 @@
 //! distributions around a linear prediction (PixelCNN++, Salimans et al. 2017, arXiv 1701.05517; all in integers
 //! here). What it says is mixed with the context tables' view of the same value.
 
+mod budget;
 mod features;
 mod gated;
 mod mixture;
+mod said;
 
 use crate::alphabet;
 use crate::context::{self, Context, History, load, neighbour_of};
@@ -16,10 +18,13 @@ use crate::net::Dense;
 use crate::range::{Coder, Site, Stop, code_unbounded};
 use gated::Gated;
 
+pub use budget::{BUDGET_INPUTS, BUDGET_VALUES_MAX};
+pub(crate) use budget::{Budget, PADDING_MAX};
 pub(crate) use features::{Features, Measure};
 pub use features::{Lags, OTHER_LAGS_MAX, OWN_LAGS_MAX, Scaling};
 pub use mixture::COMPONENTS;
 pub(crate) use mixture::{Mixture, N_SYMBOLS, REACH};
+pub(crate) use said::{Memory, Said};
 
 /// Outputs of a mixed network: offset, log scale and logit of three components.
 const OUTPUTS_MIXED: usize = 9;
@@ -49,6 +54,8 @@ struct Shape {
     n_hidden: [usize; 2],
     /// The table is one more component; else it is mixed in with a weight of its own.
     gated: bool,
+    /// Logarithm of the bits usual for a value, Q4, if the length of the code moves the networks' outputs.
+    usual_bits: Option<i8>,
 }
 
 /// One channel's network.
@@ -58,12 +65,14 @@ struct Record<'a> {
     /// Share of the table in the mix, in 64ths; 0 if the network says it.
     table_weight: u32,
     layers: [Dense<'a>; 3],
+    /// From what the code's length tells to the outputs.
+    by_budget: Option<Dense<'a>>,
 }
 
 impl<'a> Predict<'a> {
     /// Reads a section of mixed networks, the first kind there was.
     pub(crate) fn parse_mixed(section: &'a [u8], n_channels: usize) -> Option<Self> {
-        Self::parse(Reader(section), n_channels, LAGS_MIXED, false)
+        Self::parse(Reader(section), n_channels, LAGS_MIXED, (false, None))
     }
 
     /// Reads a section of gated networks.
@@ -71,16 +80,30 @@ impl<'a> Predict<'a> {
         let mut reader = Reader(section);
         let lags = Lags { own: reader.u8()?, other: reader.u8()? };
         lags.check()?;
-        Self::parse(reader, n_channels, lags, true)
+        Self::parse(reader, n_channels, lags, (true, None))
     }
 
-    fn parse(mut reader: Reader<'a>, n_channels: usize, lags: Lags, gated: bool) -> Option<Self> {
+    /// Reads a section of gated networks whose outputs are moved by the code's length.
+    pub(crate) fn parse_budgeted(section: &'a [u8], n_channels: usize) -> Option<Self> {
+        let mut reader = Reader(section);
+        let usual_bits = reader.u8()? as i8;
+        let lags = Lags { own: reader.u8()?, other: reader.u8()? };
+        lags.check()?;
+        Self::parse(reader, n_channels, lags, (true, Some(usual_bits)))
+    }
+
+    fn parse(
+        mut reader: Reader<'a>,
+        n_channels: usize,
+        lags: Lags,
+        (gated, usual_bits): (bool, Option<i8>),
+    ) -> Option<Self> {
         let n_hidden = [usize::from(reader.u8()?), usize::from(reader.u8()?)];
         let scalings = reader.bytes(n_channels * Scaling::LEN)?;
         if !n_hidden.iter().all(|n| (1..=PREDICT_HIDDEN_MAX).contains(n)) {
             return None;
         }
-        let shape = Shape { n_channels, lags, n_hidden, gated };
+        let shape = Shape { n_channels, lags, n_hidden, gated, usual_bits };
         let records = reader.0;
         for idx in 0..n_channels {
             Scaling::read(&scalings[idx * Scaling::LEN..]).check()?;
@@ -106,6 +129,11 @@ impl<'a> Predict<'a> {
     pub(crate) fn follows_path(&self) -> bool {
         self.shape.gated
     }
+
+    /// True if the code's length moves what the networks say.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.shape.usual_bits.is_some()
+    }
 }
 
 impl<'a> Record<'a> {
@@ -115,7 +143,7 @@ impl<'a> Record<'a> {
         shape: Shape,
         layer: impl Fn(&mut Reader<'a>, usize, usize, bool) -> Option<Dense<'a>>,
     ) -> Option<Self> {
-        let Shape { n_channels, lags, n_hidden, gated } = shape;
+        let Shape { n_channels, lags, n_hidden, gated, usual_bits } = shape;
         let n_outputs = if gated { OUTPUTS } else { OUTPUTS_MIXED };
         Some(Self {
             linear: reader.bytes(2 * lags.n_linear(n_channels) * if gated { COMPONENTS } else { 1 })?,
@@ -125,16 +153,23 @@ impl<'a> Record<'a> {
                 layer(reader, n_hidden[0], n_hidden[1], true)?,
                 layer(reader, n_hidden[1], n_outputs, true)?,
             ],
+            by_budget: match usual_bits {
+                Some(_) => Some(layer(reader, BUDGET_INPUTS, OUTPUTS, false)?),
+                None => None,
+            },
         })
     }
 
-    /// The distribution of the next difference.
-    fn mixture(&self, features: &Features, mean_move: u32, gated: bool) -> Mixture {
+    /// What the network says of the next difference. On its own, so that its loops have the registers to themselves.
+    #[inline(never)]
+    fn say(&self, features: &Features, gated: bool) -> Said {
         let mut linear = [0i64; COMPONENTS];
-        let mut weights = Reader(self.linear);
-        for sum in linear.iter_mut().take(if gated { COMPONENTS } else { 1 }) {
-            for &x in features.linear() {
-                *sum += i64::from(weights.i16().unwrap_or(0)) * i64::from(x);
+        let inputs = features.linear();
+        let weights = self.linear.as_chunks().0;
+        // As many rows of weights as there are linear predictions, one or three.
+        for (sum, weights) in linear.iter_mut().zip(weights.chunks_exact(inputs.len().max(1))) {
+            for (&weight, &x) in weights.iter().zip(inputs) {
+                *sum += i64::from(i16::from_le_bytes(weight)) * i64::from(x);
             }
             *sum >>= 8;
         }
@@ -145,15 +180,20 @@ impl<'a> Record<'a> {
         let [first, second] = &mut hidden;
         let n = fill(first, self.layers[0].run(features.values()));
         let m = fill(second, self.layers[1].run(&first[..n]));
-        let mut outputs = [0i32; OUTPUTS_MIXED];
-        let mut rest = None;
-        for (at, y) in self.layers[2].run(&second[..m]).enumerate() {
-            match outputs.get_mut(at) {
-                Some(out) => *out = y,
-                None => rest = gated.then_some(y),
+        let mut outputs = [0i32; OUTPUTS];
+        for (out, y) in outputs.iter_mut().zip(self.layers[2].run(&second[..m])) {
+            *out = y;
+        }
+        Said { linear, outputs }
+    }
+
+    /// What a network said, moved by what the code's length tells.
+    fn move_by(&self, inputs: &[i16; BUDGET_INPUTS], said: &mut Said) {
+        if let Some(by_budget) = &self.by_budget {
+            for (out, y) in said.outputs.iter_mut().zip(by_budget.run(inputs)) {
+                *out += y;
             }
         }
-        Mixture::new(linear, mean_move, &outputs, rest)
     }
 }
 
@@ -178,6 +218,7 @@ pub(crate) fn code(
     rs: &mut [i32],
     n_past: usize,
     histories: &mut [i32],
+    mut memory: Memory<'_>,
 ) -> Result<(), Stop> {
     let n_channels = model.channels();
     context::begin(n_channels, &rs[..n_past], histories);
@@ -196,9 +237,33 @@ pub(crate) fn code(
         if history.is_empty() {
             rs[at] = context::code_first(model, coder, idx, histories, rs[at])?;
         } else {
-            features.look(&measures, rs, at, &history);
             let record = predict.record(idx).ok_or(Stop)?;
-            let mixture = record.mixture(&features, measures[idx].mean_move, gated);
+            let mut said = match &memory {
+                Memory::Read(words) => Said::load(&words[at * Said::WORDS..]),
+                _ => {
+                    features.look(&measures, rs, at, &history);
+                    record.say(&features, gated)
+                }
+            };
+            if let Some(usual) = predict.shape.usual_bits {
+                if !matches!(memory, Memory::Read(_)) {
+                    said.limit();
+                }
+                if let Memory::Write(words) = &mut memory {
+                    said.store(&mut words[at * Said::WORDS..]);
+                }
+                let budget = |len: usize| Budget {
+                    // Longer than any code: it is refused in the end.
+                    total: 128 * len.min(1 << 20) as u32,
+                    spent: coder.spent(),
+                    n_values: rs.len() as u32,
+                    n_left: (rs.len() - at) as u32,
+                };
+                if let Some(len) = coder.code_len() {
+                    record.move_by(&budget(len).inputs(i32::from(usual), n_channels), &mut said);
+                }
+            }
+            let mixture = said.mixture(measures[idx].mean_move, gated);
             let beside = neighbour_of(idx, n_channels).map_or(0, |n| load(histories, n).moved());
             let table = context.table(history.raw_context(idx, beside));
             let (site, d) = (Site::Predicted(idx), rs[at].wrapping_sub(history.r));

@@ -55,6 +55,14 @@ pub trait Coder {
     ) -> Result<usize, Stop>;
     /// Codes one of `total <= 2^16` equally likely values.
     fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop>;
+    /// Sixteenths of a bit that the symbols so far have taken: the same for whoever writes and whoever reads.
+    fn spent(&self) -> u32 {
+        0
+    }
+    /// Bytes of the whole code, where that is known and tells something.
+    fn code_len(&self) -> Option<usize> {
+        None
+    }
     /// Codes `n_bits <= 16` equally likely bits.
     fn bits(&mut self, n_bits: u32, value: u32) -> Result<u32, Stop> {
         if n_bits == 0 { Ok(0) } else { self.uniform(1 << n_bits, value) }
@@ -67,12 +75,23 @@ pub struct Encoder<'a> {
     range: u32,
     out: &'a mut [u8],
     out_len: usize,
+    code_len: Option<usize>,
+}
+
+/// Sixteenths of a bit behind so many bytes and a range.
+fn spent(n_bytes: usize, range: u32) -> u32 {
+    n_bytes as u32 * 128 + 512 - log2_q4(range)
 }
 
 impl<'a> Encoder<'a> {
     /// Starts a code at the front of `out`.
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self { low: 0, range: u32::MAX, out, out_len: 0 }
+        Self { low: 0, range: u32::MAX, out, out_len: 0, code_len: None }
+    }
+
+    /// The same of a code that shall have `code_len` bytes, and tells its symbols so.
+    pub(crate) fn of_len(out: &'a mut [u8], code_len: usize) -> Self {
+        Self { code_len: Some(code_len), ..Self::new(out) }
     }
 
     /// Adds one to the bytes already written. There always is one to add to: the value stays below 1.
@@ -110,6 +129,10 @@ impl<'a> Encoder<'a> {
 trait Narrow {
     /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
     fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop>;
+    /// See [`Coder::spent`].
+    fn so_far(&self) -> u32;
+    /// See [`Coder::code_len`].
+    fn asked_len(&self) -> Option<usize>;
 }
 
 impl Narrow for Encoder<'_> {
@@ -131,9 +154,25 @@ impl Narrow for Encoder<'_> {
         }
         Ok(())
     }
+
+    fn so_far(&self) -> u32 {
+        spent(self.out_len, self.range)
+    }
+
+    fn asked_len(&self) -> Option<usize> {
+        self.code_len
+    }
 }
 
 impl<W: Narrow> Coder for W {
+    fn spent(&self) -> u32 {
+        self.so_far()
+    }
+
+    fn code_len(&self) -> Option<usize> {
+        self.asked_len()
+    }
+
     fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
         let (cum, freq) = table.interval(sym);
         self.narrow(cum, freq, table.total())?;
@@ -164,16 +203,22 @@ pub struct Decoder<'a> {
     range: u32,
     code: &'a [u8],
     n_read: usize,
+    tells_len: bool,
 }
 
 impl<'a> Decoder<'a> {
     /// Starts at the front of `code`.
     pub fn new(code: &'a [u8]) -> Self {
-        let mut this = Self { offset: 0, range: u32::MAX, code, n_read: 0 };
+        let mut this = Self { offset: 0, range: u32::MAX, code, n_read: 0, tells_len: true };
         for _ in 0..4 {
             this.offset = this.offset << 8 | this.next();
         }
         this
+    }
+
+    /// From here on the length of the code is not told.
+    pub(crate) fn hide_len(&mut self) {
+        self.tells_len = false;
     }
 
     fn next(&mut self) -> u32 {
@@ -195,12 +240,26 @@ impl<'a> Decoder<'a> {
     /// Checks that an encoder could have ended so: at most one byte past those the symbols needed, no zero at the end.
     pub fn finish(self) -> Result<(), Stop> {
         // The encoder has written `n_read - 4` bytes when the decoder has read `n_read`, and ends with at most one.
+        self.finish_padded(0)
+    }
+
+    /// The same of a code that at most `padding_max` zeros may follow.
+    pub(crate) fn finish_padded(self, padding_max: usize) -> Result<(), Stop> {
         let needed_max = self.n_read - 3;
-        if self.code.len() <= needed_max && self.code.last() != Some(&0) { Ok(()) } else { Err(Stop) }
+        let n_zeros = self.code.iter().rev().take_while(|&&byte| byte == 0).count();
+        if self.code.len() - n_zeros <= needed_max && n_zeros <= padding_max { Ok(()) } else { Err(Stop) }
     }
 }
 
 impl Coder for Decoder<'_> {
+    fn spent(&self) -> u32 {
+        spent(self.n_read - 4, self.range)
+    }
+
+    fn code_len(&self) -> Option<usize> {
+        Some(self.code.len()).filter(|_| self.tells_len)
+    }
+
     fn symbol(&mut self, _: Site, table: Table<'_>, _: usize) -> Result<usize, Stop> {
         let total = table.total();
         // The remainder of the division belongs to the last symbol.
@@ -326,6 +385,14 @@ impl Narrow for Metered<'_> {
         } else {
             self.encoder.narrow(cum, freq, total)
         }
+    }
+
+    fn so_far(&self) -> u32 {
+        self.encoder.so_far()
+    }
+
+    fn asked_len(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -12,12 +12,15 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
-use kinglet_codec::learn::{CountPart, ExpectedPart, Lags, Outline, Parts, RESIDUES_MAX, ReferencePart};
+use kinglet_codec::learn::{
+    BUDGET_VALUES_MAX, CountPart, ExpectedPart, Lags, Outline, Parts, RESIDUES_MAX, ReferencePart,
+};
 use kinglet_codec::{
     Decimal, Grid, MISSING, Model, Reference, Rung, Window, decode, encode, encode_after, is_step,
 };
 use support::{
-    Rng, count, parts, window, with_context, with_fixed, with_latent, with_networks, with_predict,
+    Rng, count, parts, window, with_budget, with_context, with_fixed, with_latent, with_networks,
+    with_predict,
 };
 
 /// Windows that go out before their answers come back.
@@ -176,6 +179,10 @@ fn model_parts(rng: &mut Rng) -> Parts {
         let bins = (0..parts.channels.len()).map(&mut bin).collect();
         parts.expected = Some(ExpectedPart { head: rng.below(6) as u8, bins });
     }
+    let n_values = usize::from(parts.n_samples) * parts.channels.len();
+    if parts.expected.is_none() && n_values <= BUDGET_VALUES_MAX && rng.below(2) == 0 {
+        parts = with_budget(parts, rng);
+    }
     parts
 }
 
@@ -260,7 +267,15 @@ fn random_windows_after_a_tail_have_the_same_codes() {
     let (mut n_windows, mut n_made, mut rungs) = (0, 0, [0; 3]);
     while n_windows < setting("KINGLET_TWIN_WINDOWS", 20_000) / 4 {
         let part = ReferencePart { mark: [0.8, 0.2], head: [1.0, 1.0, 1.0, 0.2] };
-        let parts = Parts { fixed: None, reference: Some(part), ..model_parts(&mut rng) };
+        let mut parts = Parts { fixed: None, reference: Some(part), ..model_parts(&mut rng) };
+        if parts.predict.as_ref().is_some_and(|predict| predict.budget.is_some()) {
+            let both = parts.emit();
+            assert!(
+                Model::parse(&both).is_err() && !twin.model(&both),
+                "references beside budgets are taken"
+            );
+        }
+        parts.predict.iter_mut().for_each(|predict| predict.budget = None);
         let bytes = parts.emit();
         let Ok(model) = Model::parse(&bytes) else { continue };
         assert!(twin.model(&bytes), "a sound model is refused in C");

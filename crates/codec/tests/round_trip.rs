@@ -3,10 +3,14 @@
 
 mod support;
 
-use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
+use kinglet_codec::learn::{Parts, ReferencePart};
+use kinglet_codec::{
+    ABOVE, BELOW, MISSING, Model, ModelError, Rung, STEP_MAX, Window, decode, encode, is_step,
+};
 use proptest::prelude::*;
 use support::{
-    Rng, count, window, with_context, with_counts, with_expected, with_fixed, with_latent, with_predict,
+    Rng, count, window, with_budget, with_context, with_counts, with_expected, with_fixed, with_latent,
+    with_predict,
 };
 
 fn model_bytes(n_samples: u16, bounds: &[u32], finer: u32) -> Vec<u8> {
@@ -95,6 +99,18 @@ proptest! {
         for n_samples in [20, 20, 7, 1] {
             check(&model, &window(n_samples, bounds.len(), &mut rng), false);
         }
+    }
+
+    #[test]
+    fn a_length_that_tells_keeps_the_bound(seed: u64, bounds in prop::collection::vec(0u32..9, 1..5), hostile in prop::collection::vec(any::<u8>(), 0..60)) {
+        let mut rng = Rng(seed);
+        let parts = with_predict(with_context(support::parts(20, &bounds, 1), &mut rng), &mut rng);
+        let bytes = with_budget(parts, &mut rng).emit();
+        let model = Model::parse(&bytes).unwrap();
+        for n_samples in [20, 20, 7, 1] {
+            check(&model, &window(n_samples, bounds.len(), &mut rng), false);
+        }
+        let _ = decode(&model, &hostile, &mut vec![0; model.workspace_len()], &mut vec![0; 20 * bounds.len()]);
     }
 
     #[test]
@@ -215,6 +231,44 @@ fn the_predict_rung_is_reached() {
     let model = Model::parse(&bytes).unwrap();
     let rungs: Vec<Rung> = (0..50).map(|_| check(&model, &window(20, 2, &mut rng), false)).collect();
     assert!(rungs.contains(&Rung::Predict), "{rungs:?}");
+}
+
+/// Zeros fill a code up to the length it was written for; more of them, or a zero behind another rung's, are no code.
+#[test]
+fn a_code_is_filled_up_by_no_more_than_an_encoder_would() {
+    let mut rng = Rng(7);
+    let parts = with_predict(with_context(support::parts(20, &[2, 1], 1), &mut rng), &mut rng);
+    let bytes = with_budget(parts, &mut rng).emit();
+    let model = Model::parse(&bytes).unwrap();
+    let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+    let (mut n_predicted, mut n_filled, mut read) = (0, 0, [0; 40]);
+    for _ in 0..200 {
+        let steps = window(20, 2, &mut rng);
+        let given = Window { steps: &steps, off_grid: false };
+        let encoded = encode(&model, given, &mut workspace, &mut code).unwrap();
+        n_predicted += usize::from(encoded.rung == Rung::Predict);
+        n_filled += usize::from(code[..encoded.code_len].last() == Some(&0));
+        code[encoded.code_len..encoded.code_len + 3].fill(0);
+        assert!(decode(&model, &code[..encoded.code_len + 3], &mut workspace, &mut read).is_err());
+    }
+    assert!(n_predicted > 20 && n_filled > 0, "{n_predicted} predicted, {n_filled} filled");
+}
+
+#[test]
+fn sections_that_contradict_a_length_that_tells_are_refused() {
+    let mut rng = Rng(3);
+    let parts = with_predict(with_context(support::parts(20, &[2, 1], 1), &mut rng), &mut rng);
+    let parts = with_budget(parts, &mut rng);
+    assert!(Model::parse(&parts.emit()).is_ok());
+    assert!(Model::parse(&with_expected(parts.clone(), 1).emit()).is_err());
+    let reference = Some(ReferencePart { mark: [0.8, 0.2], head: [1.0; 4] });
+    let referring = Parts { reference, ..parts.clone() };
+    assert_eq!(
+        Model::parse(&referring.emit()).err(),
+        Some(ModelError::Malformed("budgeted predict beside reference"))
+    );
+    assert!(Model::parse(&with_fixed(parts.clone(), &mut rng).emit()).is_err());
+    assert!(Model::parse(&Parts { n_samples: 65, ..parts }.emit()).is_err());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use kinglet_codec::learn::{Lags, Parts};
 use kinglet_codec::{Model, Window, decode, encode};
 use support::{
-    Rng, count, parts, window, with_context, with_counts, with_expected, with_fixed, with_latent,
-    with_networks, with_predict,
+    Rng, count, parts, window, with_budget, with_context, with_counts, with_expected, with_fixed,
+    with_latent, with_networks, with_predict,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -177,6 +177,18 @@ fn v1_gated_deep() {
             tables.fill(1.0);
         }
         with_networks(parts, Lags { own: 16, other: 2 }, [24, 24], rng)
+    });
+}
+
+#[test]
+fn v1_budget() {
+    check("v1_budget", |rng| {
+        let mut parts = with_context(parts(24, &[0, 3], 1), rng);
+        for tables in parts.context.iter_mut().flat_map(|c| &mut c.tables) {
+            tables.fill(1.0);
+        }
+        let parts = with_networks(parts, Lags { own: 9, other: 2 }, [16, 16], rng);
+        with_counts(with_budget(parts, rng), &[5, 4])
     });
 }
 

@@ -1,7 +1,7 @@
 //! How many values a core decodes and encodes a second, window after window and one window at a time.
 //!
 //! `cargo bench -p kinglet-train --bench speed`. Windows of 32 samples of a generated climate at three bounds, and of the ECG
-//! recording where it lies in one of the places that `docs/recordings.md` names.
+//! recording if the folder that `KINGLET_RECORDINGS` names has it.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run shall say so")]
 #![allow(clippy::disallowed_methods, reason = "a bench looks at the clock and at files")]
@@ -33,15 +33,13 @@ fn main() {
     }
     match ecg() {
         Some(recording) => ["lossless", "5%"].iter().for_each(|bound| measure("ECG", &recording, bound)),
-        None => println!("ECG left out: ecg_mitbih100.csv lies in none of the places for recordings"),
+        None => println!("ECG left out: name a folder with ecg_mitbih100.csv in KINGLET_RECORDINGS"),
     }
 }
 
 fn ecg() -> Option<Recording> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from);
-    let places = named.into_iter().chain([root.join("recordings"), root.join("../shared/data")]);
-    let file = places.filter_map(|place| std::fs::File::open(place.join("ecg_mitbih100.csv")).ok()).next()?;
+    let folder = PathBuf::from(std::env::var_os("KINGLET_RECORDINGS")?);
+    let file = std::fs::File::open(folder.join("ecg_mitbih100.csv")).ok()?;
     Some(read(file, &ReadOptions::default()).unwrap().0)
 }
 

@@ -1,7 +1,7 @@
 //! The fixed-size autoencoder beside the KLT on real recordings, at 4, 8 and 16 bytes per window of 32 samples.
 //!
 //! `cargo run --release -p kinglet-train --example fixed_size [-- STEPS [HIDDEN [SEED [FILE]]]]`. Recordings are
-//! looked for in `KINGLET_RECORDINGS`, `recordings/`, `../shared/data`. The first 70 % of at most 40,000 rows train
+//! looked for in the folder that `KINGLET_RECORDINGS` names. The first 70 % of at most 40,000 rows train
 //! (a fifth of it, in blocks, judges), the rest is tested in windows that do not overlap. Errors are root mean squares in
 //! units of each channel's deviation.
 #![allow(clippy::print_stdout, reason = "an example prints")]
@@ -96,9 +96,7 @@ fn main() {
 }
 
 fn recordings() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let places = [root.join("recordings"), root.join("../shared/data")];
-    std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from).into_iter().chain(places).find(|p| p.is_dir())
+    std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from).filter(|place| place.is_dir())
 }
 
 /// The named columns, sample-major; a missing value takes the last.

@@ -10,12 +10,10 @@ use kinglet_train::audit::{AuditOptions, SealedShape, audit_seed};
 use kinglet_train::import::{Sources, import};
 use kinglet_train::recording::{RecordedChannel, Recording};
 
-/// The seed's files: in `seed/` of `KINGLET_RECORDINGS`, `recordings/` or `../shared/data`.
+/// The seed's files: in `seed/` of `KINGLET_RECORDINGS`.
 fn folder() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let given = std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from);
-    let places = given.into_iter().chain([root.join("recordings"), root.join("../shared/data")]);
-    places.map(|place| place.join("seed")).find(|place| place.join("decoder_model.keras").is_file())
+    let given = std::env::var_os("KINGLET_RECORDINGS").map(|place| PathBuf::from(place).join("seed"));
+    given.filter(|place| place.join("decoder_model.keras").is_file())
 }
 
 /// A day between 15 and 30 °C, in tenths.

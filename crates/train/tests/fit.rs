@@ -40,6 +40,37 @@ fn the_same_seed_gives_the_same_bundle() {
     assert_ne!(with(1), with(2));
 }
 
+/// Tags of a model's sections (`spec/bundle.md`).
+fn sections(device: &[u8]) -> Vec<u8> {
+    let (mut rest, mut tags) = (&device[20..], Vec::new());
+    while let [tag, a, b, c, d, after @ ..] = rest {
+        tags.push(*tag);
+        rest = &after[u32::from_le_bytes([*a, *b, *c, *d]) as usize..];
+    }
+    tags
+}
+
+#[test]
+fn networks_are_told_the_length_of_codes_where_an_encoder_can_keep_what_they_say() {
+    let recording = climate(6000);
+    for (n_samples, told) in [(32, true), (80, false)] {
+        let options = FitOptions { n_samples, n_latents: Some(0), ..options("lossless") };
+        let trained = fit(&recording, &options).unwrap();
+        let tags = sections(trained.bundle.model().bytes());
+        assert_eq!((tags.contains(&12), tags.contains(&8)), (told, !told), "{n_samples}: {tags:?}");
+        assert_eq!(trained.report.evaluation.max_error_over_bound, Some(0.0));
+    }
+}
+
+#[test]
+fn a_bundle_whose_windows_refer_has_networks_that_are_not_told_the_length_of_codes() {
+    let options = FitOptions { references: true, n_latents: Some(0), ..options("lossless") };
+    let trained = fit(&climate(6000), &options).unwrap();
+    let tags = sections(trained.bundle.model().bytes());
+    assert_eq!([8, 11, 12].map(|tag| tags.contains(&tag)), [true, true, false], "{tags:?}");
+    assert!(trained.report.references.unwrap().referring > 0.5);
+}
+
 #[test]
 fn a_forced_autoencoder_still_keeps_the_bound() {
     let options = FitOptions { n_latents: Some(4), ..options("1,4") };

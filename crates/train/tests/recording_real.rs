@@ -9,12 +9,9 @@ use kinglet_train::recording::{
     Bound, Cut, Duplicates, Quantum, ReadOptions, Split, Windows, grid_for, read,
 };
 
-/// The folder with real recordings: `KINGLET_RECORDINGS`, else `recordings/`, else `../shared/data`.
+/// The folder with real recordings: `KINGLET_RECORDINGS`.
 fn folder() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let given = std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from);
-    let places = given.into_iter().chain([root.join("recordings"), root.join("../shared/data")]);
-    places.into_iter().find(|place| place.is_dir())
+    std::env::var_os("KINGLET_RECORDINGS").map(PathBuf::from).filter(|place| place.is_dir())
 }
 
 /// `want`: rows, period in ms, then per channel its name, unit and step; `-` for none, `a<b` for a step of

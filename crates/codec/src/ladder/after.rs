@@ -9,7 +9,7 @@ use crate::counts::code_rests;
 use crate::grid::is_step;
 use crate::hold;
 use crate::model::Model;
-use crate::predict;
+use crate::predict::{self, Memory};
 use crate::range::{Coder, Decoder, Encoder, Metered, Site, Stop};
 use crate::reference::{self, DISTANCE_MAX, Reference, ReferenceTables, Referring, TAIL_SAMPLES_MAX};
 use crate::search::{self, Search};
@@ -98,6 +98,8 @@ impl<'w> Room<'w> {
             path: self.path,
             has_path: true,
             back: self.back,
+            said: &mut [],
+            has_said: false,
             scratch: self.scratch,
         }
     }
@@ -211,7 +213,9 @@ fn code_rung(
         (Rung::Hold, _) => hold::code_after(model, context, coder, past, values, room.scratch),
         (Rung::Context, _) => context::code(model, context, coder, past, values, room.scratch),
         (Rung::Predict, Some(predict)) => {
-            predict::code(model, (predict, context), coder, room.whole, room.n_past, room.scratch)
+            // A model that has references has no budgets, so nothing is kept of what networks say.
+            let memory = Memory::None;
+            predict::code(model, (predict, context), coder, room.whole, room.n_past, room.scratch, memory)
         }
         _ => Err(Stop),
     }

@@ -103,6 +103,8 @@ fn expected(model: &Model<'_>, window: Counted<'_>, areas: &mut Areas<'_>) -> Op
         has_path: false,
         best: &mut [],
         back: areas.back,
+        said: &mut [],
+        has_said: false,
         scratch: areas.scratch,
     };
     let decoded = read(model, &mut decoder, rest, areas.values).ok()?;

@@ -78,8 +78,8 @@ mod tests {
         crate::freq::emit_table(&[9.0, 3.0, 3.0, 1.0, 1.0, 0.1, 0.1], &mut bytes);
         let table = Table::checked(&bytes);
         for (linear, rest) in [(0, 0), (1 << 40, 5000), (-77, -5000), (1 << 55, 300), (5000, 0)] {
-            let outputs = [40, -900, 3000, -512, 256, 2000, 100, 0, -100];
-            let gated = Gated::new(Mixture::new([linear, 0, -linear], 3000, &outputs, Some(rest)), table);
+            let outputs = [40, -900, 3000, -512, 256, 2000, 100, 0, -100, rest];
+            let gated = Gated::new(Mixture::new([linear, 0, -linear], 3000, &outputs, true), table);
             let cums: Vec<u32> = (0..=N_SYMBOLS).map(|sym| gated.cum(sym)).collect();
             assert_eq!((cums[0], cums[N_SYMBOLS]), (0, TOTAL));
             assert!(cums.windows(2).all(|w| w[0] < w[1]), "{linear} {rest}");
@@ -91,7 +91,7 @@ mod tests {
         let mut bytes = Vec::new();
         crate::freq::emit_table(&[8.0, 4.0, 4.0], &mut bytes);
         let table = Table::checked(&bytes);
-        let gated = Gated::new(Mixture::new([0; 3], 256, &[0; 9], Some(1 << 20)), table);
+        let gated = Gated::new(Mixture::new([0; 3], 256, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 20], true), table);
         let mass = |d: i32| f64::from(gated.below(d + 1) - gated.below(d)) / 65536.0;
         for (d, p) in [(0, 0.5), (1, 0.25), (-1, 0.25)] {
             assert!((mass(d) - p).abs() < 0.02, "{d}: {}", mass(d));

@@ -28,34 +28,36 @@ pub(crate) struct Mixture {
 
 impl Mixture {
     /// `linear`: each component's linear prediction, Q4. `mean_move`: the channel's usual difference, Q8. `outputs`: three offsets
-    /// in usual differences, three binary logarithms of scales in lattice units, three logits to base 2; all Q8.
-    /// `rest`: the logit of what stands beside the components, if anything does.
+    /// in usual differences, three binary logarithms of scales in lattice units, three logits to base 2, and the logit of what
+    /// stands beside the components, if something does; all Q8 and of at most 28 bits.
     pub(crate) fn new(
         linear: [i64; COMPONENTS],
         mean_move: u32,
-        outputs: &[i32; 9],
-        rest: Option<i32>,
+        outputs: &[i32; 10],
+        has_rest: bool,
     ) -> Self {
         let (offsets, others) = outputs.split_at(3);
-        let (log_scales, logits) = others.split_at(3);
+        let (log_scales, others) = others.split_at(3);
+        let (logits, rest) = others.split_at(3);
+        let rest = rest.first().copied().filter(|_| has_rest);
         let limit = CENTRE_MAX << 4;
         let mean = |linear: i64, offset: &i32| {
             linear.clamp(-limit / 2, limit / 2)
                 + ((i64::from(*offset) * i64::from(mean_move)) >> 12).clamp(-limit / 2, limit / 2)
         };
         let top = logits[0].max(logits[1]).max(logits[2]).max(rest.unwrap_or(i32::MIN));
-        let raw =
-            |logit: &i32| crate::freq::freq_of(((i64::from(top) - i64::from(*logit)) >> 4).min(255) as u8);
+        // Outputs are far from the ends of an i32.
+        let raw = |logit: &i32| crate::freq::freq_of((top.wrapping_sub(*logit) >> 4).min(255) as u8);
         let total: u32 = logits.iter().chain(&rest).map(raw).sum();
         let mut this = Self { means: [0; 3], scales: [0; 3], weights: [0; 3], rest: 0, centre: 0 };
-        let mut best = (i64::MIN, 0);
+        let mut best = (i32::MIN, 0);
         for k in 0..3 {
             this.means[k] = mean(linear[k], &offsets[k]);
             this.scales[k] =
-                ((i64::from(log_scales[k]) * 4 + 128) >> 8).saturating_add(16).clamp(0, 63) as u32;
+                ((log_scales[k].wrapping_mul(4).wrapping_add(128) >> 8) + 16).clamp(0, 63) as u32;
             this.weights[k] = raw(&logits[k]) * 1024 / total;
             // The peak: most weight for its width.
-            let peak = i64::from(logits[k]) - i64::from(log_scales[k]);
+            let peak = logits[k].wrapping_sub(log_scales[k]);
             best = best.max((peak, k));
         }
         this.centre = ((this.means[best.1] + 8) >> 4) as i32;
@@ -103,13 +105,19 @@ impl Mixture {
 }
 
 /// `2^(-i/4)` in Q14.
-const QUARTERS: [i64; 4] = [16384, 13777, 11585, 9742];
+const QUARTERS: [u32; 4] = [16384, 13777, 11585, 9742];
 
 /// The logistic function of `distance` (Q4) over the scale of index `scale`, Q15.
 fn sigmoid(distance: i64, scale: u32) -> u32 {
     // In 1/32: Q4 · 2 / 2^(scale / 4 − 4) = Q4 · 32 · 2^(−scale / 4).
-    let magnitude = distance.unsigned_abs().min(1 << 34) as i64;
-    let z = ((magnitude * QUARTERS[scale as usize & 3]) >> (14 + (scale >> 2)).saturating_sub(5)) as usize;
+    let magnitude = distance.unsigned_abs();
+    let (quarter, shift) = (QUARTERS[scale as usize & 3], 9 + (scale >> 2));
+    // Nearly always it fits 32 bits, which small processors multiply and shift at once.
+    let z = if magnitude < 1 << 17 {
+        ((magnitude as u32 * quarter) >> shift) as usize
+    } else {
+        ((magnitude.min(1 << 34) * u64::from(quarter)) >> shift) as usize
+    };
     let s = u32::from(SIGMOID[z.min(SIGMOID.len() - 1)]);
     if distance < 0 { (1 << 15) - s } else { s }
 }
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn frequencies_follow_the_distribution() {
         // One component at 3 with a scale of 2 lattice units.
-        let mixture = Mixture::new([3 << 4; 3], 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000], None);
+        let mixture = Mixture::new([3 << 4; 3], 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000, 0], false);
         let mut freqs = [0; N_SYMBOLS];
         mixture.freqs(&mut freqs);
         assert_eq!(mixture.centre(), 3);
@@ -170,7 +178,7 @@ mod tests {
     #[test]
     fn extreme_outputs_stay_in_range() {
         for extreme in [i32::MIN >> 4, -1, 0, 1, i32::MAX >> 4] {
-            let mixture = Mixture::new([i64::from(extreme) << 20; 3], 1 << 24, &[extreme; 9], None);
+            let mixture = Mixture::new([i64::from(extreme) << 20; 3], 1 << 24, &[extreme; 10], false);
             let mut freqs = [0; N_SYMBOLS];
             mixture.freqs(&mut freqs);
             assert!(freqs.iter().sum::<u32>() <= 1 << 15);

@@ -2,8 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use kinglet_codec::learn::{
-    ContextPart, CountPart, DensePart, ExpectedPart, Lags, LatentPart, Lattice, NetPart, OUTPUTS, Outline,
-    Parts, PredictNet, PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
+    BUDGET_INPUTS, BudgetPart, ContextPart, CountPart, DensePart, ExpectedPart, Lags, LatentPart, Lattice,
+    NetPart, OUTPUTS, Outline, Parts, PredictNet, PredictPart, RAW_CONTEXTS, RESIDUAL_CONTEXTS, Scaling,
 };
 use kinglet_codec::{ABOVE, BELOW, Grid, MISSING, STEP_MAX};
 
@@ -83,8 +83,22 @@ pub fn with_networks(mut parts: Parts, lags: Lags, n_hidden: [usize; 2], rng: &m
             net,
         )
     };
-    parts.predict = Some(PredictPart { lags, channels: (0..n_channels).map(|_| channel(rng)).collect() });
+    let channels = (0..n_channels).map(|_| channel(rng)).collect();
+    parts.predict = Some(PredictPart { lags, channels, budget: None });
     parts.head = [0.001, 0.001, 50.0, 0.001, 1.0, 1.0];
+    parts
+}
+
+/// Moves what the networks say by the length of the code, at random.
+pub fn with_budget(mut parts: Parts, rng: &mut Rng) -> Parts {
+    if let Some(predict) = &mut parts.predict {
+        let layer = |rng: &mut Rng| DensePart {
+            weights: (0..BUDGET_INPUTS * OUTPUTS).map(|_| rng.between(-127, 127) as i8).collect(),
+            outs: (0..OUTPUTS).map(|_| (0, rng.between(1, 65535) as u16, 23)).collect(),
+        };
+        let layers = predict.channels.iter().map(|_| layer(rng)).collect();
+        predict.budget = Some(BudgetPart { usual_bits: rng.between(-20, 90) as i8, layers });
+    }
     parts
 }
 

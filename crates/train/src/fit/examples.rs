@@ -1,7 +1,8 @@
 //! What a network of the predict rung learns from.
 
 use kinglet_codec::learn::{
-    ContextPart, Lags, OUTPUTS, Parts, RAW_CONTEXTS, Scaling, examples, path, symbol_of, symbol_raw_bits,
+    ContextPart, Lags, OUTPUTS, Parts, RAW_CONTEXTS, Scaling, Spent, examples, path, spent, symbol_of,
+    symbol_raw_bits,
 };
 use kinglet_codec::{Model, Window, is_step};
 
@@ -21,6 +22,8 @@ pub(crate) const FEATURE_Q: i32 = 4;
 pub(crate) struct Paths {
     /// `[samples × channels]` of each window.
     windows: Vec<Vec<i32>>,
+    /// How the parts' networks spend each window's code, if they have any.
+    spent: Vec<Option<Spent>>,
     n_phases: usize,
 }
 
@@ -30,9 +33,9 @@ impl Paths {
         let bytes = parts.emit();
         let n_most = if rows.len() > EXAMPLES_OF_MANY_ROWS { EXAMPLES_OF_MANY_ROWS } else { EXAMPLES_MAX };
         let n_phases = n_phases.min(n_most / rows.len().max(1)).max(1);
-        let mut found = Self { windows: Vec::new(), n_phases };
+        let mut found = Self { windows: Vec::new(), spent: Vec::new(), n_phases };
         let Ok(model) = Model::parse(&bytes) else { return found };
-        let mut workspace = vec![0; model.workspace_len()];
+        let (mut workspace, mut out) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
         let n_samples = model.samples();
         let (mut n_found, mut shifted) = (0, Vec::new());
         for phase in 0..n_phases {
@@ -57,11 +60,21 @@ impl Paths {
                 let window = Window { steps: &shifted, off_grid: false };
                 if let Some(rs) = path(&model, window, &mut workspace) {
                     found.windows.push(rs.to_vec());
+                    if parts.predict.is_some() {
+                        found.spent.push(spent(&model, window, &mut workspace, &mut out));
+                    }
                     n_found += steps.len() / rows.n_channels;
                 }
             }
         }
         found
+    }
+
+    /// Binary logarithm of the bits usual for a value, Q4, if networks spend any.
+    pub(crate) fn usual_bits(&self) -> Option<i8> {
+        let all = self.spent.iter().flatten().map(Spent::totals);
+        let (bits, values) = all.fold((0, 0), |(a, b), (bits, values)| (a + bits, b + values));
+        (values > 0).then(|| (16.0 * libm::log2(bits.max(1) as f64 / values as f64)).round() as i8)
     }
 
     /// What is usual for each channel.
@@ -99,6 +112,8 @@ pub(crate) struct Examples {
     features: Vec<i8>,
     /// `[n × n_linear]`, lattice units.
     linear: Vec<i32>,
+    /// `[n × BUDGET_INPUTS]`, or nothing.
+    budgets: Vec<i8>,
     /// `[n]`, lattice units.
     moves: Vec<i32>,
     /// `[n]`, what the context tables give each move.
@@ -116,12 +131,22 @@ impl Examples {
         tables: &ContextPart,
         idx: usize,
         counted: bool,
+        usual_bits: Option<i8>,
     ) -> Self {
         let mut all = Self::default();
-        for rs in &paths.windows {
+        for (window, rs) in paths.windows.iter().enumerate() {
+            let spent = usual_bits.map(|usual| (usual, paths.spent.get(window).and_then(Option::as_ref)));
+            // A window the networks cannot say has nothing to teach about codes of theirs.
+            if spent.is_some_and(|(_, spent)| spent.is_none()) {
+                continue;
+            }
             examples(lags, scalings, rs, idx, &mut |e| {
                 all.features.extend(e.features.iter().map(|&f| f as i8));
                 all.linear.extend(e.linear);
+                if let Some((usual, Some(spent))) = spent {
+                    let inputs = spent.inputs(e.nth, e.at, usual, scalings.len());
+                    all.budgets.extend(inputs.map(|x| x as i8));
+                }
                 all.moves.push(e.d);
                 all.beside.push(table_probability(tables, e.raw_context, e.d, counted));
             });
@@ -132,6 +157,10 @@ impl Examples {
 
     pub(crate) fn len(&self) -> usize {
         self.moves.len()
+    }
+
+    pub(crate) fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
     }
 
     /// The move by the linear inputs: least squares in which far outliers weigh little (iteratively reweighted
@@ -172,18 +201,20 @@ impl Examples {
         solve(normal)
     }
 
-    /// Network inputs, features and then linear inputs in usual moves, and targets for the loss: the move in usual
+    /// Network inputs, features, then budgets, then linear inputs in usual moves, and targets for the loss: the move in usual
     /// moves, and what the tables give it.
     pub(crate) fn tensors(&self, usual: f64) -> (Vec<f32>, Vec<f32>) {
         let scale = pow2(-FEATURE_Q) as f32;
         let (n, usual) = (self.len().max(1), usual as f32);
         let (n_features, n_linear) = (self.features.len() / n, self.linear.len() / n);
-        let mut inputs = Vec::with_capacity(self.features.len() + self.linear.len());
+        let mut inputs = Vec::with_capacity(self.features.len() + self.budgets.len() + self.linear.len());
+        let n_budget = self.budgets.len() / n;
         let mut targets = Vec::with_capacity(self.moves.len() * OUTPUTS);
-        for (features, linear) in
-            self.features.chunks_exact(n_features).zip(self.linear.chunks_exact(n_linear))
+        for (at, (features, linear)) in
+            self.features.chunks_exact(n_features).zip(self.linear.chunks_exact(n_linear)).enumerate()
         {
-            inputs.extend(features.iter().map(|&f| f32::from(f) * scale));
+            let budget = &self.budgets[at * n_budget..][..n_budget];
+            inputs.extend(features.iter().chain(budget).map(|&f| f32::from(f) * scale));
             inputs.extend(linear.iter().map(|&x| x as f32 / usual * LINEAR_SCALE));
         }
         for (&d, &beside) in self.moves.iter().zip(&self.beside) {

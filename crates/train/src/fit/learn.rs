@@ -11,7 +11,7 @@ use super::expected::expect;
 use super::first::{Shaping, learn_first};
 use super::judge::{Judgement, judge};
 use super::latent::{learn_fixed, learn_latent};
-use super::networks::{n_seeds, predict_if_it_pays, seeded, sizes_tried};
+use super::networks::{may_be_budgeted, n_seeds, predict_if_it_pays, seeded, sizes_tried};
 use super::rows::Rows;
 use super::train::FitProgress;
 use super::work::Work;
@@ -51,6 +51,8 @@ pub struct Setup {
     pub fixed_bytes: Option<usize>,
     /// Most bytes a device may have to keep.
     pub static_len_max: usize,
+    /// Windows may be coded after earlier ones: then networks are not told the length of their code.
+    pub references: bool,
 }
 
 impl Setup {
@@ -286,7 +288,9 @@ fn latents_tried(setup: &Setup) -> Vec<usize> {
 /// How often tables are counted and networks trained.
 fn units(setup: &Setup, n_rows: usize, is_counted: bool) -> (usize, usize) {
     let n_tried = latents_tried(setup).len() + sizes_tried(setup, n_rows).len();
-    let n_trainings = if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + 2 };
+    let n_last = if may_be_budgeted(setup) { 4 } else { 2 };
+    let n_trainings =
+        if setup.fixed_bytes.is_some() { 1 } else { n_tried * n_seeds(setup) as usize + n_last };
     let n_counts =
         divisors(setup).iter().map(|d| n_shapings(*d)).sum::<usize>() * (1 + usize::from(is_counted)) + 2;
     (n_counts, n_trainings)

@@ -1,7 +1,9 @@
 //! The predict rung, learned: a linear prediction by robust least squares, and a small network for the distribution
 //! around it, in which the context table is one component.
 
-use kinglet_codec::learn::{COMPONENTS, DensePart, Lags, OUTPUTS, Parts, PredictNet, PredictPart, Scaling};
+use kinglet_codec::learn::{
+    BUDGET_INPUTS, BudgetPart, COMPONENTS, DensePart, Lags, OUTPUTS, Parts, PredictNet, PredictPart, Scaling,
+};
 
 use super::curve::{Step, Told};
 use super::examples::{Examples, FEATURE_Q, LINEAR_SCALE, Paths};
@@ -33,11 +35,15 @@ pub(crate) struct Size {
 /// A rung, and for each channel the epochs its two phases were good for.
 pub(crate) struct LearnedPredict {
     pub(crate) part: PredictPart,
-    pub(crate) epochs: Vec<[usize; 2]>,
+    pub(crate) epochs: Epochs,
 }
+
+/// Of each channel, those of its two phases.
+pub(crate) type Epochs = Vec<[usize; 2]>;
 
 /// Learns the rung for `parts`, whose tables were counted on `rows`; `None` where there is too little to learn from.
 ///
+/// If `parts` have networks, those learned are moved by what codes of the former have left.
 /// `held_out` rows say when to stop; without them each channel's phases take as many epochs as `epochs` says.
 pub(crate) fn learn_predict(
     setup: &Setup,
@@ -53,12 +59,20 @@ pub(crate) fn learn_predict(
     let paths = Paths::find(parts, rows, 8);
     let held_paths = held_out.map(|rows| Paths::find(parts, rows, 2));
     let scalings = paths.scalings(n_channels);
-    let mut learned =
-        LearnedPredict { part: PredictPart { lags: size.lags, channels: Vec::new() }, epochs: Vec::new() };
+    let usual_bits = paths.usual_bits();
+    let mut learned = LearnedPredict {
+        part: PredictPart {
+            lags: size.lags,
+            channels: Vec::new(),
+            budget: usual_bits.map(|usual_bits| BudgetPart { usual_bits, layers: Vec::new() }),
+        },
+        epochs: Vec::new(),
+    };
     for (idx, &scaling) in scalings.iter().enumerate() {
-        let train = Examples::collect(&paths, size.lags, &scalings, tables, idx, true);
-        let held =
-            held_paths.as_ref().map(|p| Examples::collect(p, size.lags, &scalings, tables, idx, false));
+        let train = Examples::collect(&paths, size.lags, &scalings, tables, idx, true, usual_bits);
+        let held = held_paths
+            .as_ref()
+            .map(|p| Examples::collect(p, size.lags, &scalings, tables, idx, false, usual_bits));
         if train.len() < EXAMPLES_MIN || held.as_ref().is_some_and(|held| held.len() < EXAMPLES_MIN / 10) {
             return Ok(None);
         }
@@ -69,8 +83,11 @@ pub(crate) fn learn_predict(
             (None, None) => return Ok(None),
         };
         match learn_channel(setup, size, scaling, &train, stop, &mut told) {
-            Ok((net, epochs)) => {
+            Ok((net, layer, epochs)) => {
                 learned.part.channels.push((scaling, net));
+                if let (Some(budget), Some(layer)) = (&mut learned.part.budget, layer) {
+                    budget.layers.push(layer);
+                }
                 learned.epochs.push(epochs);
             }
             Err(NnError::Cancelled) => return Err(LearnError::Cancelled),
@@ -93,7 +110,7 @@ fn learn_channel(
     train: &Examples,
     stop: Stop<'_>,
     told: Told<'_>,
-) -> Result<(PredictNet, [usize; 2]), NnError> {
+) -> Result<(PredictNet, Option<DensePart>, [usize; 2]), NnError> {
     let usual = f64::from(scaling.mean_move) / 256.0;
     let (n_channels, n_rows) = (setup.channels.len(), train.n_rows);
     let linear = train.regress(size.lags.n_linear(n_channels));
@@ -104,7 +121,8 @@ fn learn_channel(
     };
     let samples = Samples { inputs: &inputs, targets: Some(&targets) };
     let validation = held.as_ref().map(|(inputs, targets)| Samples { inputs, targets: Some(targets) });
-    let mut net = Shape::new(size.lags.n_features(n_channels), &linear, size.n_hidden, setup.seed);
+    let n_features = size.lags.n_features(n_channels);
+    let mut net = Shape::new(n_features, train.has_budgets(), &linear, size.n_hidden, setup.seed);
     let mut loss = MixtureLoss { half: (0.5 / usual) as f32 };
     let batch_len = 512.min(train.len());
     let steps_per_epoch = train.len().div_ceil(batch_len);
@@ -135,7 +153,8 @@ fn learn_channel(
     let mut second = |p: Progress| told(Step::of(p, PHASES[0], PHASES[1]));
     let whole = fit(&mut net.net, samples, validation, &mut loss, &config(1), &mut second)?;
     let layers = net.layers(usual).ok_or(NnError::NoSamples)?;
-    Ok((PredictNet { linear: net.linear(), layers }, [worth(&floating), worth(&whole)]))
+    let net_part = PredictNet { linear: net.linear(), layers };
+    Ok((net_part, net.by_budget(), [worth(&floating), worth(&whole)]))
 }
 
 /// Epochs that were worth it: up to the last that was hardly worse than the best.
@@ -171,23 +190,35 @@ struct Shape {
     net: Net,
     layers: [NodeId; 3],
     skip: NodeId,
+    /// From budgets to the outputs.
+    by_budget: Option<NodeId>,
     rounded: [NodeId; 2],
     exponents: [i8; 2],
 }
 
 impl Shape {
-    fn new(n_features: usize, linear: &[f64], n_hidden: usize, seed: u64) -> Self {
-        let n_inputs = n_features + linear.len();
+    fn new(n_features: usize, has_budgets: bool, linear: &[f64], n_hidden: usize, seed: u64) -> Self {
+        let n_known = n_features + if has_budgets { BUDGET_INPUTS } else { 0 };
+        let n_inputs = n_known + linear.len();
         let (mut b, _) = NetBuilder::new(n_inputs);
         let features = b.slice(0..n_features);
-        let moves = b.slice(n_features..n_inputs);
+        let moves = b.slice(n_known..n_inputs);
         let skip = b.linear(moves, COMPONENTS);
         let first = b.dense(features, n_hidden, Activation::Relu);
         let first_rounded = b.fixed_point(first, 0, 0, HIDDEN_MAX as i32);
         let second = b.dense(first_rounded, n_hidden, Activation::Relu);
         let second_rounded = b.fixed_point(second, 0, 0, HIDDEN_MAX as i32);
         let out = b.dense(second_rounded, OUTPUTS, Activation::Linear);
-        let mut net = b.build(&[out, skip], seed);
+        let (mut said, mut by_budget) = (out, None);
+        if has_budgets {
+            let budget = b.slice(n_features..n_known);
+            let moved = b.linear(budget, OUTPUTS);
+            (said, by_budget) = (b.add(out, moved), Some(moved));
+        }
+        let mut net = b.build(&[said, skip], seed);
+        if let Some(node) = by_budget {
+            net.weights_mut(node).fill(0.0);
+        }
         let rounded = [first_rounded, second_rounded];
         rounded.iter().for_each(|&node| net.set_quantising(node, false));
         net.weights_mut(out).iter_mut().for_each(|w| *w *= 0.1);
@@ -198,7 +229,7 @@ impl Shape {
         let still = linear.iter().map(|_| 0.0);
         let begin: Vec<f32> = weights.clone().chain(weights).chain(still).collect();
         net.weights_mut(skip).copy_from_slice(&begin);
-        Self { net, layers: [first, second, out], skip, rounded, exponents: [0; 2] }
+        Self { net, layers: [first, second, out], skip, by_budget, rounded, exponents: [0; 2] }
     }
 
     /// The linear predictions, Q12.
@@ -213,6 +244,9 @@ impl Shape {
     /// Integer weights; activations in a byte, scaled by what `inputs` make of them.
     fn quantise(&mut self, inputs: &[f32]) -> Result<(), NnError> {
         let some = &inputs[..inputs.len().min(20_000 * self.net.n_in())];
+        if let Some(node) = self.by_budget {
+            self.net.set_layer_bits(node, Some((8, WeightScale::PerOutput)));
+        }
         for (at, &node) in self.layers.iter().enumerate() {
             self.net.set_layer_bits(node, Some((8, WeightScale::PerOutput)));
             if at < 2 {
@@ -226,6 +260,11 @@ impl Shape {
             }
         }
         Ok(())
+    }
+
+    fn by_budget(&self) -> Option<DensePart> {
+        let layer = self.net.quantised(self.by_budget?)?;
+        Some(dense(&layer, pow2(-FEATURE_Q), pow2(OUTPUT_Q)))
     }
 
     fn layers(&self, usual: f64) -> Option<[DensePart; 3]> {

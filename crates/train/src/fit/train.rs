@@ -270,6 +270,7 @@ pub fn train(
         n_latents: options.n_latents,
         fixed_bytes: options.fixed_bytes,
         static_len_max: options.static_len_max,
+        references: options.references,
     };
     let mut curves = Curves::default();
     let mut learned = learn(&setup, &rows, &mut |told| {

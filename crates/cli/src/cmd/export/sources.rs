@@ -30,6 +30,7 @@ pub(crate) const SOURCES: &[File] = files![
     "src/kgl_keys.c",
     "src/kgl_ladder.c",
     "src/kgl_ladder.h",
+    "src/kgl_length.c",
     "src/kgl_link.c",
     "src/kgl_log.c",
     "src/kgl_lorawan.c",

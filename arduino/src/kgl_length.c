@@ -1,0 +1,81 @@
+/* The length that fits itself. Where the length of a code moves what networks say, the encoder has to know it before it
+ * writes. It asks the networks once, as if the length said nothing, and then writes for one length after the other until
+ * a code is as long as it was written for, or shorter and filled up with zeros. */
+#include "kgl_ladder.h"
+
+#define LENGTHS_MAX 4
+/* What the end of a code costs on average, and what knowing the length saves, in sixteenths of a bit. */
+#define END 41
+#define SAVED 48
+
+static uint32_t add(uint32_t a, uint32_t b) {
+    return a > UINT32_MAX - b ? UINT32_MAX : a + b;
+}
+
+/* Whole bytes of a cost; no code is as long as the limit, which 16 bits hold. */
+static size_t bytes_of(uint32_t cost) {
+    return cost / 128 < 0xfffe ? (size_t)(cost / 128) : 0xfffe;
+}
+
+/* Writes the window as if the code had `code_len` bytes; those it has in `written`. */
+static bool write_for(const kgl_model *model, const kgl_window *window, kgl_areas *a, size_t code_len, uint8_t *out,
+                      size_t out_len, size_t *written) {
+    kgl_coder coder;
+    (void)kgl_prepare(model, window, KGL_RUNG_PREDICT, a);
+    kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
+    /* Nobody reckons with the rests that follow values beside the counts. */
+    coder.code_len = window->is_beside ? KGL_LEN_UNKNOWN : (uint32_t)code_len;
+    return kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, &coder) && kgl_coder_finish(&coder, written);
+}
+
+bool kgl_length(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint32_t cost_max, uint8_t *out,
+                size_t out_len, size_t *code_len) {
+    /* Shorter lengths than `shortest` do not fit, and `fits` does. */
+    size_t len_max = bytes_of(add(cost_max, END)), next, shortest = 0, fits = SIZE_MAX, written;
+    /* What stands in `out`, and its bytes. */
+    size_t last = SIZE_MAX, last_written = 0;
+    kgl_coder coder;
+    uint32_t cost;
+    uint8_t i;
+    a->has_said = false;
+    if (!kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
+        return false;
+    }
+    kgl_coder_init(&coder, out, out_len, true, true, add(cost_max, 8 * SAVED));
+    if (!kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, &coder)) {
+        return false;
+    }
+    a->has_said = true;
+    cost = kgl_coder_cost(&coder);
+    next = cost > SAVED ? bytes_of(cost - SAVED) : 0;
+    for (i = 0; i < LENGTHS_MAX; i++) {
+        if (!write_for(model, window, a, next, out, out_len, &written)) {
+            return false;
+        }
+        last = next;
+        last_written = written;
+        if (written <= next) {
+            if (next - written <= KGL_PADDING_MAX) {
+                fits = next;
+            }
+            written = written > shortest ? written : shortest;
+            if (written >= next) {
+                break;
+            }
+            next = written;
+        } else {
+            shortest = next + 1;
+            if (fits != SIZE_MAX ? shortest >= fits : shortest > len_max) {
+                break;
+            }
+            next = fits != SIZE_MAX && written > fits - 1 ? fits - 1 : written;
+        }
+    }
+    if (fits == SIZE_MAX || fits > len_max ||
+        (last != fits && !write_for(model, window, a, fits, out, out_len, &last_written))) {
+        return false;
+    }
+    memset(out + last_written, 0, fits - last_written);
+    *code_len = fits;
+    return true;
+}

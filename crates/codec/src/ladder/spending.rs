@@ -1,0 +1,88 @@
+//! What a code has spent before each of its values: what learning needs where the length of a code tells something.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use super::{Areas, Counted, check, has_budget, length, prepare, write};
+use crate::freq::Table;
+use crate::model::Model;
+use crate::range::{Coder, Encoder, Site, Stop};
+use crate::{Rung, Window};
+
+/// Writes a window on the predict rung into `out`; what was spent before each of its steps, and the bytes of the code.
+pub(crate) fn spending(
+    model: &Model<'_>,
+    window: Window<'_>,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Option<(Vec<u32>, usize)> {
+    check(model, window, workspace.len(), out.len()).ok()?;
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
+    let mut areas = Areas::split(model, workspace, window.steps.len());
+    let mut code_len = None;
+    if has_budget(model) {
+        prepare(model, window, Rung::Context, &mut areas);
+        code_len = Some(length::encode(model, window, &mut areas, u32::MAX >> 1, out)?);
+    }
+    let encoder = match code_len {
+        Some(len) => length::encoder_for(window, out, len),
+        None => Encoder::new(out),
+    };
+    let mut spending = Spending { encoder, before: Vec::new() };
+    let is_written = prepare(model, window, Rung::Context, &mut areas)
+        && prepare(model, window, Rung::Predict, &mut areas)
+        && write(model, window, Rung::Predict, &mut areas, &mut spending).is_ok();
+    let written = spending.encoder.finish().ok().filter(|_| is_written)?;
+    Some((spending.before, code_len.unwrap_or(written)))
+}
+
+/// Notes what was spent before each value.
+struct Spending<'o> {
+    encoder: Encoder<'o>,
+    before: Vec<u32>,
+}
+
+impl Spending<'_> {
+    fn note(&mut self, site: Site) {
+        if matches!(site, Site::First(_) | Site::Predicted(_)) {
+            self.before.push(self.encoder.spent());
+        }
+    }
+}
+
+impl Coder for Spending<'_> {
+    fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        self.note(site);
+        self.encoder.symbol(site, table, sym)
+    }
+
+    fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
+        self.note(site);
+        self.encoder.weighted(site, freqs, sym)
+    }
+
+    fn between(
+        &mut self,
+        site: Site,
+        n: usize,
+        cum: &dyn Fn(usize) -> u32,
+        sym: usize,
+    ) -> Result<usize, Stop> {
+        self.note(site);
+        self.encoder.between(site, n, cum, sym)
+    }
+
+    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
+        self.encoder.uniform(total, value)
+    }
+
+    fn spent(&self) -> u32 {
+        self.encoder.spent()
+    }
+
+    fn code_len(&self) -> Option<usize> {
+        self.encoder.code_len()
+    }
+}
