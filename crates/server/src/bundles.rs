@@ -13,7 +13,14 @@ const PARSED_MAX: usize = 64;
 /// The bundles of a store.
 pub struct Bundles {
     store: Arc<dyn Store>,
-    parsed: RwLock<HashMap<Fingerprint, Arc<Bundle>>>,
+    parsed: RwLock<HashMap<Fingerprint, Known>>,
+}
+
+/// A bundle, and what every frame asks of it: its model is parsed anew for each look.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) has_references: bool,
 }
 
 /// Why a bundle was not taken.
@@ -49,8 +56,12 @@ impl Bundles {
 
     /// The bundle of this fingerprint, if it is in the store and reads.
     pub async fn get(&self, fingerprint: &Fingerprint) -> Result<Option<Arc<Bundle>>, StoreError> {
-        if let Some(bundle) = self.parsed.read().unwrap_or_else(PoisonError::into_inner).get(fingerprint) {
-            return Ok(Some(Arc::clone(bundle)));
+        Ok(self.known(fingerprint).await?.map(|known| known.bundle))
+    }
+
+    pub(crate) async fn known(&self, fingerprint: &Fingerprint) -> Result<Option<Known>, StoreError> {
+        if let Some(known) = self.parsed.read().unwrap_or_else(PoisonError::into_inner).get(fingerprint) {
+            return Ok(Some(known.clone()));
         }
         let Some(row) = self.store.bundle(*fingerprint).await? else { return Ok(None) };
         // It was checked when it came; if the disk gave back other bytes it counts as missing.
@@ -58,12 +69,13 @@ impl Bundles {
         if bundle.fingerprint() != *fingerprint {
             return Ok(None);
         }
-        let bundle = Arc::new(bundle);
+        let has_references = bundle.model().has_references();
+        let known = Known { bundle: Arc::new(bundle), has_references };
         let mut parsed = self.parsed.write().unwrap_or_else(PoisonError::into_inner);
         if parsed.len() >= PARSED_MAX {
             parsed.clear();
         }
-        parsed.insert(*fingerprint, Arc::clone(&bundle));
-        Ok(Some(bundle))
+        parsed.insert(*fingerprint, known.clone());
+        Ok(Some(known))
     }
 }

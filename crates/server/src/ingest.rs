@@ -1,5 +1,7 @@
 //! A frame's way in: header, device, keys, open, content, store, ack. Each step gives the next its value.
 
+mod refusal;
+
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Frame, Kind, Slot, Suite};
 use kinglet_wire::lorawan;
@@ -16,6 +18,8 @@ use crate::offers::{Reported, refusal_word};
 use crate::reference::{Alone, LastCode};
 use crate::registry::{Device, RegistryError};
 use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, Span, StoreError, TimeQuality, Verdict};
+
+pub use refusal::Refusal;
 
 /// What a request with frames gets.
 #[derive(Debug, Default)]
@@ -51,116 +55,6 @@ pub(crate) struct Via {
     /// Whose they are, where the link says so.
     pub(crate) device: Option<Arc<Device>>,
     pub(crate) t_arrival: i64,
-}
-
-/// Why a frame was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// No frame: version, type, suite, reserved bits or length are wrong.
-    Malformed,
-    /// A frame only servers send, or a join where none is expected.
-    WrongDirection,
-    /// No device has this short id.
-    UnknownDevice,
-    /// It is another device's than the one that has logged in.
-    OtherDevice,
-    /// The device was revoked.
-    Revoked,
-    /// No join made this generation, or a newer one ended it.
-    JoinRequired,
-    /// No status frame said which bundle the slot means.
-    UnknownSlot,
-    /// It does not open: other key, other bundle, other counter, or changed bytes.
-    NotOpened,
-    /// It opened, but its content is none.
-    BadContent,
-    /// Its bundle is not on this server.
-    UnknownBundle,
-    /// Its code refers to a window that is not here.
-    UnknownReference,
-    /// Its counter was used for other bytes.
-    CounterReuse,
-    /// Its counter is older than the gaps that are remembered.
-    TooOld,
-    /// The device stores more than it may.
-    TooManyFrames,
-}
-
-impl Refusal {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::Malformed,
-        Self::WrongDirection,
-        Self::UnknownDevice,
-        Self::OtherDevice,
-        Self::Revoked,
-        Self::JoinRequired,
-        Self::UnknownSlot,
-        Self::NotOpened,
-        Self::BadContent,
-        Self::UnknownBundle,
-        Self::UnknownReference,
-        Self::CounterReuse,
-        Self::TooOld,
-        Self::TooManyFrames,
-    ];
-
-    /// One short word, for counters and answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::WrongDirection => "wrong_direction",
-            Self::UnknownDevice => "unknown_device",
-            Self::OtherDevice => "other_device",
-            Self::Revoked => "revoked",
-            Self::JoinRequired => "join_required",
-            Self::UnknownSlot => "unknown_slot",
-            Self::NotOpened => "not_opened",
-            Self::BadContent => "bad_content",
-            Self::UnknownBundle => "unknown_bundle",
-            Self::UnknownReference => "unknown_reference",
-            Self::CounterReuse => "counter_reuse",
-            Self::TooOld => "too_old",
-            Self::TooManyFrames => "too_many_frames",
-        }
-    }
-
-    /// What to do about it, for people.
-    pub fn advice(self) -> &'static str {
-        match self {
-            Self::Malformed => {
-                "the bytes are no Kinglet frame of a version this server speaks: update the older end"
-            }
-            Self::WrongDirection => {
-                "this frame is one that servers send; devices send data, status and (to /v1/join) joins"
-            }
-            Self::UnknownDevice => {
-                "no device has this short id here: let the device join again, or add it with `kinglet device add`"
-            }
-            Self::OtherDevice => "this frame is of another device than the one that has logged in",
-            Self::Revoked => "the device was revoked: give it a new id and key with `kinglet device add`",
-            Self::JoinRequired => {
-                "its keys are not the present ones: POST a join to /v1/join, keep the readings until it is answered"
-            }
-            Self::UnknownSlot => {
-                "the server does not know the device's bundle yet: send a status frame first"
-            }
-            Self::NotOpened => {
-                "it does not open under the device's keys: wrong key, wrong bundle or changed on the way"
-            }
-            Self::BadContent => "it opened, but its content is malformed: update the device",
-            Self::UnknownBundle => "its bundle is not on this server: add it with `kinglet bundle add FILE`",
-            Self::UnknownReference => {
-                "its code refers to an earlier window that is not here: the device sends it alone, as the sealed hint says"
-            }
-            Self::CounterReuse => "its counter was used before for other bytes: the device must join again",
-            Self::TooOld => "its counter is too old to tell whether it is new: the device must join again",
-            Self::TooManyFrames => {
-                "the device stores more than it may (device_frames_per_s): it keeps its readings and repeats them later"
-            }
-        }
-    }
 }
 
 /// A frame that opened, and what the store is asked to keep of it.
@@ -258,13 +152,17 @@ impl Core {
         self.count(&senders, &outcomes, begun);
         self.acknowledge(&mut answer, &senders, &outcomes);
         answer.refused.iter().for_each(|why| self.metrics.refused(*why));
-        let heard = self.heard(&senders, &outcomes);
+        // What is stored is acked, whether offers can be read or not.
+        let is_offering = self.offers.all().await.is_ok_and(|offers| !offers.is_empty());
+        let heard = if is_offering { self.heard(&senders, &outcomes) } else { Vec::new() };
         self.after_commit(senders, &outcomes);
-        self.tell_of_offers(&mut answer, heard).await?;
+        if let Err(error) = self.tell_of_offers(&mut answer, heard).await {
+            tracing::warn!(%error, "a device was not told of an offer");
+        }
         Ok(answer)
     }
 
-    /// The devices that have just said something, if anything is offered to anybody.
+    /// The devices that have just said something.
     fn heard(&self, senders: &[Sender], outcomes: &[Outcome]) -> Vec<u32> {
         let is_stored = |outcome: &Outcome| refusal_of(outcome.verdict).is_none();
         let heard = senders.iter().zip(outcomes).filter(|(_, outcome)| is_stored(outcome));
@@ -275,7 +173,7 @@ impl Core {
 
     /// Adds commands for devices to which another bundle than theirs is offered. They stand behind all acks.
     async fn tell_of_offers(&self, answer: &mut Answer, heard: Vec<u32>) -> Result<(), IngestError> {
-        if heard.is_empty() || self.offers.all().await?.is_empty() {
+        if heard.is_empty() {
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
@@ -354,15 +252,15 @@ impl Core {
             None => (sealed_as, read_status(content, t_arrival).ok_or(away(Refusal::BadContent))?),
             Some(bundle) => {
                 let data = Data::parse(content).map_err(|_| away(Refusal::BadContent))?;
-                let Some(known) = self.bundles.get(&bundle).await.map_err(failed)? else {
+                let Some(known) = self.bundles.known(&bundle).await.map_err(failed)? else {
                     return Err(away(Refusal::UnknownBundle).into());
                 };
                 let origin =
                     data.origin.map(|o| FrameId { generation: o.generation, counter: o.counter.get() });
                 let mut code = data.code.to_vec();
                 // What is sealed again stands alone, and nothing refers to it.
-                let model = known.model();
-                if origin.is_none() && model.has_references() {
+                if origin.is_none() && known.has_references {
+                    let model = known.bundle.model();
                     let alone = self.stand_alone(device.short_id, sealed_as, &model, &bundle, &code).await;
                     code = match alone.map_err(failed)? {
                         Alone::Code(code) => code,

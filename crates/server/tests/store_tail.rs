@@ -122,7 +122,7 @@ async fn a_repeated_frame_is_answered_the_same_before_and_after_the_pass() {
                 spent += 1;
                 FrameId { generation: 2, counter: spent }
             };
-            let same = Arrival { sealed_as: sealed_as(), ..window(a, n) };
+            let same = Arrival { sealed_as: sealed_as(), tag: vec![8], ..window(a, n) };
             let changed = Arrival { sealed_as: sealed_as(), origin: same.origin, ..window(a, n + 1) };
             let verdicts = accept(&store, vec![same, changed]).await;
             assert_eq!(verdicts, [Verdict::AlreadyStored, Verdict::CounterReuse], "{n} {filed} {reopened}");

@@ -4,6 +4,7 @@
 //! Every answer to a write leaves after the commit, never before.
 
 mod access;
+mod counted;
 mod forward;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crate::config::{Config, StoreChoice};
 
 pub use access::{Accounts, PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
+pub use counted::{Coverage, DayStats, RejectCount, Totals};
 pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresTarget, TargetError, copy_to_postgres};
@@ -467,58 +469,6 @@ pub struct Extent {
     pub n_readings: u32,
     /// Samples × period.
     pub span_ms: i64,
-}
-
-/// What was counted about a device on one day (UTC).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DayStats {
-    /// The device's short id.
-    pub device: u32,
-    /// Days since 1970-01-01.
-    pub day: i32,
-    /// When the last frame of the day came.
-    pub t_last: i64,
-    /// What was counted.
-    pub totals: Totals,
-}
-
-/// Counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Frames accepted, repeats included.
-    pub frames: u64,
-    /// Bytes of those frames.
-    pub bytes: u64,
-    /// Windows stored.
-    pub windows: u64,
-    /// Readings in decoded windows.
-    pub readings: u64,
-    /// Frames that were stored already.
-    pub duplicates: u64,
-}
-
-/// How often frames were turned away.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RejectCount {
-    /// The device's short id, 0 if none is known.
-    pub device: u32,
-    /// Days since 1970-01-01.
-    pub day: i32,
-    /// Why, one short word.
-    pub reason: String,
-    /// How often.
-    pub n: u64,
-}
-
-/// How completely a stretch of time is covered by windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// Samples stored.
-    pub n_samples: u64,
-    /// Time spanned by those samples.
-    pub covered_ms: i64,
-    /// Time between consecutive windows that nothing arrived for.
-    pub missing_ms: i64,
 }
 
 /// Why a store could not do what it was asked.
