@@ -3,6 +3,7 @@
 mod keys;
 mod log;
 mod reload;
+mod sections;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::seed::{SeedConfig, SeedOverrides};
 use keys::{KEYS, did_you_mean, nearest};
 pub use log::{LogFormat, LogLevel};
 pub use reload::Reloaded;
+pub(crate) use sections::Sections;
 pub use store::{StoreChoice, StoreFlag};
 
 /// Everything that can be set. Each field is one key of the file and one `KINGLET_…` variable.

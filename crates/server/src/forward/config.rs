@@ -6,9 +6,9 @@ use serde::Deserialize;
 use ureq::http::Uri;
 
 use super::secret::SecretSource;
+use crate::config::Sections;
 
-/// Most targets.
-const TARGETS_MAX: usize = 16;
+const SECTIONS: Sections = Sections { key: "forward", what: "target" };
 
 /// What the commented configuration says of targets.
 pub(crate) const EXAMPLES: &str = r#"
@@ -174,30 +174,13 @@ struct Section {
 
 /// Reads all `[[forward]]` sections; the error says what to do and repeats no value but names.
 pub(crate) fn parse(value: &toml::Value) -> Result<Vec<ForwardConfig>, String> {
-    let sections = value.as_array().ok_or("write each target as a section [[forward]]")?;
-    if sections.len() > TARGETS_MAX {
-        return Err(format!("there are more than {TARGETS_MAX} targets"));
-    }
-    let mut all: Vec<ForwardConfig> = Vec::new();
-    for section in sections {
-        let section: Section =
-            section.clone().try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
-        let target = section.target()?;
-        if all.iter().any(|other| other.name == target.name) {
-            return Err(format!("two targets are called `{}`: give each its own name", target.name));
-        }
-        all.push(target);
-    }
-    Ok(all)
+    SECTIONS.parse(value, Section::target, |one: &ForwardConfig| &one.name)
 }
 
 impl Section {
     fn target(self) -> Result<ForwardConfig, String> {
         let name = self.name.clone().unwrap_or_else(|| self.kind.clone());
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
-        if !(1..=32).contains(&name.len()) || !name.bytes().all(fits) {
-            return Err("a target's name has 1 to 32 letters, digits, `-` and `_`".into());
-        }
+        SECTIONS.check_name(&name)?;
         self.check_settings().map_err(|why| format!("target `{name}`: {why}"))?;
         let history = self.history;
         let kind = match self.kind.as_str() {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::Sections;
 use crate::forward::{BrokerConfig, SecretSource, address};
 
-/// Most network servers.
-const SOURCES_MAX: usize = 16;
+const SECTIONS: Sections = Sections { key: "lorawan", what: "network server" };
 const ACK_EVERY: u8 = 8;
 /// One ack names a run and 32 frames behind it.
 const ACK_EVERY_MAX: u8 = 32;
@@ -91,30 +91,13 @@ struct Section {
 
 /// Reads all `[[lorawan]]` sections; the error says what to do and repeats no value but names.
 pub(crate) fn parse(value: &toml::Value) -> Result<Vec<LorawanConfig>, String> {
-    let sections = value.as_array().ok_or("write each network server as a section [[lorawan]]")?;
-    if sections.len() > SOURCES_MAX {
-        return Err(format!("there are more than {SOURCES_MAX} network servers"));
-    }
-    let mut all: Vec<LorawanConfig> = Vec::new();
-    for section in sections {
-        let section: Section =
-            section.clone().try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
-        let source = section.source()?;
-        if all.iter().any(|other| other.name == source.name) {
-            return Err(format!("two network servers are called `{}`: give each its own name", source.name));
-        }
-        all.push(source);
-    }
-    Ok(all)
+    SECTIONS.parse(value, Section::source, |one: &LorawanConfig| &one.name)
 }
 
 impl Section {
     fn source(self) -> Result<LorawanConfig, String> {
         let name = self.name.clone().unwrap_or_else(|| self.kind.clone());
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
-        if !(1..=32).contains(&name.len()) || !name.bytes().all(fits) {
-            return Err("a network server's name has 1 to 32 letters, digits, `-` and `_`".into());
-        }
+        SECTIONS.check_name(&name)?;
         let ack_every = self.ack_every.unwrap_or(ACK_EVERY);
         if !(1..=ACK_EVERY_MAX).contains(&ack_every) {
             return Err(format!("`{name}`: `ack_every` must be a number from 1 to {ACK_EVERY_MAX}"));
