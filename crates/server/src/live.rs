@@ -1,7 +1,7 @@
 //! The background pass: follows the store, decodes what is new, tells those who watch.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::readings::{Decoder, Readings};
@@ -9,6 +9,12 @@ use crate::store::{DecodedMark, StoreError, WindowRow};
 
 /// Most windows per round.
 const ROUND: u32 = 4096;
+/// So many windows are filed together: the tables lie in the order of devices, and each of their pages is written once for
+/// all windows that belong there. Under load this is most of what filing costs.
+const FILED_TOGETHER: usize = 32_768;
+/// So few are filed at once, and so are those that have waited this long.
+const FILED_AT_ONCE: usize = 1024;
+const FILED_AFTER: Duration = Duration::from_secs(1);
 /// Windows decoded, or told of, before other tasks get their turn.
 const TURN: usize = 64;
 /// How often it looks without being woken: another process may have stored something.
@@ -31,18 +37,40 @@ pub struct LiveWindow {
     pub readings: Readings,
 }
 
+/// What was found in windows that are not filed yet.
+#[derive(Default)]
+struct Unfiled {
+    marks: Vec<DecodedMark>,
+    since: Option<Instant>,
+}
+
+impl Unfiled {
+    fn is_due(&self) -> bool {
+        match self.marks.len() {
+            0 => false,
+            ..FILED_AT_ONCE | FILED_TOGETHER.. => true,
+            _ => self.since.is_none_or(|since| since.elapsed() >= FILED_AFTER),
+        }
+    }
+}
+
 impl Core {
     /// Runs until the server stops.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
+        let mut unfiled = Unfiled::default();
         while !*stopping.borrow() {
-            match self.decode_round().await {
+            match self.decode_round(&mut unfiled).await {
                 Ok(n) if n == ROUND as usize => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the background pass waits"),
             }
             self.rejects.flush(self.store.as_ref()).await;
-            let patience = if self.live.receiver_count() > 0 { PATIENCE_WATCHED } else { PATIENCE };
+            let patience = match (unfiled.since, self.live.receiver_count()) {
+                (Some(_), _) => FILED_AFTER,
+                (None, 0) => PATIENCE,
+                (None, _) => PATIENCE_WATCHED,
+            };
             tokio::select! {
                 () = self.arrived.notified() => {}
                 () = tokio::time::sleep(patience) => {}
@@ -54,15 +82,19 @@ impl Core {
             }
         }
         // What came with the last requests is shown as decoded at the next start at the latest.
-        let _ = self.decode_round().await;
+        let _ = self.decode_round(&mut unfiled).await;
+        let _ = self.file(&mut unfiled).await;
         self.rejects.flush(self.store.as_ref()).await;
     }
 
-    async fn decode_round(&self) -> Result<usize, StoreError> {
-        let rows = self.store.undecoded(ROUND).await?;
-        if rows.is_empty() {
-            return Ok(0);
+    /// Decodes the next windows and tells of them; files what is due. Gives how many it decoded.
+    async fn decode_round(&self, unfiled: &mut Unfiled) -> Result<usize, StoreError> {
+        // What could not be filed before: nothing more is taken on.
+        if unfiled.marks.len() >= FILED_TOGETHER {
+            self.file(unfiled).await?;
         }
+        let after = unfiled.marks.last().map(|mark| mark.row_id);
+        let rows = self.store.undecoded(after, ROUND).await?;
         let watched = self.live.receiver_count() > 0;
         let mut decoder = Decoder::new(&self.bundles);
         let (mut marks, mut readings) = (Vec::with_capacity(rows.len()), Vec::new());
@@ -75,13 +107,9 @@ impl Core {
             }
             tokio::task::yield_now().await;
         }
-        let flawed: Vec<_> =
-            marks.iter().filter_map(|m| m.found.err().map(|flaw| (m.device, flaw))).collect();
-        self.store.mark_decoded(marks).await?;
-        // One line for all: a device with a wrong bundle sends thousands of them.
-        if let Some((device, flaw)) = flawed.first() {
-            let n = flawed.len();
-            tracing::warn!(n, device, ?flaw, "stored windows do not decode; they are kept");
+        if !marks.is_empty() {
+            unfiled.since.get_or_insert_with(Instant::now);
+            unfiled.marks.append(&mut marks);
         }
         for (i, (row, readings)) in readings.into_iter().enumerate() {
             self.tell(row, readings).await?;
@@ -89,7 +117,25 @@ impl Core {
                 tokio::task::yield_now().await;
             }
         }
+        if unfiled.is_due() {
+            self.file(unfiled).await?;
+        }
         Ok(rows.len())
+    }
+
+    async fn file(&self, unfiled: &mut Unfiled) -> Result<(), StoreError> {
+        if unfiled.marks.is_empty() {
+            return Ok(());
+        }
+        self.store.mark_decoded(unfiled.marks.clone()).await?;
+        let marks = std::mem::take(unfiled).marks;
+        // One line for all: a device with a wrong bundle sends thousands of them.
+        let mut flawed = marks.iter().filter_map(|mark| Some((mark.device, mark.found.err()?)));
+        if let Some((device, flaw)) = flawed.next() {
+            let n = 1 + flawed.count();
+            tracing::warn!(n, device, ?flaw, "stored windows do not decode; they are kept");
+        }
+        Ok(())
     }
 
     async fn tell(&self, row: &WindowRow, readings: Readings) -> Result<(), StoreError> {

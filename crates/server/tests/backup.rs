@@ -166,7 +166,7 @@ async fn room_that_was_freed_is_given_back() {
     };
     for n in 0..100 {
         store.accept((n * 100..n * 100 + 100).map(big).collect()).await.unwrap();
-        let rows = store.undecoded(1000).await.unwrap();
+        let rows = store.undecoded(None, 1000).await.unwrap();
         let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device, found: Err(Flaw::Malformed) };
         store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
     }

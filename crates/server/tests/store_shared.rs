@@ -25,7 +25,7 @@ async fn verdicts(store: &dyn Store, arrivals: Vec<Arrival>) -> Vec<Verdict> {
 /// The next windows of the tail. Transactions of other tests delay it, as others' would.
 async fn tail(store: &dyn Store, limit: u32, n: usize) -> Vec<WindowRow> {
     for _ in 0..1000 {
-        let rows = store.undecoded(limit).await.unwrap();
+        let rows = store.undecoded(None, limit).await.unwrap();
         if rows.len() >= n {
             return rows;
         }
@@ -161,7 +161,7 @@ async fn every_server_sees_every_window_and_each_is_counted_once() {
     let totals = servers[1].totals(Some(device)).await.unwrap();
     assert_eq!((totals.windows, totals.readings, totals.frames), (60, 120, 60));
     // A new one begins where the pass has come to.
-    assert_eq!(schema.open().await.undecoded(9).await.unwrap(), []);
+    assert_eq!(schema.open().await.undecoded(None, 9).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_window_committed_late_is_not_overlooked() {
          bundle, tag, code) VALUES ($1, 1, 7, 0, 0, 0, 1, 0, decode(repeat('07', 16), 'hex'), '', '')";
     schema.client.execute(slow, &[&i64::from(device)]).await.unwrap();
     verdicts(&*store, vec![window(device, 8)]).await;
-    assert_eq!(store.undecoded(9).await.unwrap(), []);
+    assert_eq!(store.undecoded(None, 9).await.unwrap(), []);
     assert_eq!(store.stored_after(LogPlace::default(), 9).await.unwrap(), []);
     // It is stored, shown and counted all the same.
     assert_eq!((counters(&*store, device).await, store.totals(None).await.unwrap().windows), (vec![8], 1));

@@ -43,7 +43,7 @@ async fn accept(store: &dyn Store, arrivals: Vec<Arrival>) -> Vec<Verdict> {
 
 /// What the background pass does, for the next `n` windows.
 async fn pass(store: &dyn Store, n: u32) -> Vec<i64> {
-    let rows = store.undecoded(n).await.unwrap();
+    let rows = store.undecoded(None, n).await.unwrap();
     let extent = Extent { n_samples: 1, n_readings: 2, span_ms: 1000 };
     let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device: row.device, found: Ok(extent) };
     store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
@@ -87,12 +87,12 @@ async fn what_is_marked_twice_counts_once_and_what_is_skipped_is_not_lost() {
     let store = open(dir.path());
     let a = add(&store, "a").await;
     accept(&store, (0..3).map(|n| window(a, n)).collect()).await;
-    let rows = store.undecoded(9).await.unwrap();
+    let rows = store.undecoded(None, 9).await.unwrap();
     let found = Ok(Extent { n_samples: 1, n_readings: 2, span_ms: 1000 });
     let last = DecodedMark { row_id: rows[2].row_id, device: a, found };
     for _ in 0..2 {
         store.mark_decoded(vec![last]).await.unwrap();
-        assert!(store.undecoded(9).await.unwrap().is_empty());
+        assert!(store.undecoded(None, 9).await.unwrap().is_empty());
         assert_eq!(store.totals(None).await.unwrap().readings, 2);
         let rows = store.windows(a, 0, i64::MAX, 9).await.unwrap();
         assert_eq!(rows.iter().map(|row| row.n_samples).collect::<Vec<_>>(), [None, None, Some(1)]);
@@ -223,7 +223,7 @@ async fn a_window_dated_later_is_found_at_its_new_time_only() {
         assert_eq!(counters(&store, a, T0, T0 + 1, 99).await, [3], "{filed}");
         pass(&store, 1 + filed / 2).await;
     }
-    assert!(store.undecoded(1).await.unwrap().is_empty());
+    assert!(store.undecoded(None, 1).await.unwrap().is_empty());
     let conn = Connection::open(dir.path().join("kinglet.db")).unwrap();
     let n: i64 = conn.query_row("SELECT COUNT(*) FROM window_order", [], |row| row.get(0)).unwrap();
     assert_eq!(n, 4);

@@ -86,8 +86,9 @@ pub trait Store: Accounts + Send + Sync + 'static {
     ) -> Answer<'_, Vec<WindowRow>>;
     /// The window with the latest time of each device asked for, if it has any.
     fn latest_windows(&self, short_ids: Vec<u32>) -> Answer<'_, Vec<WindowRow>>;
-    /// Windows the background pass has not looked at, in the order they were stored.
-    fn undecoded(&self, limit: u32) -> Answer<'_, Vec<WindowRow>>;
+    /// Windows the background pass has recorded nothing of, in the order they were stored; after `after`, the last of those it
+    /// was handed before, if it has yet to record those.
+    fn undecoded(&self, after: Option<i64>, limit: u32) -> Answer<'_, Vec<WindowRow>>;
     /// Records what the background pass found in windows it was handed, all up to the last one named; of those
     /// that were looked at before, by another process maybe, nothing is recorded again.
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()>;

@@ -175,7 +175,7 @@ impl Rig {
     /// Waits until the background pass has seen everything.
     pub async fn settle(&self) {
         for _ in 0..500 {
-            if self.core.store.undecoded(1).await.unwrap().is_empty() {
+            if self.core.store.undecoded(None, 1).await.unwrap().is_empty() {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -208,8 +208,8 @@ impl Store for PostgresStore {
         Box::pin(async move { conn::read!(self.pool, |conn| windows::latest(&conn, &short_ids)) })
     }
 
-    fn undecoded(&self, limit: u32) -> Answer<'_, Vec<WindowRow>> {
-        Box::pin(async move { conn::read!(self.pool, |conn| self.tail.next(&conn, limit)) })
+    fn undecoded(&self, after: Option<i64>, limit: u32) -> Answer<'_, Vec<WindowRow>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| self.tail.next(&conn, after, limit)) })
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {

@@ -51,6 +51,15 @@ pub(super) struct Found {
     to: At,
 }
 
+impl Passing {
+    /// The place of a window that was handed out; without one, or where it is recorded by now, how far the pass has come.
+    fn after(&self, id: Option<i64>) -> At {
+        // The last, as a rule.
+        let handed = self.handed.iter().rev().find(|(_, handed)| Some(**handed) == id);
+        handed.map_or(self.at, |(place, _)| *place)
+    }
+}
+
 impl Tail {
     pub(super) fn at(at: At) -> Self {
         Self(Mutex::new(Passing { at, handed: BTreeMap::new() }))
@@ -60,10 +69,15 @@ impl Tail {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next windows of the tail.
-    pub(super) async fn next(&self, conn: &Conn, limit: u32) -> Result<Vec<WindowRow>, StoreError> {
-        let (xact, id) = self.passing().at;
-        let rows = tail(conn, (xact, id), limit).await?;
+    /// The next windows of the tail, after one that was handed out and is not recorded yet.
+    pub(super) async fn next(
+        &self,
+        conn: &Conn,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<WindowRow>, StoreError> {
+        let at = self.passing().after(after);
+        let rows = tail(conn, at, limit).await?;
         let mut passing = self.passing();
         for row in &rows {
             passing.handed.insert((row.try_get(14)?, row.try_get(0)?), row.try_get(0)?);

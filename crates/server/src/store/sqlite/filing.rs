@@ -221,7 +221,7 @@ mod tests {
 
     /// One transaction of a pass over everything.
     async fn one_piece(store: &SqliteStore) {
-        let to = store.undecoded(u32::MAX).await.unwrap().last().unwrap().row_id;
+        let to = store.undecoded(None, u32::MAX).await.unwrap().last().unwrap().row_id;
         let places = store.read(move |conn| places(conn, to)).await.unwrap();
         let plan = Plan { to, places, found: Arc::default() };
         let left = store.write(move |conn, memo| file_some(conn, memo, &plan)).await.unwrap();
@@ -242,7 +242,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, devices) = stored(dir.path()).await;
         one_piece(&store).await;
-        assert_eq!(store.undecoded(9999).await.unwrap().len() as u64, N, "one device's are filed");
+        assert_eq!(store.undecoded(None, 9999).await.unwrap().len() as u64, N, "one device's are filed");
         check(&store, devices).await;
         store.close().await.unwrap();
         let store = SqliteStore::open(&dir.path().join("kinglet.db")).unwrap();
@@ -250,7 +250,7 @@ mod tests {
         // Later windows of the device that is filed belong to the next pass.
         store.accept(vec![window(devices[0], N)]).await.unwrap();
         for _ in 0..2 {
-            let rows = store.undecoded(9999).await.unwrap();
+            let rows = store.undecoded(None, 9999).await.unwrap();
             let mark = |row: &crate::store::WindowRow| DecodedMark {
                 row_id: row.row_id,
                 device: row.device,
@@ -258,7 +258,7 @@ mod tests {
             };
             store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
         }
-        assert!(store.undecoded(9999).await.unwrap().is_empty());
+        assert!(store.undecoded(None, 9999).await.unwrap().is_empty());
         let totals = store.totals(None).await.unwrap();
         assert_eq!(totals.windows, 2 * N + 1, "each is counted once");
     }
@@ -268,10 +268,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, devices) = stored(dir.path()).await;
         one_piece(&store).await;
-        let first = store.undecoded(1).await.unwrap()[0].row_id;
+        let first = store.undecoded(None, 1).await.unwrap()[0].row_id;
         let mark = DecodedMark { row_id: first, device: devices[1], found: Err(crate::store::Flaw::Damaged) };
         store.mark_decoded(vec![mark]).await.unwrap();
-        assert!(store.undecoded(9999).await.unwrap().is_empty());
+        assert!(store.undecoded(None, 9999).await.unwrap().is_empty());
         check(&store, devices).await;
     }
 }

@@ -183,8 +183,8 @@ impl Store for SqliteStore {
         self.read(move |conn| windows::latest(conn, &short_ids))
     }
 
-    fn undecoded(&self, limit: u32) -> Answer<'_, Vec<WindowRow>> {
-        self.read(move |conn| windows::undecoded(conn, limit))
+    fn undecoded(&self, after: Option<i64>, limit: u32) -> Answer<'_, Vec<WindowRow>> {
+        self.read(move |conn| windows::undecoded(conn, after, limit))
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {

@@ -113,9 +113,15 @@ pub(super) fn latest(conn: &Connection, devices: &[u32]) -> Result<Vec<WindowRow
     fetch(conn, &places)
 }
 
-pub(super) fn undecoded(conn: &Connection, limit: u32) -> Result<Vec<WindowRow>, StoreError> {
-    let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE {TAIL} ORDER BY id LIMIT ?1"))?;
-    let rows = statement.query_map([limit], window_row)?.collect::<Result<_, _>>()?;
+pub(super) fn undecoded(
+    conn: &Connection,
+    after: Option<i64>,
+    limit: u32,
+) -> Result<Vec<WindowRow>, StoreError> {
+    let sql = format!("{WINDOW} WHERE {TAIL} AND id > ?1 ORDER BY id LIMIT ?2");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows =
+        statement.query_map(params![after.unwrap_or(0), limit], window_row)?.collect::<Result<_, _>>()?;
     Ok(rows)
 }
 
