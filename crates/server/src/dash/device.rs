@@ -8,6 +8,7 @@ use axum::extract::{Path, Query as RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use kinglet_wire::counter::ShortCounter;
 use kinglet_wire::frame::{Frame, Kind, Suite};
+use kinglet_wire::payload::Reset;
 use maud::{Markup, html};
 
 use super::chart::{NARROW, Series, WIDE, format_time};
@@ -144,7 +145,8 @@ fn itself(row: &DeviceRow, offer: Option<&Offer>) -> Markup {
     let Some(status) = reports::last_status(row) else { return html! {} };
     html! {
         p.soft {
-            "It has started " (text::count(status.boot.into())) " times, last because of: " (reports::reset_words(status.reset))
+            "It has started " (text::counted(status.boot.into(), "time"))
+            @if status.reset != Reset::Unknown { ", last because of: " (reports::reset_words(status.reset)) }
             @if let Some(mv) = status.battery_mv { "; battery " (format!("{:.2} V", f64::from(mv) / 1000.0)) }
             @if let Some(bytes) = status.heap_free { "; " (text::bytes(bytes.into())) " of heap free" }
             "."

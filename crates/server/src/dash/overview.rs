@@ -136,8 +136,8 @@ impl Card {
                 (self.spark())
                 p.facts {
                     @if self.today.bytes > 0 { span { (text::bytes(self.today.bytes)) " today" } }
-                    @if self.today.windows > 0 { span { (text::count(self.today.windows)) " windows" } }
-                    @if row.windows_lost > 0 { span.bad { (text::count(row.windows_lost)) " windows lost on the device" } }
+                    @if self.today.windows > 0 { span { (text::counted(self.today.windows, "window")) } }
+                    @if row.windows_lost > 0 { span.bad { (text::counted(row.windows_lost, "window")) " lost on the device" } }
                     @if self.coverage.missing_ms > 0 { span.bad { (text::span(self.coverage.missing_ms)) " missing" } }
                 }
             }

@@ -11,6 +11,12 @@ pub(super) fn count(n: u64) -> String {
     groups.collect::<Vec<_>>().join("\u{202f}")
 }
 
+/// `1 window`, `8 windows`.
+pub(super) fn counted(n: u64, one: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", count(n))
+}
+
 /// `873 B`, `12.4 kB`.
 pub(super) fn bytes(n: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
