@@ -68,6 +68,7 @@ fn store(runtime: &Runtime, config: &Config) -> Result<Arc<dyn Store>> {
     std::fs::create_dir_all(&config.data).map_err(|e| failed(e.to_string()))?;
     runtime.block_on(kinglet_server::store::open(config)).map_err(|e| match e {
         StoreError::Unreachable { .. } => Failure::new(Kind::Network, "the store cannot be used").why(e),
+        StoreError::Damaged { .. } => Failure::new(Kind::Failure, "the store cannot be used").why(e),
         e => failed(e.to_string()),
     })
 }

@@ -86,6 +86,22 @@ fn readings_are_taken_out_whole_and_an_export_goes_on() {
     assert_eq!(pack.len(), n_values);
     let lines = place.run(&["readings", "export", "--data", "d", "--format", "line"]).ok().out;
     assert_eq!(lines.matches('=').count() - lines.lines().count(), n_values);
+    let columns = export(&place, "a.parquet", &["--format", "parquet"]);
+    assert_eq!(columns["samples"], export(&place, "c.csv", &[])["samples"]);
+    let bytes = std::fs::read(place.path("a.parquet")).unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1") && columns["bytes"] == bytes.len());
+    let refused = place.run(&[
+        "readings",
+        "export",
+        "--data",
+        "d",
+        "--out",
+        "a.parquet",
+        "--resume",
+        "--format",
+        "parquet",
+    ]);
+    assert!(refused.code == 2 && refused.err.contains("--from"), "{refused:?}");
     // One device, one stretch of time.
     let device = whole.lines().nth(1).unwrap().split(',').next().unwrap();
     let times: Vec<_> = whole

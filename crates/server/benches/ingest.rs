@@ -1,12 +1,15 @@
-//! `POST /v1/frames`, one frame per request, against a bare axum echo of the same body in the same run; and
-//! what a server with 1,000 devices weighs.
+//! `POST /v1/frames`, one frame per request, against a bare axum echo of the same body in the same run; 16 frames per
+//! request against the bare store taking the same rows; and what a server with 1,000 devices weighs.
 //!
 //! The load comes from a process of its own, the same for both: 256 devices, each with a connection of its own and
-//! one request at a time on it.
+//! one request at a time on it. With `one`, `sixteen` or `weigh` behind `--` only that.
 #![allow(clippy::print_stdout, reason = "a bench speaks to people")]
 
+#[path = "../tests/arrivals/mod.rs"]
+mod arrivals;
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod measure;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -18,23 +21,32 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use common::{Rig, T0};
+use measure::{bare_store, cpu_s, memory_mb, sync_ms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const N_CONNECTIONS: usize = 256;
 const N_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
-/// More than any round can send.
-const FRAMES_PER_CONNECTION: usize = 3000;
+/// More than any round can send; a quarter of it where each has 16 frames.
+const REQUESTS_PER_CONNECTION: usize = 3000;
 const CODE: [u8; 100] = [0x5a; 100];
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    match args.get(1).map(String::as_str) {
-        Some("load") => load(args[2].parse().expect("an address"), Path::new(&args[3])),
-        Some("weigh") => weigh(),
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["load", addr, path] => load(addr.parse().expect("an address"), Path::new(path)),
+        ["weigh"] => weigh(),
         // For a profiler: nothing but the server under load.
-        Some("frames") => frames_alone(),
-        _ => compare(),
+        ["frames"] => frames_alone(),
+        ["one"] => compare(),
+        ["sixteen"] => sixteen(),
+        _ => {
+            compare();
+            sixteen();
+            let weighed = Command::new(std::env::current_exe().expect("this file")).arg("weigh").output();
+            print!("{}", String::from_utf8_lossy(&weighed.expect("it runs").stdout));
+        }
     }
 }
 
@@ -47,7 +59,7 @@ fn frames_alone() {
         let dir = tempfile::tempdir().expect("a place");
         let rig = Rig::start(dir.path()).await;
         let requests = dir.path().join("requests");
-        prepare(&rig, &requests).await;
+        prepare(&rig, &requests, 1).await;
         let (begun, wall) = (cpu_s(), Instant::now());
         let stored = measure(rig.addr, &requests).await;
         let cpu = cpu_s() - begun;
@@ -67,7 +79,7 @@ fn compare() {
             let dir = tempfile::tempdir().expect("a place");
             let rig = Rig::start(dir.path()).await;
             let requests = dir.path().join("requests");
-            prepare(&rig, &requests).await;
+            prepare(&rig, &requests, 1).await;
             let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let echo_addr = echo.local_addr().expect("an address");
             let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
@@ -96,46 +108,56 @@ fn compare() {
         100.0 * ours / bare
     );
     println!("the disk under it: {:.2} ms for 4 kB written and synced (median of 200)", sync_ms());
-    let weighed =
-        Command::new(std::env::current_exe().expect("this file")).arg("weigh").output().expect("it runs");
-    print!("{}", String::from_utf8_lossy(&weighed.stdout));
 }
 
-/// CPU seconds this process has used; 0 where there is no `/proc`.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+/// Each connection's frames are in requests of 16, and so are the rows of the bare store.
+fn sixteen() {
+    const AT_ONCE: usize = 16;
+    let (mut ours, mut bare) = (0.0, 0.0);
+    runtime().block_on(async {
+        for round in 0..N_ROUNDS {
+            let dir = tempfile::tempdir().expect("a place");
+            let rig = Rig::start(dir.path()).await;
+            let requests = dir.path().join("requests");
+            prepare(&rig, &requests, AT_ONCE).await;
+            let begun = cpu_s();
+            let stored = AT_ONCE as f64 * measure(rig.addr, &requests).await;
+            let cpu_us = 1e6 * (cpu_s() - begun) / (stored * ROUND.as_secs_f64());
+            rig.stop().await;
+            let rows = bare_store(N_CONNECTIONS, AT_ONCE, &CODE, ROUND).await;
+            println!("round {round}: 16 frames a request {stored:>7.0} frames/s ({cpu_us:.0} us CPU each), bare store {rows:>7.0} rows/s");
+            (ours, bare) = (ours + stored, bare + rows);
+        }
+    });
+    let n = N_ROUNDS as f64;
+    println!(
+        "16 frames a request {:.0} /s, bare store {:.0} /s, ratio {:.0} % (at least 60 % wanted)",
+        ours / n,
+        bare / n,
+        100.0 * ours / bare
+    );
 }
 
-/// What no acked frame can be quicker than: one write and one sync on the same disk.
-fn sync_ms() -> f64 {
-    let mut file = tempfile::tempfile().expect("a file");
-    let mut times: Vec<_> = (0..200)
-        .map(|_| {
-            let begun = Instant::now();
-            file.write_all(&[7; 4096]).expect("room");
-            file.sync_data().expect("a disk");
-            begun.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Writes the requests of all connections to a file: each a device of its own.
-async fn prepare(rig: &Rig, path: &Path) {
+/// Writes the requests of all connections to a file: each a device of its own, so many frames in a request.
+async fn prepare(rig: &Rig, path: &Path, at_once: usize) {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
+    let kind = if at_once == 1 { "frame" } else { "frames" };
     for n in 0..N_CONNECTIONS {
         let mut device = rig.ready_device(&format!("device-{n}")).await;
-        for i in 0..FRAMES_PER_CONNECTION {
-            let frame = device.window(T0 + i as i64 * 1000, &CODE);
+        for request in 0..REQUESTS_PER_CONNECTION.div_ceil(at_once.isqrt()) {
+            let mut body = Vec::new();
+            for i in request * at_once..(request + 1) * at_once {
+                let frame = device.window(T0 + i as i64 * 1000, &CODE);
+                if at_once > 1 {
+                    body.extend((frame.len() as u16).to_be_bytes());
+                }
+                body.extend(frame);
+            }
             let head = format!(
-                "POST /v1/frames HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/vnd.kinglet.frame\r\ncontent-length: {}\r\n\r\n",
-                frame.len()
+                "POST /v1/frames HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/vnd.kinglet.{kind}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
             );
-            let request = [head.as_bytes(), &frame].concat();
+            let request = [head.as_bytes(), &body].concat();
             file.write_all(&(request.len() as u32).to_be_bytes()).expect("room");
             file.write_all(&request).expect("room");
         }
@@ -222,21 +244,8 @@ fn weigh() {
         }
         rig.settle().await;
         assert_eq!(rig.get("/").await.status, 200);
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kb = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<f64>().ok()
-        };
-        match (kb("VmRSS"), kb("VmHWM")) {
-            (Some(rss), Some(peak)) => {
-                println!(
-                    "RSS with 1,000 devices {:.1} MB, at most {:.1} MB (under 64 MB wanted)",
-                    rss / 1e3,
-                    peak / 1e3
-                );
-            }
-            _ => println!("RSS: this system has no /proc/self/status"),
-        }
+        let (rss, peak) = memory_mb();
+        println!("RSS with 1,000 devices {rss:.1} MB, at most {peak:.1} MB (under 64 MB wanted)");
         rig.stop().await;
     });
 }

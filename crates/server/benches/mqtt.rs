@@ -11,6 +11,7 @@
 mod arrivals;
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod measure;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Device, Rig, T0};
-use kinglet_server::store::{Arrival, Content, NewDevice, SqliteStore, Store};
+use measure::{bare_store, cpu_s, memory_mb, sync_ms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -50,12 +51,33 @@ fn main() {
         }
         ["hold", addr, path] => hold(addr.parse().expect("an address"), Path::new(path)),
         ["weigh", n] => weigh(number(n)),
+        // For a profiler: nothing but the server under load.
+        ["frames", "many"] => frames_alone(MANY),
+        ["frames", "few"] => frames_alone(FEW),
         _ => compare(),
     }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn frames_alone(shape: Shape) {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().expect("a place");
+        let rig = mqtt_rig(dir.path()).await;
+        let lanes = dir.path().join("lanes");
+        prepare(&rig, &lanes, shape).await;
+        let (begun, wall) = (cpu_s(), Instant::now());
+        let (rate, p50, p99) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+        let cpu = cpu_s() - begun;
+        println!(
+            "stored and acked {rate:.0} /s, {:.1} us CPU each, {:.2} cores busy; PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %)",
+            1e6 * cpu / (rate * ROUND.as_secs_f64()),
+            cpu / wall.elapsed().as_secs_f64()
+        );
+        rig.stop().await;
+    });
 }
 
 fn compare() {
@@ -79,7 +101,7 @@ fn compare() {
                 let begun = cpu_s();
                 let (rate, ..) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
                 let cpu_us = 1e6 * (cpu_s() - begun) / (rate * ROUND.as_secs_f64());
-                let store_rate = bare_store(shape).await;
+                let store_rate = bare_store(shape.n_devices, shape.in_flight, &CODE, ROUND).await;
                 println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s");
                 (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
                 rig.stop().await;
@@ -350,53 +372,6 @@ impl Input {
     }
 }
 
-/// The same rows straight into the store, as many at once and in the same groups.
-async fn bare_store(shape: Shape) -> f64 {
-    let dir = tempfile::tempdir().expect("a place");
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("bare.db")).expect("a store"));
-    let mut tasks = Vec::new();
-    let mut devices = Vec::new();
-    for n in 0..shape.n_devices {
-        let device = NewDevice {
-            id: format!("device-{n}"),
-            name: String::new(),
-            wrapped_key: vec![0; 72],
-            join_state: vec![0; 8],
-            t_created: T0,
-        };
-        devices.push(store.add_device(device).await.expect("room").short_id);
-    }
-    let begun = Instant::now();
-    for device in devices {
-        let store = Arc::clone(&store);
-        tasks.push(tokio::spawn(async move {
-            let mut n = 0;
-            while begun.elapsed() < ROUND {
-                let rows = (0..shape.in_flight).map(|i| row(device, (n + i) as u64));
-                store.accept(rows.collect()).await.expect("they are stored");
-                n += shape.in_flight;
-            }
-            n
-        }));
-    }
-    let mut n = 0;
-    for task in tasks {
-        n += task.await.expect("a task");
-    }
-    let rate = n as f64 / begun.elapsed().as_secs_f64();
-    store.close().await.expect("it ends");
-    rate
-}
-
-fn row(device: u32, counter: u64) -> Arrival {
-    let mut row = arrivals::window(device, counter);
-    row.tag = [&row.tag[..], &[7; 8]].concat();
-    if let Content::Window { code, .. } = &mut row.content {
-        *code = CODE.to_vec();
-    }
-    row
-}
-
 /// A server with `n` devices connected and silent.
 fn weigh(n: usize) {
     runtime().block_on(async {
@@ -406,7 +381,7 @@ fn weigh(n: usize) {
             config.mqtt_keep_alive_s = 3600;
         })
         .await;
-        let before = rss_mb();
+        let before = memory_mb().0;
         let path = dir.path().join("hellos");
         let places = Arc::new(Semaphore::new(256));
         let mut adding = Vec::new();
@@ -428,7 +403,7 @@ fn weigh(n: usize) {
         }
         file.flush().expect("room");
         drop(file);
-        let registered = rss_mb();
+        let registered = memory_mb().0;
         let mut holding = Command::new(std::env::current_exe().expect("this file"))
             .args(["hold", &rig.mqtt_addrs[0].expect("MQTT").to_string(), &path.display().to_string()])
             .stdin(Stdio::piped())
@@ -441,7 +416,7 @@ fn weigh(n: usize) {
             &mut line,
         )
         .expect("it says");
-        let connected = rss_mb();
+        let connected = memory_mb().0;
         println!("RSS {before:.1} MB, {n} devices registered {registered:.1} MB, {} connected {connected:.1} MB (under 256 MB wanted for 10,000)", line.trim());
         drop(holding.stdin.take());
         let _ = holding.wait();
@@ -467,33 +442,4 @@ fn hold(addr: SocketAddr, path: &Path) {
         let mut line = String::new();
         let _ = std::io::stdin().read_line(&mut line);
     });
-}
-
-/// CPU seconds this process has used; 0 where there is no `/proc`.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-fn rss_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
-}
-
-/// What no acked frame can be quicker than: one write and one sync on the same disk.
-fn sync_ms() -> f64 {
-    let mut file = tempfile::tempfile().expect("a file");
-    let mut times: Vec<_> = (0..200)
-        .map(|_| {
-            let begun = Instant::now();
-            file.write_all(&[7; 4096]).expect("room");
-            file.sync_data().expect("a disk");
-            begun.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

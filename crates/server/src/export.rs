@@ -1,8 +1,13 @@
 //! Readings as text for other programs: CSV, InfluxDB line protocol, SenML. A window at a time, and nothing a name holds
-//! can end a cell, a line or a string.
+//! can end a cell, a line or a string. And as Parquet, with the feature of that name.
+
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::fmt::Write as _;
 
+#[cfg(feature = "parquet")]
+pub use self::parquet::{ParquetFailed, ParquetFile};
 use crate::http::{csv_text, iso};
 use crate::readings::{Readings, Value};
 
@@ -197,7 +202,7 @@ mod tests {
     use crate::readings::ChannelInfo;
     use crate::store::TimeQuality;
 
-    const ALL: Span = Span { from_ms: i64::MIN, to_ms: i64::MAX };
+    pub(super) const ALL: Span = Span { from_ms: i64::MIN, to_ms: i64::MAX };
 
     fn readings(names: [&str; 2], values: [Value; 4]) -> Readings {
         let channel = |name: &str, unit: &str| ChannelInfo {
@@ -225,7 +230,7 @@ mod tests {
         out + format.tail()
     }
 
-    fn usual() -> Readings {
+    pub(super) fn usual() -> Readings {
         readings(["temperature", "door"], [number("-21.5"), Value::Missing, Value::Above, number("1")])
     }
 

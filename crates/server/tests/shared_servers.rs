@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by panicking")]
 
 mod common;
+mod mqtt_client;
 mod postgres;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use kinglet_server::{Clock, Config, Core, SystemClock};
 use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::Slot;
 use kinglet_wire::keys::DeviceId;
+use mqtt_client::{Client, Login, Said, Version};
 use postgres::Schema;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -40,13 +42,16 @@ struct Server {
     dir: PathBuf,
     master: PathBuf,
     addr: SocketAddr,
+    /// Where it is served by MQTT.
+    mqtt: SocketAddr,
     child: Child,
 }
 
 impl Server {
     async fn start(binary: &Path, uri: &str, dir: PathBuf, master: &Path, addr: SocketAddr) -> Self {
         let mut child = Command::new(binary)
-            .args(["serve", "--json", "--store", uri, "--http", &addr.to_string(), "--data"])
+            .args(["serve", "--json", "--store", uri, "--http", &addr.to_string()])
+            .args(["--mqtt", "127.0.0.1:0", "--data"])
             .arg(&dir)
             .env("KINGLET_MASTER_KEY_FILE", master)
             .env("HOME", &dir)
@@ -58,8 +63,9 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
         let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-        let addr = said["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
-        Self { binary: binary.into(), uri: uri.into(), dir, master: master.into(), addr, child }
+        let of = |url: &serde_json::Value| url.as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+        let (addr, mqtt) = (of(&said["url"]), of(&said["mqtt"]));
+        Self { binary: binary.into(), uri: uri.into(), dir, master: master.into(), addr, mqtt, child }
     }
 
     /// `kill -9`, and a new process where the old one was.
@@ -115,6 +121,8 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
         devices.push(device);
     }
     watch_from_everywhere(&addrs, &mut devices[0], &code(&model, |i| [200 + i as i32, 50])).await;
+    let mqtt: Vec<SocketAddr> = servers.iter().map(|server| server.mqtt).collect();
+    hop_by_mqtt(&mqtt, &mut devices[0], &code(&model, |i| [205 + i as i32, 45])).await;
     let first = devices[0].next;
 
     let code = Arc::new(code(&model, |i| [210 - i as i32, 40]));
@@ -165,7 +173,9 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
     assert!(n_twice > total / 10, "only {n_twice} of {total} windows went out twice");
     let refused = store.rejects(day - 1, day + 1).await.unwrap();
     assert!(refused.iter().all(|reject| reject.reason != "counter_reuse"), "{refused:?}");
-    revoked_everywhere(&core, &addrs, &acked[0].0, acked[0].1 + N_WINDOWS, &code).await;
+    // Those that were killed have other ports.
+    let mqtt: Vec<SocketAddr> = servers.iter().map(|server| server.mqtt).collect();
+    revoked_everywhere(&core, &addrs, &mqtt, &acked[0].0, acked[0].1 + N_WINDOWS, &code).await;
 }
 
 /// A window that one server stores is seen live on all.
@@ -197,12 +207,59 @@ async fn watch_from_everywhere(addrs: &[SocketAddr], device: &mut Device, code: 
     }
 }
 
-async fn revoked_everywhere(core: &Core, addrs: &[SocketAddr], device: &Device, next: u64, code: &[u8]) {
+/// A device whose session moves from server to server, as a balancer moves it: whoever hears a frame answers it, on the
+/// connection it came by, whether another has stored it before or not.
+async fn hop_by_mqtt(addrs: &[SocketAddr], device: &mut Device, code: &[u8]) {
+    let [up, down] = ["up", "down"].map(|last| format!("kinglet/{}/{last}", device.id));
+    let mut clients = sessions(addrs, device).await;
+    for client in &mut clients {
+        assert_eq!(client.subscribe(&[&down]).await, [0]);
+    }
+    for turn in 0..9_u16 {
+        let (n, counter) = (usize::from(turn) % 3, device.next);
+        let frame = device.window(T0 + counter as i64 * 80_000, code);
+        // First to one, then, as if the ack was lost with the connection, to the next.
+        for client in [n, (n + 1) % 3] {
+            clients[client].publish(&up, turn + 1, &frame).await;
+            let said = clients[client].next_n(2).await;
+            assert!(said.contains(&Said::Acked(turn + 1, 0)), "{said:?}");
+            let ack = said.iter().find_map(|said| match said {
+                Said::Message(topic, ack) if *topic == down => Some(ack),
+                _ => None,
+            });
+            assert!(device.open_ack(ack.unwrap()).covers(Counter::new(counter).unwrap()));
+        }
+    }
+}
+
+/// The same session on each server.
+async fn sessions(addrs: &[SocketAddr], device: &Device) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for addr in addrs {
+        clients.push(Client::welcome(*addr, Login::new(Version::V5, &device.id, &device.key)).await);
+    }
+    clients
+}
+
+async fn revoked_everywhere(
+    core: &Core,
+    addrs: &[SocketAddr],
+    mqtt: &[SocketAddr],
+    device: &Device,
+    next: u64,
+    code: &[u8],
+) {
+    let clients = sessions(mqtt, device).await;
     core.registry.revoke(device.id.as_str(), T0).await.unwrap();
+    let frame = |counter| device.window_as(counter, kinglet_wire::payload::Time::unix(T0), None, code);
     for (addr, counter) in addrs.iter().zip(next..) {
-        let time = kinglet_wire::payload::Time::unix(T0);
-        let (status, body) = post(*addr, &device.window_as(counter, time, None, code)).await;
+        let (status, body) = post(*addr, &frame(counter)).await;
         assert!(status != 200 && String::from_utf8_lossy(&body).contains("revoked"), "{addr}: {status}");
+    }
+    // Sessions that were open end with the first frame, on whichever server.
+    for mut client in clients {
+        client.publish(&format!("kinglet/{}/up", device.id), 1, &frame(next)).await;
+        assert_eq!(client.next_n(2).await, [Said::Acked(1, 0x87), Said::Parted(0x87)]);
     }
 }
 

@@ -121,12 +121,13 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "runtimes",
-        about: "exported networks in LiteRT and TensorFlow Lite Micro, 10,000 inputs each",
+        about: "exported networks in LiteRT and TensorFlow Lite Micro, 10,000 inputs each; Parquet in Arrow",
         needs: &[
             Need::Python,
             Need::Wheel { package: "numpy", module: "numpy" },
             Need::Wheel { package: "ai-edge-litert", module: "ai_edge_litert" },
             Need::Wheel { package: "tflite-micro", module: "tflite_micro" },
+            Need::Wheel { package: "pyarrow", module: "pyarrow" },
         ],
         run: runtimes::stage,
     },

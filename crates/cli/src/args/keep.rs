@@ -14,6 +14,7 @@ use super::DeviceCommon;
   kinglet readings export --out readings.csv
   kinglet readings export --device porch --from 2026-03-01 --to 2026-04-01 --format line > march.lp
   kinglet readings export --format senml --out readings.json
+  kinglet readings export --format parquet --out readings.parquet
   kinglet readings export --out readings.csv --resume       goes on where it was stopped, or with what is new
 
 The server may run meanwhile.")]
@@ -30,7 +31,7 @@ pub(crate) enum ReadingsAction {
 
 #[derive(Args, Debug)]
 pub(crate) struct ReadingsExportArgs {
-    /// csv (a row per value), line (InfluxDB line protocol) or senml (RFC 8428)
+    /// csv (a row per value), line (InfluxDB line protocol), senml (RFC 8428) or parquet (as csv, without --resume)
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     pub(crate) format: ReadingsFormat,
     /// Only this device; may be given several times
@@ -56,17 +57,10 @@ pub(crate) struct ReadingsExportArgs {
 pub(crate) enum ReadingsFormat {
     Csv,
     Line,
-    Senml,
-}
-
-impl From<ReadingsFormat> for export::Format {
-    fn from(format: ReadingsFormat) -> Self {
-        match format {
-            ReadingsFormat::Csv => Self::Csv,
-            ReadingsFormat::Line => Self::Line,
-            ReadingsFormat::Senml => Self::SenMl,
-        }
-    }
+    #[value(name = "senml")]
+    SenMl,
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 fn time(text: &str) -> Result<i64, String> {

@@ -17,8 +17,8 @@ pub(crate) use audit::AuditArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use files::{DecodeArgs, EncodeArgs, InspectArgs};
 pub(crate) use keep::{
-    BackupArgs, KeysAction, KeysArgs, ReadingsAction, ReadingsArgs, ReadingsExportArgs, RestoreArgs,
-    StoreAction, StoreArgs,
+    BackupArgs, KeysAction, KeysArgs, ReadingsAction, ReadingsArgs, ReadingsExportArgs, ReadingsFormat,
+    RestoreArgs, StoreAction, StoreArgs,
 };
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};

@@ -1,4 +1,5 @@
-//! `kinglet readings export`: stored readings, window by window, so that it can be stopped and go on anywhere.
+//! `kinglet readings export`: stored readings, window by window, so that it can be stopped and go on anywhere. But for
+//! Parquet, whose files say at their end where everything lies: one that is not closed is none.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kinglet_server::Core;
+#[cfg(feature = "parquet")]
+use kinglet_server::export::ParquetFile;
 use kinglet_server::export::{Format, Span};
 use kinglet_server::readings::Decoder;
 use kinglet_server::store::{DeviceRow, Place, StoreError};
@@ -14,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::device::{refused, store_failed};
-use crate::args::{ReadingsAction, ReadingsArgs, ReadingsExportArgs};
+use crate::args::{ReadingsAction, ReadingsArgs, ReadingsExportArgs, ReadingsFormat};
 use crate::failure::{Failure, Kind, Result};
 use crate::term::{Out, Progress, bytes};
 use crate::{files, host};
@@ -70,7 +73,7 @@ struct State {
 }
 
 struct Export {
-    format: Format,
+    form: Form,
     span: Span,
     target: Target,
     state: State,
@@ -84,12 +87,22 @@ enum Target {
     File { path: PathBuf, file: File },
 }
 
+#[cfg(feature = "parquet")]
+type Columns = ParquetFile<Box<dyn std::io::Write + Send>>;
+
+/// What readings become.
+enum Form {
+    Text(Format),
+    /// `None` once it is closed.
+    #[cfg(feature = "parquet")]
+    Parquet(Option<Box<Columns>>),
+}
+
 impl Export {
     fn begin(args: &ReadingsExportArgs) -> Result<Self> {
-        let format: Format = args.format.into();
         let span = Span { from_ms: args.from.unwrap_or(i64::MIN), to_ms: args.to.unwrap_or(i64::MAX) };
         let fresh = State {
-            format: format!("{format:?}"),
+            format: format!("{:?}", args.format),
             from_ms: span.from_ms,
             to_ms: span.to_ms,
             bytes: 0,
@@ -97,10 +110,17 @@ impl Export {
         };
         let (target, state) = match &args.out {
             None => (Target::Stdout, fresh),
-            Some(path) => open(path, args.resume, fresh)?,
+            Some(path) => open(path, args, fresh)?,
         };
-        let mut export = Self { format, span, target, state, n_samples: 0, n_windows: 0, n_flawed: 0 };
-        if export.state.bytes == 0 {
+        let form = match args.format {
+            ReadingsFormat::Csv => Form::Text(Format::Csv),
+            ReadingsFormat::Line => Form::Text(Format::Line),
+            ReadingsFormat::SenMl => Form::Text(Format::SenMl),
+            #[cfg(feature = "parquet")]
+            ReadingsFormat::Parquet => Form::Parquet(Some(Box::new(target.parquet()?))),
+        };
+        let mut export = Self { form, span, target, state, n_samples: 0, n_windows: 0, n_flawed: 0 };
+        if let (&Form::Text(format), 0) = (&export.form, export.state.bytes) {
             export.append(format.head())?;
         }
         Ok(export)
@@ -134,8 +154,20 @@ impl Export {
                     self.n_flawed += 1;
                     continue;
                 };
-                let is_first = self.state.bytes + text.len() as u64 == self.format.head().len() as u64;
-                let n = self.format.window(&device.id, &readings, self.span, is_first, &mut text);
+                let n = match &mut self.form {
+                    Form::Text(format) => {
+                        let is_first = self.state.bytes + text.len() as u64 == format.head().len() as u64;
+                        format.window(&device.id, &readings, self.span, is_first, &mut text)
+                    }
+                    #[cfg(feature = "parquet")]
+                    Form::Parquet(file) => match file {
+                        Some(file) => {
+                            let added = file.window(&device.id, &readings, self.span);
+                            added.map_err(|e| self.target.failed(&std::io::Error::other(e)))?
+                        }
+                        None => 0,
+                    },
+                };
                 self.n_samples += n as u64;
                 self.n_windows += u64::from(n > 0);
             }
@@ -158,22 +190,19 @@ impl Export {
     }
 
     fn append(&mut self, text: &str) -> Result {
-        match &mut self.target {
-            Target::Stdout => std::io::stdout()
-                .write_all(text.as_bytes())
-                .map_err(|e| Failure::writing("standard output", &e))?,
-            Target::File { path, file } => {
-                file.write_all(text.as_bytes()).map_err(|e| Failure::writing(path.display(), &e))?;
-            }
-        }
+        let written = match &mut self.target {
+            Target::Stdout => std::io::stdout().write_all(text.as_bytes()),
+            Target::File { file, .. } => file.write_all(text.as_bytes()),
+        };
+        written.map_err(|e| self.target.failed(&e))?;
         self.state.bytes += text.len() as u64;
         Ok(())
     }
 
     /// Remembers how far the file is good, once that is on disk.
     fn keep(&self) -> Result {
-        let Target::File { path, file } = &self.target else { return Ok(()) };
-        file.sync_data().map_err(|e| Failure::writing(path.display(), &e))?;
+        let (Form::Text(_), Target::File { path, file }) = (&self.form, &self.target) else { return Ok(()) };
+        file.sync_data().map_err(|e| self.target.failed(&e))?;
         let state = serde_json::to_vec(&self.state).unwrap_or_default();
         files::write(&state_path(path), &state, true, files::Access::Usual)
     }
@@ -181,20 +210,58 @@ impl Export {
     fn end(&mut self) -> Result {
         self.keep()?;
         let bytes = self.state.bytes;
-        self.append(self.format.tail())?;
-        self.state.bytes = bytes;
-        match &self.target {
-            Target::Stdout => std::io::stdout().flush().map_err(|e| Failure::writing("standard output", &e)),
-            Target::File { path, file } => file.sync_data().map_err(|e| Failure::writing(path.display(), &e)),
+        match &mut self.form {
+            &mut Form::Text(format) => {
+                self.append(format.tail())?;
+                self.state.bytes = bytes;
+            }
+            #[cfg(feature = "parquet")]
+            Form::Parquet(file) => {
+                if let Some(file) = file.take() {
+                    let (_, n_bytes) =
+                        file.finish().map_err(|e| self.target.failed(&std::io::Error::other(e)))?;
+                    self.state.bytes = n_bytes;
+                }
+            }
         }
+        let written = match &self.target {
+            Target::Stdout => std::io::stdout().flush(),
+            Target::File { file, .. } => file.sync_data(),
+        };
+        written.map_err(|e| self.target.failed(&e))
+    }
+}
+
+impl Target {
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        match self {
+            Self::Stdout => Failure::writing("standard output", error),
+            Self::File { path, .. } => Failure::writing(path.display(), error),
+        }
+    }
+
+    /// A Parquet file that goes there.
+    #[cfg(feature = "parquet")]
+    fn parquet(&self) -> Result<Columns> {
+        let out: Box<dyn std::io::Write + Send> = match self {
+            Self::Stdout => Box::new(std::io::stdout()),
+            Self::File { file, .. } => Box::new(file.try_clone().map_err(|e| self.failed(&e))?),
+        };
+        ParquetFile::begin(out).map_err(|e| self.failed(&std::io::Error::other(e)))
     }
 }
 
 /// A new file, or with `resume` one that was begun, cut back to where it is good.
-fn open(path: &Path, resume: bool, fresh: State) -> Result<(Target, State)> {
+fn open(path: &Path, args: &ReadingsExportArgs, fresh: State) -> Result<(Target, State)> {
     let failed = |e: std::io::Error| Failure::writing(path.display(), &e);
     let state = state_path(path);
-    if !resume || !state.exists() {
+    #[cfg(feature = "parquet")]
+    if args.resume && args.format == ReadingsFormat::Parquet {
+        return Err(Failure::usage("a Parquet file cannot be gone on with")
+            .why("what closes it says where everything in it lies, and nothing can follow")
+            .next("export to another file; --from TIME leaves out what you have"));
+    }
+    if !args.resume || !state.exists() {
         let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| {
             failed(e).next("choose another name; --resume goes on with a file that an export has begun")
         })?;

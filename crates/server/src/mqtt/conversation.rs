@@ -102,7 +102,7 @@ impl Conversation {
                 (_, None) => return Err(protocol_error("CONNECT comes first")),
                 (Heard::Publish(publish), Some(topics)) => {
                     let up = topics.up.clone();
-                    return self.frame(*publish, &up).map(Some);
+                    return self.frame(publish, &up).map(Some);
                 }
                 (Heard::Subscribe { id, filters }, Some(topics)) => {
                     let topics = topics.clone();

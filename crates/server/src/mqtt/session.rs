@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use futures_util::FutureExt as _;
-use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use kinglet_wire::keys::DeviceId;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
@@ -149,74 +147,64 @@ struct Session<'a, S> {
 type End = Result<(), Option<Goodbye>>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+    /// Hears what there is, has its frames decided all together, answers in one packet, and waits for more. Frames that
+    /// come meanwhile wait for the next turn, as they would for the store's next transaction.
     async fn run(&mut self, keep_alive: Duration) -> End {
         let mut stopping = self.core.stopping.subscribe();
-        let mut work = FuturesOrdered::new();
-        let mut n_in_flight = 0;
         let mut heard = Instant::now();
         let silence = sleep_until(heard + keep_alive);
         tokio::pin!(silence);
-        let ended = loop {
-            let mut batch = Vec::new();
-            let asked = self.hear(n_in_flight, &mut batch).await;
+        let mut batch = Vec::new();
+        loop {
+            let asked = self.hear(&mut batch).await;
+            let is_full = batch.len() == IN_FLIGHT_MAX;
+            let mut told = Ok(());
             if !batch.is_empty() {
-                n_in_flight += batch.len();
-                work.push_back(take(Arc::clone(self.core), self.id, self.short_id, batch));
+                // What was taken in is stored and acked whatever ends the connection.
+                let taken = take(self.core, self.id, self.short_id, &batch).await;
+                told = self.tell(taken);
+                batch.clear();
+                // While nothing is read here, the client's silence says nothing.
+                heard = Instant::now();
             }
-            if asked.is_err() || *stopping.borrow() {
-                break asked;
+            asked.and(told)?;
+            if *stopping.borrow() {
+                return Err(Some(goodbye(Why::ServerShuttingDown, "the server stops: come back later")));
             }
-            if self.wire.flush().await.is_none() {
-                break Err(None);
+            if let Ok(goodbye) = self.entered.ended.try_recv() {
+                return Err(Some(goodbye));
             }
-            let may_read = n_in_flight < IN_FLIGHT_MAX;
-            if may_read && self.wire.input.capacity() - self.wire.input.len() < READ_LEN / 4 {
+            self.wire.flush().await.ok_or(None)?;
+            if is_full {
+                continue;
+            }
+            if self.wire.input.capacity() - self.wire.input.len() < READ_LEN / 4 {
                 self.wire.input.reserve(READ_LEN);
             }
             tokio::select! {
-                Some(taken) = work.next(), if n_in_flight > 0 => {
-                    n_in_flight -= taken.n;
-                    let mut told = self.tell(taken);
-                    // What is ready at the same time leaves in the same packet.
-                    while told.is_ok() && let Some(Some(taken)) = work.next().now_or_never() {
-                        n_in_flight -= taken.n;
-                        told = self.tell(taken);
-                    }
-                    if told.is_err() {
-                        break told;
-                    }
-                }
-                read = self.wire.read(), if may_read => match read {
+                // What mostly comes first; the others are looked at once there is nothing to read.
+                biased;
+                read = self.wire.read() => match read {
                     Some(true) => heard = Instant::now(),
-                    _ => break Err(None),
+                    _ => return Err(None),
                 },
+                Ok(goodbye) = &mut self.entered.ended => return Err(Some(goodbye)),
                 Some(note) = self.entered.inbox.recv() => self.pass_on(note),
-                Ok(goodbye) = &mut self.entered.ended => break Err(Some(goodbye)),
+                _ = stopping.changed() => {}
                 () = &mut silence => {
-                    // While nothing is read here, the client's silence says nothing.
-                    let until = if may_read { heard + keep_alive } else { Instant::now() + keep_alive };
+                    let until = heard + keep_alive;
                     if until <= Instant::now() {
-                        break Err(Some(goodbye(Why::KeepAliveTimeout, "nothing was heard for too long")));
+                        return Err(Some(goodbye(Why::KeepAliveTimeout, "nothing was heard for too long")));
                     }
                     silence.as_mut().reset(until);
                 }
-                _ = stopping.changed() => {}
             }
-        };
-        // What was taken in is stored and acked whatever ends the connection.
-        let mut told = Ok(());
-        while let Some(taken) = work.next().await {
-            told = told.and(self.tell(taken));
-        }
-        match ended.and(told) {
-            Ok(()) => Err(Some(goodbye(Why::ServerShuttingDown, "the server stops: come back later"))),
-            ended => ended,
         }
     }
 
-    /// Reads packets until a frame more would be too many, or until more bytes are needed.
-    async fn hear(&mut self, n_in_flight: usize, batch: &mut Vec<super::take::Published>) -> End {
-        while n_in_flight + batch.len() < IN_FLIGHT_MAX {
+    /// Reads packets until there are as many frames as are taken at once, or until more bytes are needed.
+    async fn hear(&mut self, batch: &mut Vec<super::take::Published>) -> End {
+        while batch.len() < IN_FLIGHT_MAX {
             match self.conversation.next(&mut self.wire.input, &mut self.wire.out).map_err(Some)? {
                 None => return Ok(()),
                 Some(Ask::Frame { id, frame }) => batch.push((id, frame)),

@@ -2,7 +2,8 @@
 //! over, nobody else can.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -26,7 +27,22 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Inner {
     n_entered: u64,
-    by_device: HashMap<DeviceId, Vec<Entry>>,
+    by_device: HashMap<DeviceId, Mine>,
+}
+
+/// The connections of a device.
+#[derive(Default)]
+struct Mine {
+    entries: Vec<Entry>,
+    /// The number of the only one, 0 if there are more: for those who look without the lock.
+    only: Arc<AtomicU64>,
+}
+
+impl Mine {
+    fn note_only(&self) {
+        let only = if let [entry] = self.entries.as_slice() { entry.n } else { 0 };
+        self.only.store(only, Ordering::Release);
+    }
 }
 
 struct Entry {
@@ -50,6 +66,7 @@ pub(super) struct Entered<'a> {
     sessions: &'a Sessions,
     id: DeviceId,
     n: u64,
+    only: Arc<AtomicU64>,
     pub(super) inbox: mpsc::Receiver<Note>,
     /// Says why the connection must end.
     pub(super) ended: oneshot::Receiver<Goodbye>,
@@ -70,24 +87,26 @@ impl Sessions {
         let (end, ended) = oneshot::channel();
         let mut inner = self.lock();
         let mine = inner.by_device.entry(id).or_default();
-        let same = mine.iter().position(|entry| entry.client_id == client_id);
+        let same = mine.entries.iter().position(|entry| entry.client_id == client_id);
         let (place, text) = match same {
             Some(place) => (Some(place), "the device has connected again with this client id"),
-            None if mine.len() >= PER_DEVICE_MAX => (Some(0), "the device has too many connections"),
+            None if mine.entries.len() >= PER_DEVICE_MAX => (Some(0), "the device has too many connections"),
             None => (None, ""),
         };
         if let Some(place) = place {
             // If it is ending already there is nobody to tell.
-            let _ = mine.remove(place).end.send(goodbye(Why::SessionTakenOver, text));
+            let _ = mine.entries.remove(place).end.send(goodbye(Why::SessionTakenOver, text));
         }
-        mine.push(Entry { n, client_id, inbox, end });
-        Entered { sessions: self, id, n, inbox: notes, ended }
+        mine.entries.push(Entry { n, client_id, inbox, end });
+        mine.note_only();
+        let only = Arc::clone(&mine.only);
+        Entered { sessions: self, id, n, only, inbox: notes, ended }
     }
 
     /// Ends all sessions of a device that was revoked.
     pub(crate) fn end(&self, id: &str) {
         let gone = DeviceId::new(id).and_then(|id| self.lock().by_device.remove(&id));
-        for entry in gone.into_iter().flatten() {
+        for entry in gone.into_iter().flat_map(|mine| mine.entries) {
             let _ = entry.end.send(goodbye(Why::NotAuthorized, "the device was revoked"));
         }
     }
@@ -100,9 +119,13 @@ impl Sessions {
 impl Entered<'_> {
     /// Tells the device's other connections.
     pub(super) fn tell_others(&self, note: &Note) {
+        // Nearly always: every ack comes by here.
+        if self.only.load(Ordering::Acquire) == self.n {
+            return;
+        }
         let inner = self.sessions.lock();
-        let others = inner.by_device.get(&self.id).into_iter().flatten().filter(|entry| entry.n != self.n);
-        for other in others {
+        let mine = inner.by_device.get(&self.id).into_iter().flat_map(|mine| &mine.entries);
+        for other in mine.filter(|entry| entry.n != self.n) {
             // Who does not read misses it; the device asks again.
             let _ = other.inbox.try_send(note.clone());
         }
@@ -113,8 +136,9 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut inner = self.sessions.lock();
         if let Some(mine) = inner.by_device.get_mut(&self.id) {
-            mine.retain(|entry| entry.n != self.n);
-            if mine.is_empty() {
+            mine.entries.retain(|entry| entry.n != self.n);
+            mine.note_only();
+            if mine.entries.is_empty() {
                 inner.by_device.remove(&self.id);
             }
         }
@@ -142,7 +166,7 @@ mod tests {
         // The old one's place is not the new one's.
         drop(porch);
         again.tell_others(&Note::Refused("x"));
-        assert_eq!(sessions.lock().by_device[&id("porch")].len(), 2);
+        assert_eq!(sessions.lock().by_device[&id("porch")].entries.len(), 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{ALIASES_MAX, IN_FLIGHT_MAX, LOGIN_LEN_MAX, PACKET_LEN_MAX};
 /// What a client says.
 pub(super) enum Heard {
     Login(Box<Login>),
-    Publish(Box<Published>),
+    Publish(Published),
     Subscribe {
         id: NonZeroU16,
         filters: Vec<ByteString>,
@@ -340,12 +340,12 @@ fn hear_v5(packet: v5::Packet) -> Heard {
 }
 
 fn hear_publish(publish: Publish) -> Heard {
-    Heard::Publish(Box::new(Published {
+    Heard::Publish(Published {
         id: publish.packet_id,
         qos: publish.qos,
         retain: publish.retain,
         topic: publish.topic,
         alias: publish.properties.and_then(|properties| properties.topic_alias),
         payload: publish.payload,
-    }))
+    })
 }

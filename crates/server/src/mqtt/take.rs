@@ -1,7 +1,6 @@
 //! From what a device has published to what it is told: its frames in one transaction, then its joins.
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use kinglet_wire::frame::{Frame, Kind, kind_of};
@@ -25,8 +24,6 @@ pub(super) struct Taken {
     pub(super) downlinks: Vec<Bytes>,
     /// The words of refusals, each once.
     pub(super) words: Vec<&'static str>,
-    /// How many there were.
-    pub(super) n: usize,
     /// The store could not decide.
     pub(super) has_failed: bool,
     /// The device was revoked.
@@ -37,13 +34,13 @@ pub(super) struct Taken {
 pub(super) type Refused = (PublishAckReason, &'static str);
 
 /// Takes what one device has published, as far as it is the device's own.
-pub(super) async fn take(core: Arc<Core>, id: DeviceId, short_id: u32, batch: Vec<Published>) -> Taken {
-    let mut taken = Taken { n: batch.len(), ..Taken::default() };
+pub(super) async fn take(core: &Core, id: DeviceId, short_id: u32, batch: &[Published]) -> Taken {
+    let mut taken = Taken::default();
     let mut fates: Vec<Option<Refused>> = vec![None; batch.len()];
     let (mut frames, mut at) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for (idx, (_, bytes)) in batch.iter().enumerate() {
         match kind_of(bytes) {
-            Ok(Kind::JoinRequest) => match join(&core, &id, bytes).await {
+            Ok(Kind::JoinRequest) => match join(core, &id, bytes).await {
                 Ok(accept) => taken.downlinks.push(accept.into()),
                 Err(JoinRefused::Registry(error)) => {
                     tracing::error!(%error, "a join could not be decided");

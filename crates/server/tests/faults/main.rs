@@ -1,11 +1,15 @@
-//! The real server, killed, cut from its power, on a full disk and on one that cannot be written: what was acked is
-//! stored, once.
+//! The real server, killed, cut from its power, on a full disk and on one that cannot be written, with a page of its
+//! store damaged, and among crowds of slow and idle connections: what was acked is stored, once.
 //!
 //! Needs the binary, a shim and small disks: `cargo xtask faults` brings them. Without, each test says that it is skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by panicking")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
+#[path = "../mqtt_client/mod.rs"]
+mod mqtt_client;
+mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -89,9 +93,16 @@ impl Site {
     }
 
     async fn start(&self) -> (Child, SocketAddr) {
+        let (child, said) = self.start_with(&[]).await;
+        (child, address(&said["url"]))
+    }
+
+    /// Starts with further flags; gives what it says of itself.
+    async fn start_with(&self, flags: &[&str]) -> (Child, serde_json::Value) {
         let mut child = Command::new(&self.binary)
             .args(["serve", "--json", "--http", "127.0.0.1:0", "--data"])
             .arg(&self.data)
+            .args(flags)
             .env("HOME", &self.data)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
@@ -101,8 +112,8 @@ impl Site {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-        (child, said["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap())
+        let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        (child, said)
     }
 
     /// All devices send, one frame at a time, until `end` is over and the server is gone.
@@ -192,6 +203,11 @@ async fn post(addr: SocketAddr, frame: &[u8]) -> (u16, Vec<u8>) {
     let kind = [("content-type", "application/vnd.kinglet.frame")];
     let answer = request(addr, "POST", "/v1/frames", &kind, frame).await;
     (answer.status, answer.body)
+}
+
+/// Where a URL points to.
+fn address(url: &serde_json::Value) -> SocketAddr {
+    url.as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap()
 }
 
 /// Another instant each round, the same in each run (Weyl sequence).

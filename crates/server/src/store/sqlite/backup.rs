@@ -45,7 +45,8 @@ pub fn back_up(from: &Path, to: &Path, mut progress: impl FnMut(f64)) -> Result<
         // One file, without a log beside it.
         target.pragma_update(None, "journal_mode", "DELETE")?;
         target.close().map_err(|(_, e)| e)?;
-        check(&aside)
+        // Whatever is wrong with the copy is wrong with what was copied.
+        check(&aside).map_err(|error| named(from, error))
     };
     finish(copy(), &aside, to)
 }

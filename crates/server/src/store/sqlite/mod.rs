@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
@@ -30,10 +31,13 @@ use crate::store::{
 pub use backup::{Checked, back_up, check, restore};
 use checkpoint::Checkpoints;
 use memo::Memo;
+use windows::Found;
 use writer::Writer;
 
 /// Reading connections that are kept open for the next reader.
 const READERS_KEPT: usize = 4;
+/// From how many windows on they are read by several readers.
+const APART_MIN: usize = 128;
 
 /// A [`Store`] in one SQLite file. Other processes may open the same file at the same time.
 pub struct SqliteStore {
@@ -74,6 +78,19 @@ impl SqliteStore {
             let answer = read.await.map_err(|e| StoreError::Database(e.to_string()))?;
             answer.map_err(|error| named(&self.path, error))
         })
+    }
+
+    /// Windows of one device lie apart in the file, since all devices append to it: read one after the other from a
+    /// disk, each is waited for. So several readers wait at the same time.
+    ///
+    /// Each sees a state of its own. A window does not change but for its time, when its boot is dated: that one
+    /// is then ordered as it was before or as it is after.
+    async fn fetch_apart(&self, places: &[Found]) -> Result<Vec<WindowRow>, StoreError> {
+        let parts = places.chunks(places.len().div_ceil(READERS_KEPT).max(1)).map(|part| {
+            let part = part.to_vec();
+            self.read(move |conn| windows::fetch(conn, &part))
+        });
+        Ok(try_join_all(parts).await?.concat())
     }
 
     fn write<T, F>(&self, todo: F) -> Answer<'_, T>
@@ -166,7 +183,17 @@ impl Store for SqliteStore {
     }
 
     fn windows(&self, short_id: u32, from_ms: i64, to_ms: i64, limit: u32) -> Answer<'_, Vec<WindowRow>> {
-        self.read(move |conn| windows::windows(conn, short_id, from_ms, to_ms, limit))
+        Box::pin(async move {
+            let find = self.read(move |conn| {
+                let places = windows::places(conn, short_id, from_ms, to_ms, limit)?;
+                let rows = if places.len() < APART_MIN { windows::fetch(conn, &places)? } else { Vec::new() };
+                Ok((places, rows))
+            });
+            match find.await? {
+                (places, rows) if places.len() < APART_MIN => Ok(rows),
+                (places, _) => self.fetch_apart(&places).await,
+            }
+        })
     }
 
     fn windows_after(
@@ -320,7 +347,10 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let why = error.to_string();
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { path: String::new(), why },
+            // The second: its first page is gone.
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Damaged { path: String::new(), why }
+            }
             _ => Self::Database(why),
         }
     }

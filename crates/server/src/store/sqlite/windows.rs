@@ -18,7 +18,7 @@ pub(super) const TAIL: &str = "id > (SELECT decoded_to FROM progress) AND \
 
 /// Where a window stands in time, and what the background pass found in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
+pub(super) struct Found {
     t_first: i64,
     id: i64,
     n_samples: Option<u32>,
@@ -37,13 +37,14 @@ pub(super) fn window(
     Ok(statement.query_row([id], window_row).optional()?)
 }
 
-pub(super) fn windows(
+/// Where the windows that have samples in `from..to` are, by time; at most `limit`, the newest of them.
+pub(super) fn places(
     conn: &Connection,
     device: u32,
     from_ms: i64,
     to_ms: i64,
     limit: u32,
-) -> Result<Vec<WindowRow>, StoreError> {
+) -> Result<Vec<Found>, StoreError> {
     let mut places = conn
         .prepare_cached(&format!("SELECT t_first, id, NULL, 0 FROM window WHERE {TAIL} AND device = ?1"))?
         .query_map([device], place)?
@@ -64,7 +65,7 @@ pub(super) fn windows(
     }
     places.sort_unstable();
     let n_older = places.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-    fetch(conn, &places[n_older..])
+    Ok(places.split_off(n_older))
 }
 
 pub(super) fn after(
@@ -160,8 +161,8 @@ fn place(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found { t_first: row.get(0)?, id: row.get(1)?, n_samples: row.get(2)?, flaw: row.get(3)? })
 }
 
-/// The windows at these places, in their order.
-fn fetch(conn: &Connection, places: &[Found]) -> Result<Vec<WindowRow>, StoreError> {
+/// The windows at these places, in their order; those that are gone meanwhile are left out.
+pub(super) fn fetch(conn: &Connection, places: &[Found]) -> Result<Vec<WindowRow>, StoreError> {
     let mut statement = conn.prepare_cached(&format!("{WINDOW} WHERE id = ?1"))?;
     let mut rows = Vec::with_capacity(places.len());
     for place in places {
