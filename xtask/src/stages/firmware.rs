@@ -29,8 +29,8 @@ struct Image {
 /// 700 kB are wanted of the C3's, bundles over the air included.
 const IMAGES: &[Image] = &[
     Image { chip: "esp32c3", target: RV32, seed: false, len_max: 685_000 },
-    Image { chip: "esp32c3", target: RV32, seed: true, len_max: 660_000 },
-    Image { chip: "esp32c6", target: RV32A, seed: false, len_max: 800_000 },
+    Image { chip: "esp32c3", target: RV32, seed: true, len_max: 700_000 },
+    Image { chip: "esp32c6", target: RV32A, seed: false, len_max: 843_000 },
 ];
 /// Statics of an image: what is left is stack, and heap beyond its own.
 const RAM_MAX: u64 = 200 * 1024;
