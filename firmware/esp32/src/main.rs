@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod flash;
+mod panic;
 mod pins;
 mod radio;
 #[cfg(not(feature = "seed"))]
@@ -22,7 +23,6 @@ use core::cell::RefCell;
 
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Timer};
-use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::peripherals::TIMG1;
 use esp_hal::timer::timg::{MwdtStage, TimerGroup, Wdt};
