@@ -36,6 +36,7 @@ const COMMANDS: &[&[&str]] = &[
     &["user"],
     &["user", "add"],
     &["user", "list"],
+    &["user", "role"],
     &["user", "password"],
     &["user", "remove"],
     &["token"],

@@ -39,6 +39,9 @@ fn users_come_and_go() {
     let names: Vec<_> =
         listed["users"].as_array().unwrap().iter().map(|u| (&u["name"], &u["role"])).collect();
     assert_eq!(names, [(&"anna".into(), &"admin".into()), (&"bob".into(), &"viewer".into())]);
+    user(&place, &["role", "bob", "operator"], "").ok();
+    let listed = json(user(&place, &["list", "--json"], ""));
+    assert_eq!(listed["users"][1]["role"], "operator");
     user(&place, &["password", "bob"], "another password\n").ok();
     user(&place, &["remove", "bob"], "").ok();
     assert!(user(&place, &["remove", "anna"], "").ok().out.contains("the last user"));
@@ -67,6 +70,8 @@ fn what_cannot_be_done_is_named_and_repeats_no_secret() {
     user(&place, &["add", "anna"], "hunter2hunter2\n").ok();
     check(user(&place, &["add", "ANNA"], "hunter2hunter2\n"), 5, "there is a user of this name");
     check(user(&place, &["password", "bob"], "hunter2hunter2\n"), 5, "there is no user of this name");
+    check(user(&place, &["role", "bob", "admin"], ""), 5, "there is no user of this name");
+    check(user(&place, &["role", "anna", "root"], ""), 2, "viewer, operator or admin");
     check(token(&place, &["revoke", "grafana"]), 5, "there is no token of this name");
     check(token(&place, &["add", "--name", "a", "--expires", "90"]), 2, "say 12h, 90d or 1y");
 }

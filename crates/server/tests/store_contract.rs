@@ -587,6 +587,11 @@ async fn people_and_programs_are_kept(store: Arc<dyn Store>, again: impl AsyncFn
     assert_eq!(store.standing(Some(secret)).await.unwrap().token, None);
     assert!(store.remove_user("bob").await.unwrap() && !store.remove_user("bob").await.unwrap());
     assert!(store.remove_user("anna").await.unwrap() && !store.standing(None).await.unwrap().has_users);
+    assert!(
+        store.set_role("bob", Role::Operator).await.unwrap()
+            && !store.set_role("eve", Role::Admin).await.unwrap()
+    );
+    assert_eq!(store.user("bob").await.unwrap().map(|bob| bob.role), Some(Role::Operator));
     let shown = format!("{anna:?} {:?}", other.secret);
     assert!(!shown.contains("$hash") && !shown.contains("08"), "{shown}");
 }

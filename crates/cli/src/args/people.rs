@@ -13,6 +13,7 @@ use super::DeviceCommon;
   kinglet user add anna --role admin                       asks for the password, twice
   pass show kinglet/bob | kinglet user add bob             or reads it from standard input, one line
   kinglet user list
+  kinglet user role bob operator                           holds at once, for logins that are open too
   kinglet user password anna                               ends every login under the old one
   kinglet user remove bob
 
@@ -30,6 +31,8 @@ pub(crate) enum UserAction {
     Add(PersonAddArgs),
     /// Show all users
     List(PeopleListArgs),
+    /// Give a user another role
+    Role(PersonRoleArgs),
     /// Give a user another password
     Password(PersonOneArgs),
     /// Remove a user, who is logged out at once
@@ -43,6 +46,18 @@ pub(crate) struct PersonAddArgs {
     pub(crate) name: String,
     /// viewer, operator or admin
     #[arg(long, value_name = "ROLE", default_value = "viewer", value_parser = str::parse::<Role>)]
+    pub(crate) role: Role,
+    #[command(flatten)]
+    pub(crate) common: DeviceCommon,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PersonRoleArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// viewer, operator or admin
+    #[arg(value_name = "ROLE", value_parser = str::parse::<Role>)]
     pub(crate) role: Role,
     #[command(flatten)]
     pub(crate) common: DeviceCommon,
@@ -141,6 +156,7 @@ impl TokenAction {
 #[cfg(test)]
 mod tests {
     use super::*;
+            Self::Role(a) => &a.common,
 
     #[test]
     fn times_are_said_shortly() {
