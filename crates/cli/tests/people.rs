@@ -126,6 +126,8 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
     let cookie = answer.split_once("kinglet=").unwrap().1.split(';').next().unwrap();
     assert_eq!(get(&format!("cookie: kinglet={cookie}\r\n")), "200");
+    // Asked by the binary itself, as a container is; it needs no login.
+    assert_eq!(place.run(&["health", url["url"].as_str().unwrap()]).ok().out, "ready\n");
     child.kill().unwrap();
     let log = child.wait_with_output().unwrap().stderr;
     let log = String::from_utf8_lossy(&log);
@@ -139,6 +141,8 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
 #[test]
 fn a_password_that_is_typed_is_not_shown() {
     use std::ffi::OsStr;
+    assert_eq!(place.run(&["health", "http://127.0.0.1:9"]).code, 4);
+    assert_eq!(place.run(&["health", "127.0.0.1:8470"]).code, 2);
     use std::fs::File;
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -25,7 +25,8 @@ pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
 pub(crate) use people::{TokenAction, TokenArgs, UserAction, UserArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
 pub(crate) use server::{
-    CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, ServeArgs,
+    CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, HealthArgs,
+    ServeArgs,
 };
 pub(crate) use values::{Source, Variants};
 
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Import(ImportArgs),
     Serve(ServeArgs),
+    Health(HealthArgs),
     Device(DeviceArgs),
     Certificate(CertificateArgs),
     Readings(ReadingsArgs),
@@ -131,7 +133,7 @@ impl Command {
             Self::Token(a) => a.action.common().json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
-            Self::Decode(_) | Self::Config | Self::Completions(_) => false,
+            Self::Decode(_) | Self::Health(_) | Self::Config | Self::Completions(_) => false,
         }
     }
 }

@@ -14,6 +14,7 @@ mod encode;
 mod eval;
 mod export;
 mod import;
+mod health;
 mod inspect;
 mod keep;
 mod people;
@@ -44,6 +45,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Import(args) => import::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Certificate(args) => certificate::run(&args),
         Command::Readings(args) => stored::run(&args),
         Command::Backup(args) => keep::backup(&args),
