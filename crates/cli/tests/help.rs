@@ -43,6 +43,8 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "add"],
     &["token", "list"],
     &["token", "revoke"],
+    &["alerts"],
+    &["health"],
     &["keys", "rotate"],
     &["send"],
     &["simulate"],

@@ -77,6 +77,18 @@ fn what_cannot_be_done_is_named_and_repeats_no_secret() {
 }
 
 #[test]
+fn alerts_are_shown_and_none_is_said_too() {
+    let place = Place::new();
+    user(&place, &["add", "anna"], &format!("{PASSWORD}\n")).ok();
+    assert!(place.run(&["alerts", "--data", "d"]).ok().out.contains("nothing is wrong"));
+    assert_eq!(
+        json(place.run(&["alerts", "--all", "--json", "--data", "d"]))["alerts"],
+        Value::Array(vec![])
+    );
+    assert_eq!(place.run(&["alerts", "--data", "nowhere"]).code, 3);
+}
+
+#[test]
 fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     let place = Place::new();
     user(&place, &["add", "anna"], &format!("{PASSWORD}\n")).ok();
@@ -114,6 +126,8 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     };
     let get = |head: &str| ask("GET /v1/devices", head, "")[9..12].to_owned();
     assert_eq!(get(""), "401");
+    // Asked by the binary itself, as a container is; it needs no login.
+    assert_eq!(place.run(&["health", url["url"].as_str().unwrap()]).ok().out, "ready\n");
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "200");
     token(&place, &["revoke", "grafana"]).ok();
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "401", "at once, in a server that runs");
@@ -126,9 +140,9 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
     let cookie = answer.split_once("kinglet=").unwrap().1.split(';').next().unwrap();
     assert_eq!(get(&format!("cookie: kinglet={cookie}\r\n")), "200");
-    // Asked by the binary itself, as a container is; it needs no login.
-    assert_eq!(place.run(&["health", url["url"].as_str().unwrap()]).ok().out, "ready\n");
     child.kill().unwrap();
+    assert_eq!(place.run(&["health", "http://127.0.0.1:9"]).code, 4);
+    assert_eq!(place.run(&["health", "127.0.0.1:8470"]).code, 2);
     let log = child.wait_with_output().unwrap().stderr;
     let log = String::from_utf8_lossy(&log);
     assert!(log.contains("a login failed") && log.contains("logged in"), "{log}");
@@ -141,8 +155,6 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
 #[test]
 fn a_password_that_is_typed_is_not_shown() {
     use std::ffi::OsStr;
-    assert_eq!(place.run(&["health", "http://127.0.0.1:9"]).code, 4);
-    assert_eq!(place.run(&["health", "127.0.0.1:8470"]).code, 2);
     use std::fs::File;
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::OpenOptionsExt as _;

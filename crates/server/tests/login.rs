@@ -59,6 +59,7 @@ async fn the_first_user_closes_the_door() {
         ("/", 303),
         ("/devices/cellar?range=6h", 303),
         ("/seed/x", 303),
+        ("/alerts", 303),
         ("/people", 303),
         ("/live/devices", 401),
         ("/v1/devices", 401),

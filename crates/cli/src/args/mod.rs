@@ -22,7 +22,7 @@ pub(crate) use keep::{
 };
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
-pub(crate) use people::{TokenAction, TokenArgs, UserAction, UserArgs};
+pub(crate) use people::{AlertsArgs, TokenAction, TokenArgs, UserAction, UserArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
 pub(crate) use server::{
     CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, HealthArgs,
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     User(UserArgs),
     Token(TokenArgs),
+    Alerts(AlertsArgs),
     Send(SendArgs),
     Simulate(SimulateArgs),
     /// Print the config file of `kinglet serve`, commented
@@ -131,6 +132,7 @@ impl Command {
             Self::Keys(KeysArgs { action: KeysAction::Rotate(a) }) => a.common.json,
             Self::User(a) => a.action.common().json,
             Self::Token(a) => a.action.common().json,
+            Self::Alerts(a) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
             Self::Decode(_) | Self::Health(_) | Self::Config | Self::Completions(_) => false,

@@ -1,4 +1,4 @@
-//! `user` and `token`.
+//! `user`, `token` and `alerts`.
 
 use std::time::Duration;
 
@@ -78,6 +78,24 @@ pub(crate) struct PeopleListArgs {
     pub(crate) common: DeviceCommon,
 }
 
+/// Show what is wrong, as the server's [[alert]] rules have found it
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet alerts                 what is raised now
+  kinglet alerts --all --json    what was cleared too, the newest first
+
+What is looked for stands in the server's config file, see `kinglet config`.")]
+pub(crate) struct AlertsArgs {
+    /// Show what is over too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Show at most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) common: DeviceCommon,
+}
+
 /// Let programs use the API
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -138,6 +156,7 @@ impl UserAction {
         match self {
             Self::Add(a) => &a.common,
             Self::List(a) => &a.common,
+            Self::Role(a) => &a.common,
             Self::Password(a) | Self::Remove(a) => &a.common,
         }
     }
@@ -156,7 +175,6 @@ impl TokenAction {
 #[cfg(test)]
 mod tests {
     use super::*;
-            Self::Role(a) => &a.common,
 
     #[test]
     fn times_are_said_shortly() {

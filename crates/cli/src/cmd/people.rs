@@ -106,7 +106,7 @@ pub(crate) fn token(args: &TokenArgs) -> Result {
 }
 
 /// The configuration; a path that was mistyped shall not become a new, empty server.
-fn config(common: &DeviceCommon, may_be_new: bool) -> Result<Config> {
+pub(super) fn config(common: &DeviceCommon, may_be_new: bool) -> Result<Config> {
     let config = host::config(&common.overrides())?;
     if !may_be_new && host::is_new(&config) {
         return Err(Failure::input(format_args!("there is no server's data in {}", config.data.display()))

@@ -1,5 +1,6 @@
 //! The dashboard: pages rendered here, kept fresh by server-sent events, nothing fetched from elsewhere.
 
+mod alerts;
 mod api;
 mod chart;
 mod device;
@@ -36,6 +37,7 @@ pub(crate) static ROUTES: &[Route] = &[
     Route::page("/", Needs::Page(Role::Viewer), || get(overview::page)),
     Route::page("/devices/{id}", Needs::Page(Role::Viewer), || get(device::page)),
     Route::page("/seed/{name}", Needs::Page(Role::Viewer), || get(seed::page)),
+    Route::page("/alerts", Needs::Page(Role::Viewer), || get(alerts::page)),
     Route::page("/people", Needs::Page(Role::Admin), || get(people::page)),
     Route::of(Method::POST, "/people/users", Needs::Page(Role::Admin), || form(people::add_user)),
     Route::of(Method::POST, "/people/users/{name}/role", Needs::Page(Role::Admin), || form(people::set_role)),
@@ -123,6 +125,7 @@ fn frame(title: &str, now_ms: i64, aside: &Markup, content: &Markup) -> Html<Str
 fn ways(who: &Visitor) -> Markup {
     html! {
         nav.ways aria-label="Pages" {
+            a href="/alerts" { "Alerts" }
             @if who.role >= Role::Admin { a href="/people" { "Users" } }
         }
         @if let By::Session(_) = who.by {
