@@ -1,6 +1,6 @@
 //! What is to be noticed: devices that do not come, frames that do not open, counters used twice, readings outside limits.
 //!
-//! One server at a time looks ([`watch`]), on its lease in the store; what it finds is raised and cleared by rows of which
+//! One server at a time looks (`watch`), on its lease in the store; what it finds is raised and cleared by rows of which
 //! the database lets each be raised once at a time. In the same transaction each target named comes to be owed a word of it,
 //! and is told by the worker that passes readings on to it ([`forward`](crate::forward)). Taking frames in knows of none of it.
 
