@@ -39,6 +39,9 @@ fn users_come_and_go() {
     let names: Vec<_> =
         listed["users"].as_array().unwrap().iter().map(|u| (&u["name"], &u["role"])).collect();
     assert_eq!(names, [(&"anna".into(), &"admin".into()), (&"bob".into(), &"viewer".into())]);
+    user(&place, &["role", "bob", "operator"], "").ok();
+    let listed = json(user(&place, &["list", "--json"], ""));
+    assert_eq!(listed["users"][1]["role"], "operator");
     user(&place, &["password", "bob"], "another password\n").ok();
     user(&place, &["remove", "bob"], "").ok();
     assert!(user(&place, &["remove", "anna"], "").ok().out.contains("the last user"));
@@ -67,8 +70,22 @@ fn what_cannot_be_done_is_named_and_repeats_no_secret() {
     user(&place, &["add", "anna"], "hunter2hunter2\n").ok();
     check(user(&place, &["add", "ANNA"], "hunter2hunter2\n"), 5, "there is a user of this name");
     check(user(&place, &["password", "bob"], "hunter2hunter2\n"), 5, "there is no user of this name");
+    check(user(&place, &["role", "bob", "admin"], ""), 5, "there is no user of this name");
+    check(user(&place, &["role", "anna", "root"], ""), 2, "viewer, operator or admin");
     check(token(&place, &["revoke", "grafana"]), 5, "there is no token of this name");
     check(token(&place, &["add", "--name", "a", "--expires", "90"]), 2, "say 12h, 90d or 1y");
+}
+
+#[test]
+fn alerts_are_shown_and_none_is_said_too() {
+    let place = Place::new();
+    user(&place, &["add", "anna"], &format!("{PASSWORD}\n")).ok();
+    assert!(place.run(&["alerts", "--data", "d"]).ok().out.contains("nothing is wrong"));
+    assert_eq!(
+        json(place.run(&["alerts", "--all", "--json", "--data", "d"]))["alerts"],
+        Value::Array(vec![])
+    );
+    assert_eq!(place.run(&["alerts", "--data", "nowhere"]).code, 3);
 }
 
 #[test]
@@ -109,6 +126,8 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     };
     let get = |head: &str| ask("GET /v1/devices", head, "")[9..12].to_owned();
     assert_eq!(get(""), "401");
+    // Asked by the binary itself, as a container is; it needs no login.
+    assert_eq!(place.run(&["health", url["url"].as_str().unwrap()]).ok().out, "ready\n");
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "200");
     token(&place, &["revoke", "grafana"]).ok();
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "401", "at once, in a server that runs");
@@ -122,6 +141,8 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     let cookie = answer.split_once("kinglet=").unwrap().1.split(';').next().unwrap();
     assert_eq!(get(&format!("cookie: kinglet={cookie}\r\n")), "200");
     child.kill().unwrap();
+    assert_eq!(place.run(&["health", "http://127.0.0.1:9"]).code, 4);
+    assert_eq!(place.run(&["health", "127.0.0.1:8470"]).code, 2);
     let log = child.wait_with_output().unwrap().stderr;
     let log = String::from_utf8_lossy(&log);
     assert!(log.contains("a login failed") && log.contains("logged in"), "{log}");

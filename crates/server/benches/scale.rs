@@ -112,7 +112,7 @@ async fn fill(rig: &Rig, window: &Window, n: &mut u64, size: u64) {
 
 /// Waits for the background pass, however far it is behind.
 async fn settle(rig: &Rig) {
-    while !rig.core.store.undecoded(1).await.expect("an answer").is_empty() {
+    while !rig.core.store.undecoded(None, 1).await.expect("an answer").is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::alerts::{self, AlertConfig};
 use crate::forward::{self, ForwardConfig};
 use crate::lorawan::{self, LorawanConfig};
 use crate::seed::{SeedConfig, SeedOverrides};
@@ -86,6 +87,8 @@ pub struct Config {
     pub seed: SeedConfig,
     /// Where readings are passed on to.
     pub forward: Vec<ForwardConfig>,
+    /// What is to be noticed.
+    pub alerts: Vec<AlertConfig>,
     /// Network servers through which LoRaWAN devices are heard.
     pub lorawan: Vec<LorawanConfig>,
 }
@@ -239,6 +242,7 @@ impl Config {
             log_format: LogFormat::Text,
             seed: SeedConfig::default(),
             forward: Vec::new(),
+            alerts: Vec::new(),
             lorawan: Vec::new(),
         }
     }
@@ -320,6 +324,7 @@ impl Config {
             text.push_str(&format!("\n# {}\n#{name} = {}\n", key.help, defaults.value_of(name)));
         }
         text.push_str(forward::EXAMPLES);
+        text.push_str(alerts::EXAMPLES);
         text.push_str(lorawan::config::EXAMPLES);
         text
     }
@@ -394,17 +399,18 @@ impl Config {
             path: origin.into(),
             why: shorten(e.to_string().trim_end()),
         })?;
+        let refused = |section| {
+            move |why: String| ConfigError::Section { origin: origin.into(), section, why: shorten(&why) }
+        };
         for (key, value) in &table {
-            let refused = |section| {
-                move |why: String| ConfigError::Section { origin: origin.into(), section, why: shorten(&why) }
-            };
             match key.as_str() {
                 "forward" => self.forward = forward::parse(value).map_err(refused("forward"))?,
+                "alert" => self.alerts = alerts::parse(value).map_err(refused("alert"))?,
                 "lorawan" => self.lorawan = lorawan::config::parse(value).map_err(refused("lorawan"))?,
                 _ => self.set(origin, key, &plain(value))?,
             }
         }
-        Ok(())
+        alerts::check(&self.alerts, &self.forward).map_err(|(section, why)| refused(section)(why))
     }
 
     fn apply_env(&mut self, env: &Environment) -> Result<(), ConfigError> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use crate::access::Access;
+use crate::alerts::AlertCounts;
 use crate::bundles::Bundles;
 use crate::config::Config;
 use crate::forward::TargetCounts;
@@ -70,6 +71,8 @@ pub struct Core {
     pub(crate) stored: watch::Sender<()>,
     /// What was passed on, for each target of the configuration.
     pub(crate) forwarded: Vec<Arc<TargetCounts>>,
+    /// What was raised and cleared, for each alert rule of the configuration.
+    pub(crate) alerted: Vec<AlertCounts>,
     pub(crate) live: broadcast::Sender<Arc<LiveWindow>>,
     pub(crate) live_streams: Arc<Semaphore>,
     /// True once the server is to stop.
@@ -88,6 +91,7 @@ impl Core {
             offers: Offers::new(Arc::clone(&store)),
             store,
             forwarded: config.forward.iter().map(|_| Arc::default()).collect(),
+            alerted: config.alerts.iter().map(|_| AlertCounts::default()).collect(),
             current: RwLock::new(Arc::new(config.clone())),
             config,
             clock,

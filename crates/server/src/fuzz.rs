@@ -83,6 +83,21 @@ pub fn login_form(bytes: &[u8]) {
     assert!(again.name == form.name && again.password == form.password && again.next == form.next);
 }
 
+/// The body of a form about users and tokens.
+pub fn people_form(bytes: &[u8]) {
+    let form = crate::dash::PeopleForm::parse(bytes);
+    let pairs = [("name", form.name.as_str()), ("password", &form.password)];
+    let role = form.role.map(|role| ("role", role.word()));
+    let days = form.days.map(|days| days.to_string());
+    let days = days.as_deref().map(|days| ("days", days));
+    let again: String = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs.into_iter().chain(role).chain(days))
+        .finish();
+    let again = crate::dash::PeopleForm::parse(again.as_bytes());
+    assert!(again.name == form.name && again.password == form.password);
+    assert!(again.role == form.role && again.days == form.days);
+}
+
 /// A configuration file: what is accepted is safe to serve by.
 pub fn config_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod alerts;
 pub mod bundles;
 mod coap;
 pub mod config;
@@ -12,6 +13,7 @@ mod core;
 mod dash;
 pub mod export;
 pub mod forward;
+mod habits;
 mod http;
 pub mod ingest;
 pub mod join;
@@ -202,6 +204,7 @@ pub async fn run_core(
     let follower = tokio::spawn(Arc::clone(&core).follow());
     let retention = tokio::spawn(Arc::clone(&core).keep_retention());
     let passing_on = tokio::spawn(Arc::clone(&core).pass_on());
+    let watching = tokio::spawn(Arc::clone(&core).be_alert());
     let hearing = tokio::spawn(Arc::clone(&core).listen_to_lorawan());
     let serving = http::serve(listeners.http, None, router(Arc::clone(&core)), Arc::clone(&core));
     let serving_tls = async {
@@ -248,6 +251,7 @@ pub async fn run_core(
     let _ = follower.await;
     let _ = retention.await;
     let _ = passing_on.await;
+    let _ = watching.await;
     let _ = hearing.await;
     core.store.close().await?;
     decoded

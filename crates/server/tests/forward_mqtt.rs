@@ -153,3 +153,25 @@ async fn home_assistant_is_told_live_values_and_nothing_old() {
     assert!(retained("/config") && retained("/status") && !retained("/state") && !retained("/senml"));
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn alerts_go_to_a_topic_of_the_device_and_readings_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, url) = FakeBroker::start().await;
+    let rule = "format = 'none'\n[[alert]]\nkind = 'range'\nname = 'hot'\nchannel = 'temperature'\nabove = 30\nto = ['broker']";
+    let rig = rig(&dir, &url, rule).await;
+    let mut device = rig.ready_device("porch").await;
+    until("it connects", || broker.under("kinglet/status") == ["online"]).await;
+    broker.confirms.store(false, Ordering::SeqCst);
+    send(&rig, &mut device, T0, 310).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    broker.confirms.store(true, Ordering::SeqCst);
+    until("it comes", || !broker.under("kinglet/porch/alert").is_empty()).await;
+    let told = broker.under("/alert")[0].clone();
+    assert_eq!(
+        (&told["state"], &told["rule"], &told["channel"]),
+        (&"raised".into(), &"hot".into(), &"temperature".into())
+    );
+    assert!(broker.under("/readings").is_empty());
+    rig.stop().await;
+}

@@ -59,6 +59,8 @@ async fn the_first_user_closes_the_door() {
         ("/", 303),
         ("/devices/cellar?range=6h", 303),
         ("/seed/x", 303),
+        ("/alerts", 303),
+        ("/people", 303),
         ("/live/devices", 401),
         ("/v1/devices", 401),
         ("/v1/live", 401),
@@ -373,5 +375,99 @@ async fn other_machines_are_served_with_a_login_or_not_at_all() {
     rig.core.access.remove_user("anna").await.unwrap();
     let addr = std::net::SocketAddr::from(([127, 0, 0, 1], rig.addr.port()));
     assert_eq!(request(addr, "GET", "/v1/devices", &[], b"").await.status, 401);
+    rig.stop().await;
+}
+
+async fn post_as(rig: &Rig, path: &str, cookie: &str, form: &str) -> Response {
+    let origin = format!("http://{}", rig.addr);
+    let kind = "application/x-www-form-urlencoded";
+    let headers = [("cookie", cookie), ("origin", &origin), ("content-type", kind)];
+    request(rig.addr, "POST", path, &headers, form.as_bytes()).await
+}
+
+#[tokio::test]
+async fn administrators_see_to_users_and_tokens_in_the_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path()).await;
+    add_user(&rig, "anna", Role::Admin).await;
+    let anna = session(&rig, "anna").await;
+    let form = "name=Bob&password=correct+horse+battery&role=operator";
+    let added = post_as(&rig, "/people/users", &anna, form).await;
+    assert_eq!(
+        (added.status, added.header("location").as_deref()),
+        (303, Some("/people")),
+        "{}",
+        added.text()
+    );
+    let bob = session(&rig, "bob").await;
+    let page = get_as(&rig, "/people", &anna).await.text();
+    assert!(page.contains("action=\"/people/users/bob/role\"") && !page.contains("users/anna/"), "{page}");
+    assert!(!page.contains("argon2"));
+
+    // A role holds at once, for who is logged in already.
+    assert_eq!(get_as(&rig, "/people", &bob).await.status, 403);
+    assert!(!get_as(&rig, "/", &bob).await.text().contains("/people"));
+    assert_eq!(post_as(&rig, "/people/users/bob/role", &anna, "role=admin").await.status, 303);
+    assert_eq!(get_as(&rig, "/people", &bob).await.status, 200);
+    assert_eq!(post_as(&rig, "/people/users/bob/role", &anna, "role=viewer").await.status, 303);
+    assert_eq!(get_as(&rig, "/people", &bob).await.status, 403);
+
+    // A token is shown once, and works.
+    let made = post_as(&rig, "/people/tokens", &anna, "name=grafana&role=viewer&days=30").await;
+    assert_eq!(made.status, 200);
+    assert_eq!(made.header("cache-control").as_deref(), Some("no-store"));
+    let text = made.text();
+    let token = text.split_once("id=\"token\">").unwrap().1.split('<').next().unwrap().to_owned();
+    let bearer = format!("Bearer {token}");
+    let with = [("authorization", bearer.as_str())];
+    assert_eq!(request(rig.addr, "GET", "/v1/devices", &with, b"").await.status, 200);
+    let page = get_as(&rig, "/people", &anna).await.text();
+    assert!(page.contains("grafana") && !page.contains(&token), "{page}");
+    assert_eq!(post_as(&rig, "/people/tokens/grafana/revoke", &anna, "").await.status, 303);
+    assert_eq!(request(rig.addr, "GET", "/v1/devices", &with, b"").await.status, 401);
+
+    // What cannot be done is said on the page.
+    for (path, form, status, said) in [
+        (
+            "/people/users",
+            "name=bob&password=correct+horse+battery&role=admin",
+            409,
+            "There is a user of this name",
+        ),
+        ("/people/users", "name=a+b&password=correct+horse+battery&role=admin", 400, "A name has"),
+        ("/people/users", "name=eve&password=short&role=admin", 400, "A password has"),
+        ("/people/users", "name=eve&password=correct+horse+battery&role=root", 400, "A role is"),
+        ("/people/users/anna/role", "role=viewer", 400, "Nobody takes their own role away"),
+        ("/people/users/ANNA/remove", "", 400, "Nobody takes their own role away"),
+        ("/people/users/eve/remove", "", 404, "There is no user"),
+        ("/people/tokens", "name=x&role=viewer", 400, "A role is"),
+        ("/people/tokens/x/revoke", "", 404, "There is no token"),
+    ] {
+        let answer = post_as(&rig, path, &anna, form).await;
+        let text = answer.text();
+        assert!(answer.status == status && text.contains(said), "{path} {form}: {} {text}", answer.status);
+        assert!(!text.contains("short") || !form.contains("short"), "a password is not repeated");
+    }
+    // Nobody else, and no other page in an administrator's browser.
+    for (path, form) in [
+        ("/people/users", "name=eve&password=correct+horse+battery&role=admin"),
+        ("/people/users/bob/role", "role=admin"),
+        ("/people/users/bob/remove", ""),
+        ("/people/tokens", "name=eve&role=admin&days=0"),
+        ("/people/tokens/x/revoke", ""),
+    ] {
+        assert_eq!(post_as(&rig, path, &bob, form).await.status, 403, "{path}");
+        for headers in
+            [&[("cookie", anna.as_str())][..], &[("cookie", &anna), ("origin", "http://evil.example")]]
+        {
+            assert_eq!(request(rig.addr, "POST", path, headers, form.as_bytes()).await.status, 403, "{path}");
+        }
+        assert_eq!(request(rig.addr, "POST", path, &[], form.as_bytes()).await.status, 303, "to the login");
+    }
+    let names: Vec<_> = rig.core.store.users().await.unwrap().into_iter().map(|user| user.name).collect();
+    assert_eq!((names, rig.core.store.tokens().await.unwrap().len()), (vec!["anna".into(), "bob".into()], 0));
+    // Removed: logged out with it.
+    assert_eq!(post_as(&rig, "/people/users/bob/remove", &anna, "").await.status, 303);
+    assert_eq!(get_as(&rig, "/", &bob).await.status, 303);
     rig.stop().await;
 }

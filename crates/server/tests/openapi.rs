@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Rig, T0, bundle, code, request, seed_latent, seed_parts};
+use kinglet_server::store::{AlertChange, NewAlert};
 use serde_json::Value;
 
 /// Checks an answer against a shape, as far as our shapes go: types, what must be there, and nothing else.
@@ -41,6 +42,14 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     }
 }
 
+fn frost(device: u32) -> AlertChange {
+    let detail = r#"{"value": 1.5, "limit": 2.0, "side": "below", "t": "2026-09-21T13:33:20Z"}"#.into();
+    let (rule, kind, channel) = ("frost".into(), "range".into(), "temperature".into());
+    let said = "temperature was 1.5 °C, below 2 °C".into();
+    let alert = NewAlert { rule, kind, device, channel, said, detail, t_raised: T0 };
+    AlertChange::Raise { alert, to: Vec::new() }
+}
+
 #[tokio::test]
 async fn every_answer_has_the_shape_that_is_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -58,6 +67,7 @@ async fn every_answer_has_the_shape_that_is_said() {
     let bearer = format!("Bearer {}", token.trim());
     let with = [("authorization", bearer.as_str())];
     let bundle = bundle("other", 16).emit();
+    rig.core.store.change_alerts(vec![frost(device.short_id)]).await.unwrap();
     let mut n_checked = 0;
     // What adds comes before what lists, so that no list is empty.
     for method in ["post", "get", "delete"] {

@@ -58,6 +58,8 @@ contract!(
     seed_samples_come_back_by_time,
     people_and_programs_are_kept,
     sessions_end_with_what_they_lean_on,
+    alerts_are_raised_once_and_owed_until_they_are_told,
+    refused_frames_are_judged_once,
     a_closed_store_says_so,
 );
 
@@ -593,6 +595,11 @@ async fn people_and_programs_are_kept(store: Arc<dyn Store>, again: impl AsyncFn
     assert_eq!(standing, Standing { has_users: true, token: Some(grafana), session: None });
     assert!(store.remove_token("grafana").await.unwrap() && !store.remove_token("grafana").await.unwrap());
     assert_eq!(store.standing(Some(secret)).await.unwrap().token, None);
+    assert!(
+        store.set_role("bob", Role::Operator).await.unwrap()
+            && !store.set_role("eve", Role::Admin).await.unwrap()
+    );
+    assert_eq!(store.user("bob").await.unwrap().map(|bob| bob.role), Some(Role::Operator));
     assert!(store.remove_user("bob").await.unwrap() && !store.remove_user("bob").await.unwrap());
     assert!(store.remove_user("anna").await.unwrap() && !store.standing(None).await.unwrap().has_users);
     let shown = format!("{anna:?} {:?}", other.secret);
@@ -640,6 +647,85 @@ async fn sessions_end_with_what_they_lean_on(store: Arc<dyn Store>, _: impl Asyn
     assert!(who(5).await.is_none(), "a session is not its successor's");
 }
 
+async fn alerts_are_raised_once_and_owed_until_they_are_told(
+    store: Arc<dyn Store>,
+    again: impl AsyncFn() -> Arc<dyn Store>,
+) {
+    let device = add(&*store, "a").await.short_id;
+    let alert = |channel: &str, t_raised| NewAlert {
+        rule: "frost".into(),
+        kind: "range".into(),
+        device,
+        channel: channel.into(),
+        said: "t was 1 °C".into(),
+        detail: "{}".into(),
+        t_raised,
+    };
+    let to = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let raise =
+        |channel: &str, t_ms| AlertChange::Raise { alert: alert(channel, t_ms), to: to(&["hook", "broker"]) };
+    let clear = |id, t_ms| AlertChange::Clear { id, t_ms, to: to(&["hook"]) };
+    // Two servers find the same at the same time.
+    let other = again().await;
+    let (mine, theirs) =
+        tokio::join!(store.change_alerts(vec![raise("t", T0)]), other.change_alerts(vec![raise("t", T0)]));
+    let mut changed = [mine.unwrap(), theirs.unwrap()].concat();
+    assert_eq!(changed.len(), 1, "one of them has raised it");
+    let first = changed.remove(0);
+    assert_eq!((&first.device_id, &first.alert, first.t_cleared), (&"a".into(), &alert("t", T0), None));
+    let changed =
+        store.change_alerts(vec![raise("u", T0 + 1), raise("t", T0 + 2), clear(first.id, T0 + 3)]).await;
+    let changed: Vec<_> =
+        changed.unwrap().iter().map(|row| (row.alert.channel.clone(), row.step())).collect();
+    assert_eq!(changed, [("u".into(), AlertStep::Raised), ("t".into(), AlertStep::Cleared)]);
+    assert_eq!(store.change_alerts(vec![clear(first.id, T0 + 4), clear(999, T0)]).await.unwrap(), []);
+    let third = store.change_alerts(vec![raise("t", T0 + 5)]).await.unwrap().remove(0);
+    assert!(third.id > first.id, "what was cleared may come again, as another");
+    let listed = async |before, limit, raised_only| {
+        let rows = store.alerts(before, limit, raised_only).await.unwrap();
+        rows.into_iter().map(|row| (row.alert.channel, row.t_cleared)).collect::<Vec<_>>()
+    };
+    let (t, u, old) = (("t".to_owned(), None), ("u".to_owned(), None), ("t".to_owned(), Some(T0 + 3)));
+    assert_eq!(listed(i64::MAX, 9, false).await, [t.clone(), u.clone(), old.clone()]);
+    assert_eq!(listed(third.id, 1, false).await, [u.clone()]);
+    assert_eq!(listed(i64::MAX, 9, true).await, [t, u]);
+    assert_eq!(store.census().await.unwrap().n_alerts, 2);
+
+    let due = async |target: &str| {
+        let rows = store.due_alerts(target, 9).await.unwrap();
+        rows.into_iter().map(|(step, row)| (step, row.alert.channel)).collect::<Vec<_>>()
+    };
+    let raised = |channel: &str| (AlertStep::Raised, channel.to_owned());
+    let cleared = (AlertStep::Cleared, "t".to_owned());
+    assert_eq!(due("hook").await, [raised("t"), raised("u"), cleared.clone(), raised("t")]);
+    assert_eq!(due("broker").await, [raised("t"), raised("u"), raised("t")]);
+    assert_eq!(due("nobody").await, []);
+    assert_eq!(store.due_alerts("hook", 1).await.unwrap().len(), 1);
+    store.alerts_told("hook", vec![(AlertStep::Raised, first.id), (AlertStep::Raised, 999)]).await.unwrap();
+    assert_eq!(due("hook").await, [raised("u"), cleared, raised("t")]);
+    assert_eq!(due("broker").await.len(), 3, "to each its own");
+    // Old ones go with what is owed of them, raised ones stay.
+    assert_eq!(store.forget_alerts(100).await.unwrap(), 0);
+    assert_eq!(store.forget_alerts(1).await.unwrap(), 2);
+    assert_eq!(listed(i64::MAX, 9, false).await.len(), 2);
+    assert_eq!(due("hook").await, [raised("u"), raised("t")]);
+}
+
+async fn refused_frames_are_judged_once(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
+    let day = day_of(T0);
+    let reject = |day, n| RejectCount { device: 1, day, reason: "not_opened".into(), n };
+    store.count_rejects(vec![reject(day, 2), reject(day - 9, 7)]).await.unwrap();
+    let found = store.unjudged_rejects(day - 1).await.unwrap();
+    assert_eq!(found, [reject(day, 2)]);
+    store.count_rejects(vec![reject(day, 3)]).await.unwrap();
+    store.rejects_judged(found).await.unwrap();
+    let found = store.unjudged_rejects(day - 1).await.unwrap();
+    assert_eq!(found, [reject(day, 3)], "what came meanwhile was not looked at");
+    store.rejects_judged(found).await.unwrap();
+    assert_eq!(store.unjudged_rejects(day - 1).await.unwrap(), []);
+    assert_eq!(store.rejects(day, day).await.unwrap(), [reject(day, 5)], "the counts are as they were");
+}
+
 async fn a_closed_store_says_so(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
     let device = add(&*store, "a").await.short_id;
     store.close().await.unwrap();
@@ -665,7 +751,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 7;
+    let known = 8;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

@@ -96,7 +96,10 @@ fn people(
     let added = add.wait().map_err(|e| format!("kinglet user add: {e}"))?;
     check("a user is added", if added.success() { Ok(()) } else { Err(added.to_string()) });
     let addr = serving::free_addr()?;
-    let _server = Serving::start(program, &["serve", "--data", &data], addr, home, Duration::from_secs(60))?;
+    let rules = home.join("alerts.toml");
+    std::fs::write(&rules, RULES).map_err(|e| format!("{}: {e}", rules.display()))?;
+    let serve = ["serve", "--data", &data, "--config", &rules.display().to_string()];
+    let _server = Serving::start(program, &serve, addr, home, Duration::from_secs(60))?;
     let origin = format!("http://{addr}");
     let login = format!("{origin}/login?next=%2Fdocs");
     look(browser, check, "login", &login, &origin, shots)?;
@@ -115,6 +118,31 @@ fn people(
     let hidden = browser.eval("document.cookie")?;
     check("no script sees the cookie", if hidden == "" { Ok(()) } else { Err(hidden.to_string()) });
     look(browser, check, "api", &format!("{origin}/docs"), &origin, shots)?;
+    seen_to(browser, check, &origin, shots)?;
+    let mut fleet = Command::new(program);
+    fleet.args([
+        "simulate",
+        "--devices",
+        "3",
+        "--rate",
+        "9/s",
+        "--seconds",
+        "1",
+        "--data",
+        &data,
+        "--server",
+        &origin,
+    ]);
+    let fleet = crate::run::quiet(fleet.env("HOME", home), Duration::from_secs(60))?;
+    check("a fleet comes", if fleet.ok { Ok(()) } else { Err(fleet.text) });
+    std::thread::sleep(Duration::from_secs(3));
+    look(browser, check, "alerts", &format!("{origin}/alerts"), &origin, shots)?;
+    check(
+        "alerts are listed",
+        browser.until("a row", "document.querySelectorAll('tbody .badge').length > 0"),
+    );
+    look(browser, check, "dashboard-alerts", &origin, &origin, shots)?;
+    check("and stand above the devices", browser.until("them", "document.querySelector('section.alerts + * a[href*=\"/devices/\"], section.alerts ~ * a[href*=\"/devices/\"]') !== null"));
     browser.open(&origin)?;
     browser.until("the way out", "document.querySelector('form.out button') !== null")?;
     browser.screenshot(&shots.join("logged-in.png"))?;
@@ -125,6 +153,54 @@ fn people(
     Ok(())
 }
 
+/// An administrator at work: each step by the page's own forms.
+fn seen_to(
+    browser: &mut Browser,
+    check: &mut impl FnMut(&str, Result<()>),
+    origin: &str,
+    shots: &Path,
+) -> Result<()> {
+    browser.screen(1280, 900, false, false)?;
+    browser.open(&format!("{origin}/people"))?;
+    browser.eval(&format!(
+        "document.getElementById('user-name').value = 'bob'; document.getElementById('user-password').value = '{PASSWORD}'; \
+         document.querySelector('form[action=\"/people/users\"] button').click(); true"
+    ))?;
+    check("a user is added in the browser", browser.until("bob", &format!("{BOB} !== null")));
+    browser.eval(&format!(
+        "{BOB}.querySelector('select').value = 'operator'; window.before = true; {BOB}.querySelector('button').click(); true"
+    ))?;
+    let operator = format!(
+        "window.before === undefined && {BOB} !== null && {BOB}.querySelector('select').value === 'operator'"
+    );
+    check("a role is changed", browser.until("the page again", &operator));
+    browser.eval(
+        "document.getElementById('token-name').value = 'grafana'; \
+         document.querySelector('form[action=\"/people/tokens\"] button').click(); true",
+    )?;
+    let token = "document.getElementById('token')?.textContent.startsWith('kinglet_')";
+    check("a token is shown", browser.until("it", token));
+    browser.screenshot(&shots.join("token-made.png"))?;
+    look(browser, check, "people", &format!("{origin}/people"), origin, shots)?;
+    let gone = "document.getElementById('token') === null && document.body.innerText.includes('grafana')";
+    check("and once only", browser.until("the list without it", gone));
+    browser.eval(
+        "document.querySelector('form[action=\"/people/users/bob/remove\"]').closest('details').open = true",
+    )?;
+    browser.screenshot(&shots.join("people-remove.png"))?;
+    browser
+        .eval("document.querySelector('form[action=\"/people/users/bob/remove\"] button').click(); true")?;
+    let removed = format!(
+        "location.pathname === '/people' && document.getElementById('user-name') !== null && {BOB} === null"
+    );
+    check("a user is removed", browser.until("the list without bob", &removed));
+    Ok(())
+}
+
+/// The form with bob's role, if there is a bob.
+const BOB: &str = "document.querySelector('form[action=\"/people/users/bob/role\"]')";
+/// Something is wrong with every device.
+const RULES: &str = "[[alert]]\nkind = \"range\"\nname = \"warm\"\nchannel = \"temperature\"\nabove = -90\n";
 const PASSWORD: &str = "correct horse battery";
 const IS_LOGIN: &str =
     "location.pathname === '/login' && document.querySelector('input[type=password]') !== null";

@@ -44,6 +44,7 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
     let steps: &[Step] = &[
         ("every window is with the broker and every sample in InfluxDB", Story::all_is_passed_on),
         ("broker and database go away, the server is killed: nothing is missing", Story::nothing_is_lost),
+        ("each alert was raised once, whatever was away", Story::alerts),
         ("promtool takes the metrics, and a target that is nowhere shows", Story::metrics),
         ("a stop says so, and no secret was written", Story::goodbye),
     ];
@@ -119,7 +120,9 @@ impl Story {
              [[forward]]\nkind = \"mqtt\"\nname = \"packs\"\nurl = \"mqtt://{broker}\"\nuser = \"kinglet\"\n\
              password_file = \"password\"\ntopic = \"packs\"\nformat = \"senml\"\n\
              [[forward]]\nkind = \"influx\"\nurl = \"http://{}\"\ndatabase = \"kinglet\"\nhistory = true\n\
-             [[forward]]\nkind = \"webhook\"\nurl = \"http://{nobody}\"\n",
+             [[forward]]\nkind = \"webhook\"\nurl = \"http://{nobody}\"\n\
+             [[alert]]\nkind = \"range\"\nname = \"warm\"\nchannel = \"temperature\"\nabove = -90\n\
+             to = [\"broker\", \"webhook\"]\n",
             self.influx
         );
         let files = [
@@ -311,6 +314,32 @@ impl Story {
         self.signal("mosquitto", "-CONT")?;
         self.start("influxd", &["run", "-config", "influx.conf"], self.influx)?;
         self.compare()
+    }
+
+    /// By now the broker and the server were away, and two fleets have come.
+    fn alerts(&mut self) -> Result<()> {
+        let (_, text) = serving::get(self.http, "/v1/alerts?state=raised")?;
+        let raised: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
+        let raised = raised["alerts"].as_array().cloned().unwrap_or_default();
+        let devices: BTreeSet<&str> = raised.iter().filter_map(|alert| alert["device"].as_str()).collect();
+        if devices.len() < DEVICES || devices.len() != raised.len() {
+            return Err(format!("{} alerts of {} devices are raised: {text}", raised.len(), devices.len()));
+        }
+        until("not all of them are with the broker", || {
+            let heard = self.heard()?;
+            let told = heard.iter().filter(|(_, topic, _)| topic.ends_with("/alert"));
+            // At least once: by their numbers they can be told apart.
+            let told: BTreeSet<String> =
+                told.map(|(_, topic, body)| format!("{topic} {} {}", body["alert"], body["state"])).collect();
+            let wanted = |alert: &Value| {
+                format!(
+                    "kinglet/{}/alert {} \"raised\"",
+                    alert["device"].as_str().unwrap_or_default(),
+                    alert["alert"]
+                )
+            };
+            Ok(told == raised.iter().map(wanted).collect())
+        })
     }
 
     fn metrics(&mut self) -> Result<()> {

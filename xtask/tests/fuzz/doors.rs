@@ -31,6 +31,7 @@ doors! {
     server_frames_body => kinglet_server::fuzz::frames_body,
     server_join_body => kinglet_server::fuzz::join_body,
     server_login_form => kinglet_server::fuzz::login_form,
+    server_people_form => kinglet_server::fuzz::people_form,
     server_lorawan_event => kinglet_server::fuzz::lorawan_event,
     server_mqtt_bytes => kinglet_server::fuzz::mqtt_bytes,
     train_import_keras => kinglet_train::import::fuzz::fuzz_keras,

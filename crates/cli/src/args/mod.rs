@@ -22,10 +22,11 @@ pub(crate) use keep::{
 };
 pub(crate) use learn::{BundlesAction, BundlesArgs, EvalArgs, ReadingArgs, TrainArgs};
 pub(crate) use nodes::{DemoArgs, FrameArgs, SendArgs, SimulateArgs, TrustArgs};
-pub(crate) use people::{TokenAction, TokenArgs, UserAction, UserArgs};
+pub(crate) use people::{AlertsArgs, TokenAction, TokenArgs, UserAction, UserArgs};
 pub(crate) use seed::{ExportArgs, Format, ImportArgs, Range, SeedSendArgs, SeedTrainArgs};
 pub(crate) use server::{
-    CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, ServeArgs,
+    CertificateArgs, DeviceAction, DeviceAddArgs, DeviceArgs, DeviceCommon, DeviceFlashArgs, HealthArgs,
+    ServeArgs,
 };
 pub(crate) use values::{Source, Variants};
 
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Import(ImportArgs),
     Serve(ServeArgs),
+    Health(HealthArgs),
     Device(DeviceArgs),
     Certificate(CertificateArgs),
     Readings(ReadingsArgs),
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     User(UserArgs),
     Token(TokenArgs),
+    Alerts(AlertsArgs),
     Send(SendArgs),
     Simulate(SimulateArgs),
     /// Print the config file of `kinglet serve`, commented
@@ -129,9 +132,10 @@ impl Command {
             Self::Keys(KeysArgs { action: KeysAction::Rotate(a) }) => a.common.json,
             Self::User(a) => a.action.common().json,
             Self::Token(a) => a.action.common().json,
+            Self::Alerts(a) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
-            Self::Decode(_) | Self::Config | Self::Completions(_) => false,
+            Self::Decode(_) | Self::Health(_) | Self::Config | Self::Completions(_) => false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `user` and `token`.
+//! `user`, `token` and `alerts`.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::DeviceCommon;
   kinglet user add anna --role admin                       asks for the password, twice
   pass show kinglet/bob | kinglet user add bob             or reads it from standard input, one line
   kinglet user list
+  kinglet user role bob operator                           holds at once, for logins that are open too
   kinglet user password anna                               ends every login under the old one
   kinglet user remove bob
 
@@ -30,6 +31,8 @@ pub(crate) enum UserAction {
     Add(PersonAddArgs),
     /// Show all users
     List(PeopleListArgs),
+    /// Give a user another role
+    Role(PersonRoleArgs),
     /// Give a user another password
     Password(PersonOneArgs),
     /// Remove a user, who is logged out at once
@@ -49,6 +52,18 @@ pub(crate) struct PersonAddArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct PersonRoleArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// viewer, operator or admin
+    #[arg(value_name = "ROLE", value_parser = str::parse::<Role>)]
+    pub(crate) role: Role,
+    #[command(flatten)]
+    pub(crate) common: DeviceCommon,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct PersonOneArgs {
     /// The name
     #[arg(value_name = "NAME")]
@@ -59,6 +74,24 @@ pub(crate) struct PersonOneArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct PeopleListArgs {
+    #[command(flatten)]
+    pub(crate) common: DeviceCommon,
+}
+
+/// Show what is wrong, as the server's [[alert]] rules have found it
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet alerts                 what is raised now
+  kinglet alerts --all --json    what was cleared too, the newest first
+
+What is looked for stands in the server's config file, see `kinglet config`.")]
+pub(crate) struct AlertsArgs {
+    /// Show what is over too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Show at most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) common: DeviceCommon,
 }
@@ -123,6 +156,7 @@ impl UserAction {
         match self {
             Self::Add(a) => &a.common,
             Self::List(a) => &a.common,
+            Self::Role(a) => &a.common,
             Self::Password(a) | Self::Remove(a) => &a.common,
         }
     }

@@ -266,6 +266,26 @@ pub(crate) struct DeviceOneArgs {
     pub(crate) common: DeviceCommon,
 }
 
+/// Ask a server whether it can take frames in
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet health                             exits with 0 if it is ready, with 4 or 5 if not
+  kinglet health http://127.0.0.1:8480
+
+For containers and scripts where there is nothing else to ask with.")]
+pub(crate) struct HealthArgs {
+    /// Where it serves HTTP
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8470", value_parser = plain_http)]
+    pub(crate) url: String,
+}
+
+fn plain_http(url: &str) -> Result<String, String> {
+    match url.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err("say the server's address as http://HOST:PORT".into()),
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct DeviceCommon {
     /// The server's config file

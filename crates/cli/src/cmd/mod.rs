@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod alerts;
 mod audit;
 mod bench;
 mod bundles;
@@ -13,6 +14,7 @@ mod device;
 mod encode;
 mod eval;
 mod export;
+mod health;
 mod import;
 mod inspect;
 mod keep;
@@ -43,6 +45,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Certificate(args) => certificate::run(&args),
         Command::Readings(args) => stored::run(&args),
@@ -52,6 +55,7 @@ pub(crate) fn run(command: Command) -> Result {
         Command::Keys(args) => keep::keys(&args),
         Command::User(args) => people::user(&args),
         Command::Token(args) => people::token(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Config => config::run(),

@@ -46,6 +46,12 @@ pub(crate) fn user(args: &UserArgs) -> Result {
             out.result(&json!({ "name": a.name.to_ascii_lowercase() }))?;
             out.line("the password is another; every login under the old one has ended")?;
         }
+        (UserAction::Role(a), _) => {
+            runtime.block_on(access.set_role(&a.name, a.role)).map_err(refused)?;
+            let name = a.name.to_ascii_lowercase();
+            out.result(&json!({ "name": name, "role": a.role.word() }))?;
+            out.line(format_args!("{BOLD}{name}{BOLD:#} is {} from now on", a.role.word()))?;
+        }
         (UserAction::Remove(a), _) => {
             runtime.block_on(access.remove_user(&a.name)).map_err(refused)?;
             let is_last = runtime.block_on(core.store.users()).map_err(store_failed)?.is_empty();
@@ -100,7 +106,7 @@ pub(crate) fn token(args: &TokenArgs) -> Result {
 }
 
 /// The configuration; a path that was mistyped shall not become a new, empty server.
-fn config(common: &DeviceCommon, may_be_new: bool) -> Result<Config> {
+pub(super) fn config(common: &DeviceCommon, may_be_new: bool) -> Result<Config> {
     let config = host::config(&common.overrides())?;
     if !may_be_new && host::is_new(&config) {
         return Err(Failure::input(format_args!("there is no server's data in {}", config.data.display()))

@@ -87,6 +87,12 @@ impl Access {
         if known { Ok(()) } else { Err(AccessError::Unknown("user")) }
     }
 
+    /// Gives a user another role, which holds from the next request on.
+    pub async fn set_role(&self, name: &str, role: Role) -> Result<(), AccessError> {
+        let known = self.store.set_role(&checked_name(name)?, role).await?;
+        if known { Ok(()) } else { Err(AccessError::Unknown("user")) }
+    }
+
     /// Removes a user; they are logged out everywhere.
     pub async fn remove_user(&self, name: &str) -> Result<(), AccessError> {
         let known = self.store.remove_user(&checked_name(name)?).await?;
@@ -134,6 +140,13 @@ pub(crate) struct Visitor {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) by: By,
+}
+
+impl Visitor {
+    /// Whether this is the user of this name.
+    pub(crate) fn is(&self, user: &str) -> bool {
+        matches!(self.by, By::Session(_)) && self.name.eq_ignore_ascii_case(user)
+    }
 }
 
 /// By what somebody was let in.

@@ -33,9 +33,12 @@ impl Config {
     fn differs_in(&self, other: &Self) -> Vec<&'static str> {
         let differs = |name: &&str| self.value_of(name) != other.value_of(name);
         let mut keys: Vec<_> = KEYS.iter().map(|key| key.name).filter(differs).collect();
-        if self.forward != other.forward {
-            keys.push("forward");
-        }
+        let sections = [
+            ("forward", self.forward != other.forward),
+            ("alert", self.alerts != other.alerts),
+            ("lorawan", self.lorawan != other.lorawan),
+        ];
+        keys.extend(sections.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
         keys
     }
 }
@@ -110,6 +113,7 @@ mod tests {
         let mut new = config.clone();
         new.apply_text("x", "[[forward]]\nname = 'a'\nkind = 'webhook'\nurl = 'http://127.0.0.1:1/x'\n")
             .unwrap();
-        assert_eq!(core.reload(&new).needs_restart, ["forward"]);
+        new.apply_text("x", "[[alert]]\nkind = 'silent'\n").unwrap();
+        assert_eq!(core.reload(&new).needs_restart, ["forward", "alert"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Sections that may stand in the configuration several times, each with a name of its own: `[[forward]]`, `[[lorawan]]`.
+//! Sections that may stand in the configuration several times, each with a name of its own: `[[forward]]`, `[[alert]]`, `[[lorawan]]`.
 
 use serde::de::DeserializeOwned;
 

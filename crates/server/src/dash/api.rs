@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use maud::{Markup, html};
 
-use super::{frame, way_out};
+use super::{frame, ways};
 use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::openapi::role_of;
@@ -31,7 +31,7 @@ pub(super) async fn page(
             @if let Some(about) = &route.about { (one(route, about)) }
         }
     };
-    frame("API", core.clock.now_ms(), &way_out(&who), &content)
+    frame("API", core.clock.now_ms(), &ways(&who), &content)
 }
 
 fn one(route: &Route, about: &About) -> Markup {

@@ -181,7 +181,7 @@ fn form(next: &str, name: &str, again: bool) -> Markup {
     }
 }
 
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()

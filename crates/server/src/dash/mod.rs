@@ -1,23 +1,32 @@
 //! The dashboard: pages rendered here, kept fresh by server-sent events, nothing fetched from elsewhere.
 
+mod alerts;
 mod api;
 mod chart;
 mod device;
 mod login;
 mod overview;
+mod people;
 mod seed;
 mod text;
 
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{Html, IntoResponse};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::access::{By, Visitor};
+use crate::core::Core;
 use crate::http::{Needs, Route, openapi};
 use crate::store::Role;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use login::{LoginForm, own_place};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use people::PeopleForm;
 
 const CSS: &str = include_str!("../../assets/kinglet.css");
 const JS: &str = include_str!("../../assets/kinglet.js");
@@ -28,6 +37,17 @@ pub(crate) static ROUTES: &[Route] = &[
     Route::page("/", Needs::Page(Role::Viewer), || get(overview::page)),
     Route::page("/devices/{id}", Needs::Page(Role::Viewer), || get(device::page)),
     Route::page("/seed/{name}", Needs::Page(Role::Viewer), || get(seed::page)),
+    Route::page("/alerts", Needs::Page(Role::Viewer), || get(alerts::page)),
+    Route::page("/people", Needs::Page(Role::Admin), || get(people::page)),
+    Route::of(Method::POST, "/people/users", Needs::Page(Role::Admin), || form(people::add_user)),
+    Route::of(Method::POST, "/people/users/{name}/role", Needs::Page(Role::Admin), || form(people::set_role)),
+    Route::of(Method::POST, "/people/users/{name}/remove", Needs::Page(Role::Admin), || {
+        form(people::remove_user)
+    }),
+    Route::of(Method::POST, "/people/tokens", Needs::Page(Role::Admin), || form(people::add_token)),
+    Route::of(Method::POST, "/people/tokens/{name}/revoke", Needs::Page(Role::Admin), || {
+        form(people::remove_token)
+    }),
     Route::page("/docs", Needs::Page(Role::Viewer), || get(api::page)),
     Route::page("/openapi.json", Needs::Role(Role::Viewer), || get(openapi::serve)),
     Route::page("/live/devices", Needs::Role(Role::Viewer), || get(overview::fragment)),
@@ -40,6 +60,15 @@ pub(crate) static ROUTES: &[Route] = &[
     Route::page("/assets/kinglet.js", Needs::OwnName, || get(|| asset("text/javascript; charset=utf-8", JS))),
     Route::page("/assets/kinglet.svg", Needs::OwnName, || get(|| asset("image/svg+xml", BIRD))),
 ];
+
+/// Takes what a form sends.
+fn form<H, T>(handler: H) -> MethodRouter<Arc<Core>>
+where
+    H: Handler<T, Arc<Core>>,
+    T: 'static,
+{
+    post(handler).layer(DefaultBodyLimit::max(people::FORM_LEN_MAX))
+}
 
 async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
     let kind = HeaderValue::from_static(kind);
@@ -56,7 +85,7 @@ struct Live {
 }
 
 fn layout(title: &str, now_ms: i64, who: &Visitor, intro: &Markup, live: &Live) -> Html<String> {
-    let aside = html! { span.state #state role="status" { "not live" } (way_out(who)) };
+    let aside = html! { span.state #state role="status" { "not live" } (ways(who)) };
     let content = html! {
         (intro)
         div #live data-from=(live.from) data-events=(live.events) { (live.content) }
@@ -92,9 +121,13 @@ fn frame(title: &str, now_ms: i64, aside: &Markup, content: &Markup) -> Html<Str
     Html(page.into_string())
 }
 
-/// Who is logged in, and how to leave.
-fn way_out(who: &Visitor) -> Markup {
+/// Where else to go, who is logged in, and how to leave.
+fn ways(who: &Visitor) -> Markup {
     html! {
+        nav.ways aria-label="Pages" {
+            a href="/alerts" { "Alerts" }
+            @if who.role >= Role::Admin { a href="/people" { "Users" } }
+        }
         @if let By::Session(_) = who.by {
             form.out method="post" action="/logout" { span { (who.name) } button { "Log out" } }
         }

@@ -53,7 +53,9 @@ async fn content(core: &Core) -> Result<Markup, Problem> {
     let rejects = core.store.rejects(today, today).await?;
     let cards = cards(core, rows, &stats).await?;
     let unsealed = super::seed::section(core, now).await?;
+    let alerts = super::alerts::section(core, now).await?;
     Ok(html! {
+        @if let Some(alerts) = alerts { (alerts) }
         @if !(cards.is_empty() && unsealed.is_some()) { (render(&cards, &stats, &rejects, now)) }
         @else if !rejects.is_empty() { (refusals(&rejects)) }
         @if let Some(unsealed) = unsealed { (unsealed) }

@@ -24,7 +24,7 @@ pub(crate) const EXAMPLES: &str = r#"
 # password_file = "broker.password"   # or password_env = "BROKER_PASSWORD"
 # ca_file = "ca.pem"                  # for mqtts and https; the public authorities if not given
 # topic = "kinglet"                   # readings go to kinglet/DEVICE/readings
-# format = "json"                     # or "senml" (RFC 8428), or "none"
+# format = "json"                     # or "senml" (RFC 8428), or "none", for Home Assistant or alerts alone
 # home_assistant = true               # device discovery, and live values as states
 # discovery_prefix = "homeassistant"
 #
@@ -45,7 +45,7 @@ pub(crate) const EXAMPLES: &str = r#"
 # url = "https://example.org/readings"
 # secret_file = "hook.secret"         # signs each body: Kinglet-Signature: sha256=…; or secret_env
 # token_file = "hook.token"           # Authorization: Bearer …; or token_env
-# format = "json"                     # or "senml"
+# format = "json"                     # or "senml", or "none", for alerts alone
 "#;
 
 /// One target.
@@ -68,6 +68,17 @@ pub enum TargetKind {
     Influx(InfluxConfig),
     /// Anything that takes a POST.
     Webhook(WebhookConfig),
+}
+
+impl TargetKind {
+    /// True unless only alerts are to go there.
+    pub(crate) fn passes_readings(&self) -> bool {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.format != Format::None || mqtt.discovery_prefix.is_some(),
+            Self::Influx(_) => true,
+            Self::Webhook(webhook) => webhook.format != Format::None,
+        }
+    }
 }
 
 /// How a window is written for others.
@@ -231,11 +242,6 @@ impl Section {
         }
         let discovery_prefix = self.home_assistant.unwrap_or(false).then_some(prefix);
         let format = self.format.unwrap_or_default();
-        if format == Format::None && discovery_prefix.is_none() {
-            return Err(
-                "with format = \"none\" and without home_assistant there is nothing to pass on".into()
-            );
-        }
         Ok(MqttConfig { broker, topic, format, discovery_prefix })
     }
 
@@ -278,9 +284,6 @@ impl Section {
     fn webhook(self) -> Result<WebhookConfig, String> {
         address(&self.url, &["http", "https"])?;
         let format = self.format.unwrap_or_default();
-        if format == Format::None {
-            return Err("`format` must be json or senml".into());
-        }
         Ok(WebhookConfig {
             url: self.url,
             secret: SecretSource::one("secret", self.secret_file, self.secret_env)?,

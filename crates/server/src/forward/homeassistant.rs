@@ -10,14 +10,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Parcel, Trouble};
 use crate::core::Core;
+use crate::habits::{ARRIVALS, interval_ms};
 use crate::readings::{ChannelInfo, Readings, Value, to_f64};
 
 /// How often it is looked whether a device's interval has changed.
 const RECHECK: Duration = Duration::from_secs(600);
-/// Arrivals an interval is learned from.
-const ARRIVALS: u32 = 17;
-/// Arrivals closer together belong to one visit.
-const VISIT_MS: i64 = 1000;
 const EXPIRE_MIN_S: i64 = 60;
 const EXPIRE_MAX_S: i64 = 7 * 86_400;
 
@@ -218,15 +215,9 @@ fn device_class(unit: &str, name: &str) -> Option<&'static str> {
     })
 }
 
-/// Three visits of the device missed, from the times of its last arrivals (or the length of a window, if it has come
-/// once) to a whole number of minutes; by doublings, so that it rarely changes.
-fn expire_after_s(mut arrivals: Vec<i64>, span_ms: i64) -> i64 {
-    arrivals.sort_unstable();
-    let gaps = arrivals.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
-    let mut gaps: Vec<i64> = gaps.filter(|gap| *gap >= VISIT_MS).collect();
-    gaps.sort_unstable();
-    let interval_ms = gaps.get(gaps.len() / 2).copied().unwrap_or(0).max(span_ms);
-    let wanted_s = interval_ms.saturating_mul(3) / 1000 + 1;
+/// Three visits of the device missed, to a whole number of minutes; by doublings, so that it rarely changes.
+fn expire_after_s(arrivals: Vec<i64>, span_ms: i64) -> i64 {
+    let wanted_s = interval_ms(arrivals, span_ms).saturating_mul(3) / 1000 + 1;
     let mut expire_s = EXPIRE_MIN_S;
     while expire_s < wanted_s && expire_s < EXPIRE_MAX_S {
         expire_s *= 2;

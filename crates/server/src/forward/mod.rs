@@ -3,13 +3,15 @@
 //! The store is the outbox. For each target it keeps one place in the order of storing, moved on after the target has
 //! confirmed what lies before it; windows are read from there and decoded as for any other reader. So a dead target
 //! costs a row, nothing is copied, and ingest never waits: it does not know of targets. What was sent and not yet
-//! filed as confirmed is sent again (at least once); each window has an id by which whoever minds can tell.
+//! filed as confirmed is sent again (at least once); each window has an id by which whoever minds can tell. What alerts
+//! have to say goes the same way; of that the store has a row for each target until it has confirmed it.
 
 mod broker;
 mod config;
 mod homeassistant;
 mod http;
 mod influx;
+mod lease;
 mod mqtt;
 mod payload;
 mod secret;
@@ -22,6 +24,7 @@ use std::sync::atomic::AtomicU64;
 pub use config::{BrokerConfig, Format, ForwardConfig, InfluxConfig, MqttConfig, TargetKind, WebhookConfig};
 pub(crate) use config::{EXAMPLES, address, parse};
 pub(crate) use http::{Answer, Poster};
+pub(crate) use lease::Lease;
 pub use secret::SecretSource;
 
 use crate::core::Core;
@@ -40,6 +43,10 @@ pub struct TargetCounts {
     pub flawed: AtomicU64,
     /// Attempts that failed and are repeated.
     pub failures: AtomicU64,
+    /// Words of alerts it has confirmed.
+    pub alerts: AtomicU64,
+    /// Words of alerts it will never take.
+    pub alerts_refused: AtomicU64,
 }
 
 /// A window on its way.

@@ -5,12 +5,15 @@ use std::time::Duration;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, LastWill, Packet, PubAckReason, PublishOptions, QoS,
 };
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::config::MqttConfig;
 use super::homeassistant::{HomeAssistant, Message};
 use super::{Delivery, Parcel, Trouble, payload, said};
+use crate::alerts::alert_json;
 use crate::core::Core;
+use crate::store::{AlertRow, AlertStep};
 
 /// How long the broker may take for a delivery, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,8 +43,25 @@ impl Mqtt {
     }
 
     pub(super) async fn deliver(&mut self, core: &Core, parcels: &[Parcel]) -> Delivery {
-        let trouble = match timeout(TIMEOUT, self.publish_all(core, parcels)).await {
-            Ok(Ok(())) => return Delivery::all(parcels.len()),
+        let published = timeout(TIMEOUT, self.publish_all(core, parcels)).await;
+        self.delivery(parcels.len(), published)
+    }
+
+    /// Says what has happened to alerts, one message each.
+    pub(super) async fn tell(&mut self, due: &[(AlertStep, AlertRow)]) -> Delivery {
+        let message = |(step, row): &(AlertStep, AlertRow)| Message {
+            topic: format!("{}/{}/alert", self.config.topic, row.device_id),
+            body: alert_json(row, *step).to_string().into_bytes(),
+            retain: false,
+        };
+        let messages = due.iter().map(message).collect();
+        let published = timeout(TIMEOUT, self.publish(messages)).await;
+        self.delivery(due.len(), published)
+    }
+
+    fn delivery(&mut self, n: usize, published: Result<Result<(), Trouble>, Elapsed>) -> Delivery {
+        let trouble = match published {
+            Ok(Ok(())) => return Delivery::all(n),
             Ok(Err(trouble)) => trouble,
             Err(_) => slow(),
         };
@@ -85,6 +105,11 @@ impl Mqtt {
         if let Some(home_assistant) = &mut self.home_assistant {
             messages.extend(home_assistant.messages(core, parcels).await?);
         }
+        self.publish(messages).await
+    }
+
+    async fn publish(&mut self, messages: Vec<Message>) -> Result<(), Trouble> {
+        self.be_connected().await?;
         match &mut self.connection {
             Some(connection) => connection.publish(messages).await,
             None => Ok(()),

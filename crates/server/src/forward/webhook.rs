@@ -3,9 +3,11 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::config::WebhookConfig;
+use super::config::{Format, WebhookConfig};
 use super::http::{Answer, Header, Poster};
 use super::{Delivery, Parcel, Trouble, payload};
+use crate::alerts::alert_json;
+use crate::store::{AlertRow, AlertStep};
 
 pub(super) struct Webhook {
     config: WebhookConfig,
@@ -28,12 +30,29 @@ impl Webhook {
         delivery
     }
 
+    /// Says what has happened to alerts, one POST each.
+    pub(super) async fn tell(&self, due: &[(AlertStep, AlertRow)]) -> Delivery {
+        let mut delivery = Delivery::all(0);
+        for (step, row) in due {
+            let body = alert_json(row, *step).to_string().into_bytes();
+            let id = format!("alert/{}/{}", row.id, step.word());
+            match self.post_body(payload::media_type(Format::Json), id, body).await {
+                Ok(answer) => delivery.add(answer),
+                Err(trouble) => return Delivery { trouble: Some(trouble), ..delivery },
+            }
+        }
+        delivery
+    }
+
     async fn post(&self, parcel: &Parcel) -> Result<Answer, Trouble> {
         let Some(body) = payload::body(self.config.format, parcel) else { return Ok(Answer::Taken) };
-        // Says which window it is, for those who take each once.
         let id = format!("{}/{}", parcel.device, parcel.window_id());
-        let mut headers: Vec<Header> =
-            vec![("content-type", payload::media_type(self.config.format).into()), ("idempotency-key", id)];
+        self.post_body(payload::media_type(self.config.format), id, body).await
+    }
+
+    /// The id says what it is, for those who take each once.
+    async fn post_body(&self, media_type: &str, id: String, body: Vec<u8>) -> Result<Answer, Trouble> {
+        let mut headers: Vec<Header> = vec![("content-type", media_type.into()), ("idempotency-key", id)];
         if let Some(token) = &self.config.token {
             headers.push(("authorization", format!("Bearer {}", *token.read()?)));
         }

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::config::{ForwardConfig, TargetKind};
 use super::influx::Influx;
+use super::lease::Lease;
 use super::mqtt::Mqtt;
 use super::webhook::Webhook;
 use super::{Delivery, Parcel, TargetCounts, Trouble};
-use crate::config::StoreChoice;
 use crate::core::Core;
+use crate::metrics;
+use crate::pace::{Meter, Pace};
 use crate::readings::Decoder;
-use crate::store::{LogPlace, TargetClaim, WindowRow};
+use crate::store::{AlertRow, AlertStep, LogPlace, WindowRow};
 
 /// From an arrival to the look at the store: under load many windows go together.
 const BREATH: Duration = Duration::from_millis(100);
@@ -23,29 +25,28 @@ const ELSEWHERE: Duration = Duration::from_secs(5);
 /// Waits after failures, doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Nobody else gets the target for so long after its holder has last asked. The embedded store has one server; what
-/// died there is not waited for.
-const LEASE: Duration = Duration::from_secs(30);
-const LEASE_EMBEDDED: Duration = Duration::from_secs(1);
-/// How often the holder looks for losses in the embedded store, where it need not ask for the target again.
-const LOOK: Duration = Duration::from_secs(60);
 /// How long the end of a delivery is waited for when the server stops.
 const LAST: Duration = Duration::from_secs(3);
 /// Between two lines of the log about the same trouble.
 const REMINDER: Duration = Duration::from_secs(600);
 /// Windows decoded before other tasks get their turn.
 const TURN: usize = 64;
+/// Words of alerts at once, and in a minute: that a thousand devices are silent is no reason to be flooded.
+const WORDS: u32 = 16;
+const WORDS_PER_MINUTE: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {
     core: Arc<Core>,
     name: String,
-    history: bool,
-    owner: i64,
+    lease: Lease,
     target: Target,
+    /// Readings go there, and words of alerts.
+    passes_readings: bool,
+    is_told: bool,
+    begun: Instant,
+    words: Meter,
     counts: Arc<TargetCounts>,
-    /// Where it stands, while it holds the target, and when it last asked for it.
-    held: Option<(LogPlace, Instant)>,
-    n_lost: u64,
     failing: Failing,
 }
 
@@ -79,16 +80,16 @@ impl Worker {
         config: &ForwardConfig,
         counts: Arc<TargetCounts>,
     ) -> Result<Self, Trouble> {
-        let mut drawn = [0; 8];
-        crate::vault::random(&mut drawn).map_err(|e| Trouble::Target(e.to_string()))?;
-        let owner = i64::from_be_bytes(drawn) & i64::MAX | 1;
+        let lease = Lease::new(&config.name, config.history).map_err(|e| Trouble::Target(e.to_string()))?;
         let target = match &config.kind {
             TargetKind::Mqtt(mqtt) => Target::Mqtt(Box::new(Mqtt::new(mqtt, &config.name))),
             TargetKind::Influx(influx) => Target::Influx(Influx::new(influx)?),
             TargetKind::Webhook(webhook) => Target::Webhook(Webhook::new(webhook)?),
         };
-        let (name, history, failing) = (config.name.clone(), config.history, Failing::default());
-        Ok(Self { core, name, history, owner, target, counts, held: None, n_lost: 0, failing })
+        let (name, passes_readings) = (config.name.clone(), config.kind.passes_readings());
+        let is_told = core.config.alerts.iter().any(|rule| rule.to.contains(&name));
+        let (begun, words, failing) = (Instant::now(), Meter::default(), Failing::default());
+        Ok(Self { core, name, lease, target, passes_readings, is_told, begun, words, counts, failing })
     }
 
     /// Runs until the server stops.
@@ -127,22 +128,23 @@ impl Worker {
             }
         }
         self.target.close().await;
-        // If that fails the lease ends by itself.
-        let _ = self.core.store.release_target(&self.name, self.owner).await;
+        self.lease.release(&self.core).await;
     }
 
     async fn round(&mut self) -> Result<Round, Trouble> {
         let Some(at) = self.hold().await? else { return Ok(Round::Elsewhere) };
+        let is_more = self.tell().await?;
         let limit = self.target.windows();
         let rows = self.core.store.stored_after(at, limit).await?;
         let Some((end, _)) = rows.last() else {
             self.target.keep().await?;
             self.works();
-            return Ok(Round::Done);
+            return Ok(if is_more { Round::More } else { Round::Done });
         };
         let end = *end;
         let (is_full, n_rows) = (rows.len() == limit as usize, rows.len());
-        let parcels = self.pack(rows).await?;
+        // Where nothing is passed on the place moves all the same: what comes later begins with what comes then.
+        let parcels = if self.passes_readings { self.pack(rows).await? } else { Vec::new() };
         let Delivery { n_done, n_refused, refusal, trouble } =
             self.target.deliver(&self.core, &parcels).await;
         // What does not decode counts as done with what stands before it.
@@ -151,68 +153,66 @@ impl Worker {
             last => last.map(|parcel| parcel.at),
         };
         if let Some(to) = to {
-            if !self.core.store.pass_target(&self.name, self.owner, to).await? {
-                self.held = None;
+            if !self.lease.pass(&self.core, to).await? {
                 return Ok(Round::Elsewhere);
             }
-            self.held = self.held.map(|(_, since)| (to, since));
-            let add =
-                |count: &std::sync::atomic::AtomicU64, n: usize| count.fetch_add(n as u64, Ordering::Relaxed);
-            add(&self.counts.passed, n_done - n_refused);
-            add(&self.counts.refused, n_refused);
-            if n_done == parcels.len() {
-                add(&self.counts.flawed, n_rows - n_done);
+            metrics::add(&self.counts.passed, (n_done - n_refused) as u64);
+            metrics::add(&self.counts.refused, n_refused as u64);
+            if n_done == parcels.len() && self.passes_readings {
+                metrics::add(&self.counts.flawed, (n_rows - n_done) as u64);
             }
         }
-        if let Some(why) = refusal
-            && self.failing.refusal_said.is_none_or(|said| said.elapsed() > REMINDER)
-        {
-            self.failing.refusal_said = Some(Instant::now());
-            tracing::warn!(target = %self.name, n_refused, why, "the target refuses windows; they are left out there");
-        }
+        self.note_refusal(n_refused, refusal);
         if let Some(trouble) = trouble {
             return Err(trouble);
         }
         self.works();
-        Ok(if is_full { Round::More } else { Round::Done })
+        Ok(if is_full || is_more { Round::More } else { Round::Done })
     }
 
     /// The place it stands at, if it has the target or gets it now.
     async fn hold(&mut self) -> Result<Option<LogPlace>, Trouble> {
-        let is_shared = self.core.config.store != StoreChoice::Sqlite;
-        if let Some((at, since)) = self.held {
-            let is_due = since.elapsed() > if is_shared { LEASE / 3 } else { LOOK };
-            if is_due && !is_shared {
-                let rows = self.core.store.targets().await?;
-                self.note_lost(rows.iter().find(|row| row.target == self.name).map_or(0, |row| row.n_lost));
-                self.held = Some((at, Instant::now()));
-            }
-            if !is_due || !is_shared {
-                return Ok(Some(at));
-            }
+        let was_held = self.lease.is_held();
+        let at = self.lease.hold(&self.core).await?;
+        if was_held && at.is_none() {
+            self.target.close().await;
         }
-        let lease = if is_shared { LEASE } else { LEASE_EMBEDDED };
-        let claim = TargetClaim {
-            target: self.name.clone(),
-            owner: self.owner,
-            lease_ms: lease.as_millis() as i64,
-            from_start: self.history,
-        };
-        let Some(row) = self.core.store.claim_target(claim).await? else {
-            if self.held.take().is_some() {
-                self.target.close().await;
-            }
-            return Ok(None);
-        };
-        self.note_lost(row.n_lost);
-        self.held = Some((row.at, Instant::now()));
-        Ok(Some(row.at))
+        if let Some(n) = self.lease.lost().filter(|_| self.passes_readings) {
+            tracing::warn!(target = %self.name, n, "retention has deleted windows before they could be passed on");
+        }
+        Ok(at)
     }
 
-    fn note_lost(&mut self, n: u64) {
-        if n > self.n_lost {
-            self.n_lost = n;
-            tracing::warn!(target = %self.name, n, "retention has deleted windows before they could be passed on");
+    /// Tells the target what alerts say. Before readings: there are few, and somebody waits for them. True if there may be
+    /// more at once.
+    async fn tell(&mut self) -> Result<bool, Trouble> {
+        if !self.is_told {
+            return Ok(false);
+        }
+        let mut due = self.core.store.due_alerts(&self.name, WORDS).await?;
+        let is_full = due.len() == WORDS as usize;
+        let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let pace = Pace::new(WORDS_PER_MINUTE, MINUTE, MINUTE);
+        let n_now = due.iter().take_while(|_| self.words.take(pace, now_ns, 1).is_ok()).count();
+        due.truncate(n_now);
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let Delivery { n_done, n_refused, refusal, trouble } = self.target.tell(&due).await;
+        let told = due.iter().take(n_done).map(|(step, row)| (*step, row.id)).collect();
+        self.core.store.alerts_told(&self.name, told).await?;
+        metrics::add(&self.counts.alerts, (n_done - n_refused) as u64);
+        metrics::add(&self.counts.alerts_refused, n_refused as u64);
+        self.note_refusal(n_refused, refusal);
+        trouble.map_or(Ok(is_full), Err)
+    }
+
+    fn note_refusal(&mut self, n_refused: usize, refusal: Option<String>) {
+        if let Some(why) = refusal
+            && self.failing.refusal_said.is_none_or(|said| said.elapsed() > REMINDER)
+        {
+            self.failing.refusal_said = Some(Instant::now());
+            tracing::warn!(target = %self.name, n_refused, why, "the target refuses what it is sent; it is left out there");
         }
     }
 
@@ -274,6 +274,16 @@ impl Target {
             Self::Mqtt(mqtt) => mqtt.deliver(core, parcels).await,
             Self::Influx(influx) => influx.deliver(parcels).await,
             Self::Webhook(webhook) => webhook.deliver(parcels).await,
+        }
+    }
+
+    /// Says what has happened to alerts.
+    async fn tell(&mut self, due: &[(AlertStep, AlertRow)]) -> Delivery {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.tell(due).await,
+            Self::Webhook(webhook) => webhook.tell(due).await,
+            // The configuration names none for alerts.
+            Self::Influx(_) => Delivery::all(due.len()),
         }
     }
 

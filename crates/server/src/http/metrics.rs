@@ -35,6 +35,7 @@ pub(super) async fn metrics(State(core): State<Arc<Core>>) -> Result<impl IntoRe
     out.sample("kinglet_devices", &[("state", "revoked")], census.n_revoked);
     out.family("kinglet_bundles", "gauge", "Bundles in the store.");
     out.sample("kinglet_bundles", &[], census.n_bundles);
+    alerted(&core, &mut out, census.n_alerts);
     out.family("kinglet_live_streams", "gauge", "Open live streams.");
     out.sample(
         "kinglet_live_streams",
@@ -43,6 +44,21 @@ pub(super) async fn metrics(State(core): State<Arc<Core>>) -> Result<impl IntoRe
     );
     forwarded(&core, &mut out).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out.text()))
+}
+
+/// Names of rules are of the configuration: there are few.
+fn alerted(core: &Core, out: &mut Exposition, n_raised: u64) {
+    out.family("kinglet_alerts_raised", "gauge", "Alerts that are raised, of all rules and servers.");
+    out.sample("kinglet_alerts_raised", &[], n_raised);
+    if core.alerted.is_empty() {
+        return;
+    }
+    out.family("kinglet_alerts_total", "counter", "Alerts this server has raised and cleared, by rule.");
+    for (rule, counts) in core.config.alerts.iter().zip(&core.alerted) {
+        for (state, n) in [("raised", &counts.raised), ("cleared", &counts.cleared)] {
+            out.sample("kinglet_alerts_total", &[("rule", &rule.name), ("state", state)], read(n));
+        }
+    }
 }
 
 async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> {
@@ -61,6 +77,12 @@ async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> 
         for (result, n) in results {
             let labels = [("target", target), ("result", result)];
             out.sample("kinglet_forward_windows_total", &labels, read(n));
+        }
+    }
+    out.family("kinglet_forward_alerts_total", "counter", "Words of alerts, by target and result.");
+    for (target, counts) in targets() {
+        for (result, n) in [("confirmed", &counts.alerts), ("refused", &counts.alerts_refused)] {
+            out.sample("kinglet_forward_alerts_total", &[("target", target), ("result", result)], read(n));
         }
     }
     out.family(

@@ -1,5 +1,6 @@
 //! The doors over HTTP.
 
+mod alerts;
 mod bundles;
 pub(crate) mod decode;
 mod devices;

@@ -31,6 +31,10 @@ impl Problem {
 }
 
 impl Problem {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The answer to what is too much for now.
     pub(crate) fn too_fast(kind: &'static str, error: TooFast) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, error.to_string());

@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post};
 
 use super::route::{About, Content, Needs, Param, Route};
 use super::{BUNDLE_BODY, SMALL_BODY};
-use super::{bundles, devices, frames, healthz, live, metrics, people, readings, seed};
+use super::{alerts, bundles, devices, frames, healthz, live, metrics, people, readings, seed};
 use crate::store::Role::{Admin, Operator, Viewer};
 
 const JSON: &str = "application/json";
@@ -181,6 +181,23 @@ pub(crate) static ROUTES: &[Route] = &[
             answer: &[("text/event-stream", "text")],
         }),
         handler: || get(live::stream),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/alerts",
+        needs: Needs::Role(Viewer),
+        about: Some(About {
+            summary: "What is or was wrong, the newest first; the next page is `before` the last one.",
+            query: &[
+                ("state", "alert_state", "raised for what is wrong now; all if it is left out."),
+                ("before", "count", "Only alerts with a lower number."),
+                ("limit", "count", "Most alerts in the answer, at most 1000; 100 if it is left out."),
+            ],
+            body: &[],
+            status: 200,
+            answer: &[(JSON, "Alerts")],
+        }),
+        handler: || get(alerts::list),
     },
     Route {
         method: Method::GET,

@@ -12,6 +12,8 @@ pub trait Accounts {
     fn add_user(&self, user: UserRow) -> Answer<'_, bool>;
     /// Replaces a user's password and ends all their sessions; false if there is no such user.
     fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool>;
+    /// Gives a user another role; false if there is no such user.
+    fn set_role(&self, name: &str, role: Role) -> Answer<'_, bool>;
     /// Removes a user and all their sessions; false if there is no such user.
     fn remove_user(&self, name: &str) -> Answer<'_, bool>;
     /// One user.

@@ -49,4 +49,6 @@ pub struct Census {
     pub n_revoked: u64,
     /// Bundles.
     pub n_bundles: u64,
+    /// Alerts that are raised.
+    pub n_alerts: u64,
 }

@@ -4,6 +4,7 @@
 //! Every answer to a write leaves after the commit, never before.
 
 mod access;
+mod alerts;
 mod counted;
 mod forward;
 #[cfg(feature = "postgres")]
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use crate::config::{Config, StoreChoice};
 
 pub use access::{Accounts, PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
+pub use alerts::{AlertChange, AlertRow, AlertStep, Alerts, NewAlert};
 pub use counted::{Coverage, DayStats, RejectCount, Totals};
 pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
 #[cfg(feature = "postgres")]
@@ -31,7 +33,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// Registry, bundles, windows and what is counted about them.
 ///
 /// A write is on disk when its answer is `Ok`. After an `Err` it may or may not be: repeating it is safe.
-pub trait Store: Accounts + Send + Sync + 'static {
+pub trait Store: Accounts + Alerts + Send + Sync + 'static {
     /// Takes frames in, in order, in one transaction; one outcome per arrival.
     fn accept(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Outcome>>;
     /// Adds to the counts of frames that were turned away.

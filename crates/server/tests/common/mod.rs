@@ -75,6 +75,11 @@ impl Rig {
         config.drain_timeout_ms = 2000;
         change(&mut config);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path()).unwrap());
+        Self::start_on(config, store).await
+    }
+
+    /// The same on any store.
+    pub async fn start_on(config: Config, store: Arc<dyn Store>) -> Self {
         let clock = Arc::new(FakeClock(AtomicI64::new(T0)));
         let listeners = Listeners::bind(&config).await.unwrap();
         let (addr, seed_addr) = (listeners.http_addr().unwrap(), listeners.seed_addr());

@@ -6,7 +6,7 @@ use super::PostgresStore;
 use super::conn::{self, Conn};
 use crate::store::access::role;
 use crate::store::{
-    Accounts, Answer, PasswordHash, SecretHash, SessionRow, Standing, StoreError, TokenRow, UserRow,
+    Accounts, Answer, PasswordHash, Role, SecretHash, SessionRow, Standing, StoreError, TokenRow, UserRow,
 };
 
 impl Accounts for PostgresStore {
@@ -17,6 +17,11 @@ impl Accounts for PostgresStore {
     fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool> {
         let name = name.to_owned();
         Box::pin(async move { conn::write!(self.open_pool()?, |conn| set_password(&conn, &name, &password)) })
+    }
+
+    fn set_role(&self, name: &str, role: Role) -> Answer<'_, bool> {
+        let name = name.to_owned();
+        Box::pin(async move { conn::write!(self.open_pool()?, |conn| set_role(&conn, &name, role)) })
     }
 
     fn remove_user(&self, name: &str) -> Answer<'_, bool> {
@@ -83,6 +88,10 @@ async fn set_password(conn: &Conn, name: &str, password: &PasswordHash) -> Resul
     let n = conn.execute("UPDATE account SET password = $2 WHERE name = $1", &[&name, &password.0]).await?;
     conn.execute("DELETE FROM session WHERE account = $1", &[&name]).await?;
     Ok(n == 1)
+}
+
+async fn set_role(conn: &Conn, name: &str, role: Role) -> Result<bool, StoreError> {
+    Ok(conn.execute("UPDATE account SET role = $2 WHERE name = $1", &[&name, &role.word()]).await? == 1)
 }
 
 async fn remove_user(conn: &Conn, name: &str) -> Result<bool, StoreError> {

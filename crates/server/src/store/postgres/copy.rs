@@ -85,9 +85,9 @@ const TABLES: &[Table] = &[
     },
     Table {
         to: "reject",
-        columns: "device, day, reason, n",
-        from: "SELECT device, day, reason, n FROM reject",
-        types: "84t8",
+        columns: "device, day, reason, n, n_judged",
+        from: "SELECT device, day, reason, n, n_judged FROM reject",
+        types: "84t88",
     },
     Table {
         to: "seed_series",
@@ -126,6 +126,18 @@ const TABLES: &[Table] = &[
         from: "SELECT target, 0, id, n_lost FROM forward",
         types: "t888",
     },
+    Table {
+        to: "alert",
+        columns: "id, rule, kind, device, channel, said, detail, t_raised, t_cleared",
+        from: "SELECT id, rule, kind, device, channel, said, detail, t_raised, t_cleared FROM alert",
+        types: "8tt8ttt88",
+    },
+    Table {
+        to: "alert_due",
+        columns: "target, alert, step",
+        from: "SELECT target, alert, step FROM alert_due",
+        types: "t82",
+    },
 ];
 
 /// What has to go on where it stood: the background pass, and numbers that are handed out.
@@ -136,7 +148,8 @@ const GO_ON: &str = "\
       setval(pg_get_serial_sequence('stored_window', 'id'), \
         GREATEST((SELECT max(id) FROM stored_window), (SELECT max(id) FROM forward), $1, 1)), \
       setval(pg_get_serial_sequence('seed_series', 'id'), GREATEST((SELECT max(id) FROM seed_series), 1)), \
-      setval(pg_get_serial_sequence('seed_block', 'id'), GREATEST((SELECT max(id) FROM seed_block), 1))";
+      setval(pg_get_serial_sequence('seed_block', 'id'), GREATEST((SELECT max(id) FROM seed_block), 1)), \
+      setval(pg_get_serial_sequence('alert', 'id'), GREATEST((SELECT max(id) FROM alert), 1))";
 
 /// Copies the store at `from`, which no server may use meanwhile, into an empty database; all of it or nothing.
 /// Wrapped keys stay under the same master key.

@@ -63,13 +63,15 @@ pub(super) async fn census(conn: &Conn) -> Result<Census, StoreError> {
         .row(
             "SELECT (SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c WHERE c.relkind = 'r' \
              AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'stored_window'::regclass)), \
-             count(*), count(t_revoked), (SELECT count(*) FROM bundle) FROM device",
+             count(*), count(t_revoked), (SELECT count(*) FROM bundle), \
+             (SELECT count(*) FROM alert WHERE t_cleared IS NULL) FROM device",
             &[],
         )
         .await?;
     let Some(row) = row else { return Ok(Census::default()) };
     let count = |i: usize| Ok::<_, StoreError>(row.try_get::<_, Option<i64>>(i)?.unwrap_or(0).unsigned_abs());
-    Ok(Census { bytes: count(0)?, n_devices: count(1)?, n_revoked: count(2)?, n_bundles: count(3)? })
+    let (n_devices, n_revoked) = (count(1)?, count(2)?);
+    Ok(Census { bytes: count(0)?, n_devices, n_revoked, n_bundles: count(3)?, n_alerts: count(4)? })
 }
 
 fn target_row(row: &Row) -> Result<TargetRow, StoreError> {

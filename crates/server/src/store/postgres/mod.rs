@@ -13,6 +13,7 @@
 
 mod accept;
 mod access;
+mod alerts;
 mod conn;
 mod copy;
 mod decide;

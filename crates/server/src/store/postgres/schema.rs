@@ -3,8 +3,13 @@
 use super::conn::{self, Conn, Pool};
 use crate::store::StoreError;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql"), include_str!("v4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("v1.sql"),
+    include_str!("v2.sql"),
+    include_str!("v3.sql"),
+    include_str!("v4.sql"),
+    include_str!("v5.sql"),
+];
 
 /// Only one server at a time migrates; the number is ours alone in a database ("kinglet" in ASCII).
 const LOCK: &str = "SELECT pg_advisory_xact_lock(30231079086970228)";

@@ -12,7 +12,7 @@ pub(super) async fn add_rejects(conn: &Conn, rejects: &[RejectCount]) -> Result<
     rows.sort_unstable_by_key(|row| (row.device, row.day, &row.reason));
     for row in rows {
         conn.execute(
-            "INSERT INTO reject AS r VALUES ($1, $2, $3, $4) ON CONFLICT (device, day, reason) DO UPDATE \
+            "INSERT INTO reject AS r (device, day, reason, n) VALUES ($1, $2, $3, $4) ON CONFLICT (device, day, reason) DO UPDATE \
              SET n = r.n + excluded.n",
             &[&i64::from(row.device), &row.day, &row.reason, &number(row.n)],
         )
@@ -66,15 +66,16 @@ pub(super) async fn rejects(conn: &Conn, from: i32, to: i32) -> Result<Vec<Rejec
             &[&from, &to],
         )
         .await?;
-    let reject = |row: &Row| {
-        Ok(RejectCount {
-            device: short(row.try_get(0)?)?,
-            day: row.try_get(1)?,
-            reason: row.try_get(2)?,
-            n: row.try_get::<_, i64>(3)?.unsigned_abs(),
-        })
-    };
-    rows.iter().map(reject).collect()
+    rows.iter().map(reject_row).collect()
+}
+
+pub(super) fn reject_row(row: &Row) -> Result<RejectCount, StoreError> {
+    Ok(RejectCount {
+        device: short(row.try_get(0)?)?,
+        day: row.try_get(1)?,
+        reason: row.try_get(2)?,
+        n: row.try_get::<_, i64>(3)?.unsigned_abs(),
+    })
 }
 
 fn totals_row(row: &Row) -> Result<Totals, StoreError> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteStore;
 use crate::store::access::role;
 use crate::store::{
-    Accounts, Answer, PasswordHash, SecretHash, SessionRow, Standing, StoreError, TokenRow, UserRow,
+    Accounts, Answer, PasswordHash, Role, SecretHash, SessionRow, Standing, StoreError, TokenRow, UserRow,
 };
 
 impl Accounts for SqliteStore {
@@ -16,6 +16,14 @@ impl Accounts for SqliteStore {
     fn set_password(&self, name: &str, password: PasswordHash) -> Answer<'_, bool> {
         let name = name.to_owned();
         self.write(move |conn, _| set_password(conn, &name, &password))
+    }
+
+    fn set_role(&self, name: &str, role: Role) -> Answer<'_, bool> {
+        let name = name.to_owned();
+        self.write(move |conn, _| {
+            let sql = "UPDATE account SET role = ?2 WHERE name = ?1";
+            Ok(conn.prepare_cached(sql)?.execute(params![name, role.word()])? == 1)
+        })
     }
 
     fn remove_user(&self, name: &str) -> Answer<'_, bool> {

@@ -70,10 +70,13 @@ pub(super) fn count_lost(
 pub(super) fn census(conn: &Connection) -> Result<Census, StoreError> {
     let ask = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, u64>(0));
     let bytes = ask("page_count")?.saturating_mul(ask("page_size")?);
-    let mut count =
-        conn.prepare_cached("SELECT COUNT(*), COUNT(t_revoked), (SELECT COUNT(*) FROM bundle) FROM device")?;
+    let mut count = conn.prepare_cached(
+        "SELECT COUNT(*), COUNT(t_revoked), (SELECT COUNT(*) FROM bundle), \
+         (SELECT COUNT(*) FROM alert WHERE t_cleared IS NULL) FROM device",
+    )?;
     Ok(count.query_row([], |row| {
-        Ok(Census { bytes, n_devices: row.get(0)?, n_revoked: row.get(1)?, n_bundles: row.get(2)? })
+        let (n_devices, n_revoked) = (row.get(0)?, row.get(1)?);
+        Ok(Census { bytes, n_devices, n_revoked, n_bundles: row.get(2)?, n_alerts: row.get(3)? })
     })?)
 }
 

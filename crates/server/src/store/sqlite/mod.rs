@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod alerts;
 mod backup;
 mod checkpoint;
 mod filing;

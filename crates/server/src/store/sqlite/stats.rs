@@ -12,7 +12,7 @@ pub(super) fn add_reject(
     n: i64,
 ) -> Result<(), StoreError> {
     conn.prepare_cached(
-        "INSERT INTO reject VALUES (?1, ?2, ?3, ?4) ON CONFLICT (device, day, reason) DO UPDATE SET n = n + excluded.n",
+        "INSERT INTO reject (device, day, reason, n) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (device, day, reason) DO UPDATE SET n = n + excluded.n",
     )?
     .execute(params![device, day, reason, n])?;
     Ok(())
