@@ -38,12 +38,29 @@ static void expand(const uint8_t *device_key, const kgl_piece *info, uint8_t n_i
     kgl_wipe(prk, sizeof prk);
 }
 
-void kgl_join_key(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint8_t out[KGL_SECRET_LEN]) {
+/* Expand(PRK, label ‖ b8(id)); the label with its length. */
+static void expand_for(const char *label, const uint8_t *device_key, const kgl_id *id, uint8_t *out) {
     kgl_piece info[3];
-    info[0] = piece("\4join", 5);
+    info[0] = piece(label, strlen(label));
     info[1] = piece(&id->len, 1);
     info[2] = piece(id->text, id->len);
     expand(device_key, info, 3, out);
+}
+
+void kgl_join_key(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint8_t out[KGL_SECRET_LEN]) {
+    expand_for("\4join", device_key, id, out);
+}
+
+void kgl_access_token(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, char out[KGL_TOKEN_LEN + 1]) {
+    static const char digits[] = "0123456789abcdef";
+    uint8_t token[KGL_SECRET_LEN], i;
+    expand_for("\6access", device_key, id, token);
+    for (i = 0; i < KGL_SECRET_LEN; i++) {
+        out[2 * i] = digits[token[i] >> 4];
+        out[2 * i + 1] = digits[token[i] & 15];
+    }
+    out[KGL_TOKEN_LEN] = '\0';
+    kgl_wipe(token, sizeof token);
 }
 
 void kgl_generation_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint32_t generation,
@@ -62,11 +79,7 @@ void kgl_generation_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_i
 }
 
 void kgl_static_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint8_t out[KGL_SECRET_LEN]) {
-    kgl_piece info[3];
-    info[0] = piece("\6static", 7);
-    info[1] = piece(&id->len, 1);
-    info[2] = piece(id->text, id->len);
-    expand(device_key, info, 3, out);
+    expand_for("\6static", device_key, id, out);
 }
 
 /* `run`: of the server process, for downlinks; NULL for uplinks. */

@@ -63,6 +63,10 @@ void kgl_generation_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_i
                            const uint8_t server_nonce[KGL_JOIN_NONCE_LEN], uint8_t out[KGL_SECRET_LEN]);
 /* Of generation 0: for links that cannot answer, where no join is possible. */
 void kgl_static_secret(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, uint8_t out[KGL_SECRET_LEN]);
+/* What lets the device in where a link asks for a password, as over MQTT (spec/mqtt.md): it opens and seals nothing. 64
+ * hexadecimal digits and a zero. */
+#define KGL_TOKEN_LEN (2 * KGL_SECRET_LEN)
+void kgl_access_token(const uint8_t device_key[KGL_SECRET_LEN], const kgl_id *id, char out[KGL_TOKEN_LEN + 1]);
 void kgl_up_key(const uint8_t secret[KGL_SECRET_LEN], kgl_suite suite, kgl_link_key *out);
 void kgl_down_key(const uint8_t secret[KGL_SECRET_LEN], const uint8_t run[KGL_RUN_LEN], kgl_suite suite,
                   kgl_link_key *out);

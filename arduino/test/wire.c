@@ -1,5 +1,5 @@
 /* The text files of vectors/wire, as far as a device has a part in them: keys, sealed frames both ways, what is refused,
- * contents, counters, joins. VECTOR_FILE is a header with the files as arrays KEYS, FRAMES_PASS, FRAMES_FAIL,
+ * contents, counters, joins. VECTOR_FILE is a header with the files as arrays ACCESS, KEYS, FRAMES_PASS, FRAMES_FAIL,
  * CONTENTS_PASS, JOINS_PASS, JOINS_FAIL, LORAWAN_PASS and LORAWAN_FAIL, each ending in a zero. */
 #include "say.h"
 
@@ -57,7 +57,7 @@ typedef struct one_case {
     bytes device_key, join_key, device_nonce, server_nonce, secret, static_secret, run, up_key, up_iv, down_key,
         down_iv, generation, counter, fingerprint, content, frame, known, request, accept, short_id, time_ms, quality,
         code, padding_len, unix_s, unix_ms, boot, uptime_ms, age_ms, origin_generation, origin_counter, slot, reset,
-        windows_lost, battery_mv, flags, server_time_ms, base, bitmap, payload, port, highest;
+        windows_lost, battery_mv, flags, server_time_ms, base, bitmap, payload, port, highest, access_token;
 } one_case;
 
 static one_case c;
@@ -101,7 +101,7 @@ static bool next_case(reader *r) {
         HEX(time_ms), HEX(quality), HEX(code), HEX(padding_len), HEX(unix_s), HEX(unix_ms), HEX(boot);
         HEX(uptime_ms), HEX(age_ms), HEX(origin_generation), HEX(origin_counter), HEX(slot), HEX(reset);
         HEX(windows_lost), HEX(battery_mv), HEX(flags), HEX(server_time_ms), HEX(base), HEX(bitmap);
-        HEX(payload), HEX(port), HEX(highest);
+        HEX(payload), HEX(port), HEX(highest), HEX(access_token);
     } while (next_line(r));
     return true;
 }
@@ -133,6 +133,19 @@ static bool check_keys(void) {
     kgl_up_key(secret->at, KGL_SUITE_CCM16, &up);
     return ok && is_same(secret, out, sizeof out) && is_same(&c.up_key, up.key, KGL_KEY_LEN) &&
            is_same(&c.up_iv, up.iv, KGL_NONCE_LEN);
+}
+
+static bool check_access(void) {
+    char token[KGL_TOKEN_LEN + 1];
+    uint8_t i;
+    kgl_id id;
+    bool ok = kgl_id_make(&id, c.id);
+    kgl_access_token(c.device_key.at, &id, token);
+    for (i = 0; ok && i < KGL_SECRET_LEN; i++) {
+        uint8_t byte = (uint8_t)(hex_digit(token[2 * i]) << 4 | hex_digit(token[2 * i + 1]));
+        ok = c.access_token.len == KGL_SECRET_LEN && byte == c.access_token.at[i];
+    }
+    return ok && token[KGL_TOKEN_LEN] == '\0';
 }
 
 static bool open_down(kgl_suite suite) {
@@ -331,6 +344,7 @@ static bool check_ids(void) {
 
 int main(void) {
     bool ok = check_file("wire: keys", KEYS, check_keys, 2);
+    ok = check_file("wire: access", ACCESS, check_access, 2) && ok;
     ok = check_file("wire: frames that open", FRAMES_PASS, check_frame, 6) && ok;
     ok = check_file("wire: frames that are refused", FRAMES_FAIL, check_refused, 20) && ok;
     ok = check_file("wire: contents", CONTENTS_PASS, check_content, 10) && ok;

@@ -3,9 +3,10 @@
 // Connect: DHT22 data to GPIO 4, with 4.7 to 10 kOhm to 3.3 V. Serial monitor at 115200.
 // Once, over the serial monitor, a line each:
 //   wifi NAME PASSWORD
-//   the line that `kinglet device add porch --bundle dht22.kinglet --server http://192.168.1.10:8470` printed
-// Both are kept in the board's own storage; no key is part of the program. `flush` sends at once what was read,
-// `stats` shows where the board stands.
+//   the line that `kinglet device add porch --bundle dht22.kinglet --server mqtts://192.168.1.10:8883` printed
+// The address says how frames travel: mqtts:// (MQTT by TLS, the certificate pinned), mqtt:// or http://. All of it is kept
+// in the board's own storage; no key is part of the program. `flush` sends at once what was read, `stats` shows where the
+// board stands. Libraries: "DHT sensor library", and "MQTT" by Joel Gaehwiler, 2.5 or later.
 //
 // The library's folder holds the bundle (src/kinglet_bundle.h), made by `kinglet export dht22.kinglet --to arduino`.
 
@@ -19,6 +20,7 @@
 
 #include "flash_esp32.h"
 #include "http_transport.h"
+#include "mqtt_transport.h"
 #include "settings.h"
 
 static const uint8_t DHT_PIN = 4;
@@ -29,7 +31,8 @@ static_assert(KINGLET_N_CHANNELS == N_CHANNELS,
 static DHT dht(DHT_PIN, DHT22);
 static Settings settings;
 static HttpTransport http;
-static Transport &transport = http;
+static MqttTransport mqtt;
+static Transport *transport = nullptr;
 
 static kgl_flash flash_region;
 static kgl_model model;
@@ -84,6 +87,11 @@ static void open_node() {
   if (!settings.is_provisioned() || node_is_open) {
     return;
   }
+  transport = http.begin(settings) ? static_cast<Transport *>(&http) : mqtt.begin(settings) ? &mqtt : nullptr;
+  if (transport == nullptr) {
+    Serial.println("the server's address is none of mqtts:// (with a pin), mqtt:// and http://");
+    return;
+  }
   config.reset = reset_reason();
   buffers.steps = steps;
   buffers.steps_len = sizeof steps / sizeof *steps;
@@ -101,7 +109,6 @@ static void open_node() {
     return;
   }
   node_is_open = true;
-  transport.begin(settings.server());
   Serial.print("ready as ");
   Serial.println(settings.id());
 }
@@ -123,11 +130,14 @@ static void take_sample(uint64_t now) {
 static void take_downlinks(uint64_t now) {
   static uint8_t downlink[256];
   size_t len;
-  while ((len = transport.receive(downlink, sizeof downlink)) > 0) {
+  while ((len = transport->receive(downlink, sizeof downlink)) > 0) {
     kgl_downlink did;
     if (kgl_node_downlink(&node, now, downlink, len, &did) == KGL_OK && did == KGL_DOWNLINK_JOINED) {
       Serial.println("joined");
     }
+  }
+  if (transport->take_join_hint()) {
+    kgl_node_join_hint(&node, now);
   }
 }
 
@@ -139,12 +149,14 @@ static void exchange(uint64_t now) {
     if (status != KGL_OK || transmit.what == KGL_WHAT_NOTHING) {
       break;
     }
-    switch (transport.send(transmit.what, frame, transmit.len)) {
-      case Transport::DELIVERED: kgl_node_receipt(&node, now, &transmit); break;
-      case Transport::JOIN_REQUIRED: kgl_node_join_hint(&node, now); break;
-      case Transport::NOT_DELIVERED: return;
+    const bool is_delivered = transport->send(transmit.what, frame, transmit.len);
+    if (is_delivered) {
+      kgl_node_receipt(&node, now, &transmit);
     }
     take_downlinks(now);
+    if (!is_delivered) {
+      return;
+    }
   }
 }
 
@@ -213,5 +225,6 @@ void loop() {
   keep_link(now);
   if (was_up) {
     exchange(now);
+    take_downlinks(now);
   }
 }

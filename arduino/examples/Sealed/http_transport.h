@@ -1,7 +1,7 @@
 // Frames over HTTP: `POST /v1/frames`, joins to `POST /v1/join`. The answer's body is the sealed answer.
 //
 // Plain HTTP: frames are sealed and their answers too, so somebody in the path sees which board speaks, when, and how
-// much, and can hold frames up, but neither reads nor forges. For TLS give HTTPClient a WiFiClientSecure.
+// much, and can hold frames up, but neither reads nor forges. mqtt_transport.h has TLS.
 #pragma once
 
 #include <HTTPClient.h>
@@ -11,31 +11,32 @@
 
 class HttpTransport : public Transport {
  public:
-  void begin(const char *server) override {
-    server_ = server;
+  bool begin(const Settings &settings) override {
+    server_ = settings.server();
+    return server_.startsWith("http://");
   }
 
-  Sent send(kgl_what what, const uint8_t *frame, size_t len) override {
+  bool send(kgl_what what, const uint8_t *frame, size_t len) override {
     static const char *wanted[] = {"kinglet-refused"};
     HTTPClient http;
     String url = server_;
     url += what == KGL_WHAT_JOIN ? "/v1/join" : "/v1/frames";
     answer_len_ = 0;
     if (!http.begin(client_, url)) {
-      return NOT_DELIVERED;
+      return false;
     }
     http.setTimeout(10000);
     http.addHeader("Content-Type", "application/vnd.kinglet.frame");
     http.collectHeaders(wanted, 1);
     const int status = http.POST(const_cast<uint8_t *>(frame), len);
-    const bool is_join_required = http.header("kinglet-refused").indexOf("join_required") >= 0;
+    is_join_required_ = http.header("kinglet-refused").indexOf("join_required") >= 0;
     // A sealed answer comes with its length; anything else is no answer for the node.
     const int body_len = http.getSize();
     if (body_len > 0 && static_cast<size_t>(body_len) <= sizeof answer_) {
       answer_len_ = http.getStreamPtr()->readBytes(answer_, static_cast<size_t>(body_len));
     }
     http.end();
-    return is_join_required ? JOIN_REQUIRED : status == 200 ? DELIVERED : NOT_DELIVERED;
+    return status == 200;
   }
 
   size_t receive(uint8_t *out, size_t room) override {

@@ -1,4 +1,4 @@
-// What the board is given once over the serial line, and keeps: Wi-Fi, its id, its key and the server.
+// What the board is given once over the serial line, and keeps: Wi-Fi, its id, its key, the server and its certificate's pin.
 #pragma once
 
 #include <Arduino.h>
@@ -16,6 +16,7 @@ class Settings {
     id_ = preferences_.getString("id");
     server_ = preferences_.getString("server");
     has_key_ = preferences_.getBytes("key", key_, sizeof key_) == sizeof key_;
+    has_pin_ = take_hex(preferences_.getString("pin"), 0, pin_, sizeof pin_);
     if (!is_provisioned()) {
       Serial.println("waiting for `wifi NAME PASSWORD` and the line of `kinglet device add`");
     }
@@ -42,6 +43,13 @@ class Settings {
   const uint8_t *key() const {
     return key_;
   }
+  // Whether the server's certificate is known, by its SHA-256.
+  bool has_pin() const {
+    return has_pin_;
+  }
+  const uint8_t *pin() const {
+    return pin_;
+  }
 
   // Takes what was typed, a line at a time.
   Asked read_line() {
@@ -49,7 +57,7 @@ class Settings {
       const char c = static_cast<char>(Serial.read());
       if (c != '\n' && c != '\r') {
         // Nobody types a longer line than a provisioning.
-        if (line_.length() < 400) {
+        if (line_.length() < 500) {
           line_ += c;
         }
         continue;
@@ -86,40 +94,65 @@ class Settings {
     return NOTHING;
   }
 
-  // kinglet:ID?server=URL#KEY, with the URL's signs as %XX and the key in hexadecimal.
+  // kinglet:ID?server=URL&pin=sha256:HEX#KEY, with the signs of what stands behind a `=` as %XX and the key in hexadecimal.
   bool provision(const String &line) {
     const int query = line.indexOf('?'), hash = line.indexOf('#');
-    uint8_t key[KGL_SECRET_LEN];
+    uint8_t key[KGL_SECRET_LEN], pin_bytes[sizeof pin_] = {};
     kgl_id id;
-    if (hash < 0 || query < 0 || query > hash || line.length() - static_cast<unsigned>(hash) - 1 != 2 * sizeof key ||
-        !line.substring(static_cast<unsigned>(query)).startsWith("?server=")) {
+    if (query < 0 || hash < query || !take_hex(line, static_cast<unsigned>(hash) + 1, key, sizeof key)) {
       return false;
     }
-    for (unsigned i = 0; i < sizeof key; i++) {
-      const int byte = hex_byte(line, static_cast<unsigned>(hash) + 1 + 2 * i);
-      if (byte < 0) {
-        return false;
-      }
-      key[i] = static_cast<uint8_t>(byte);
-    }
-    String server;
-    for (unsigned i = static_cast<unsigned>(query) + 8; i < static_cast<unsigned>(hash); i++) {
-      const int byte = line[i] == '%' && i + 2 < static_cast<unsigned>(hash) ? hex_byte(line, i + 1) : -1;
-      server += byte < 0 ? line[i] : static_cast<char>(byte);
-      i += byte < 0 ? 0 : 2;
-    }
     const String name = line.substring(8, static_cast<unsigned>(query));
-    if (!kgl_id_make(&id, name.c_str())) {
+    const String parts = line.substring(static_cast<unsigned>(query) + 1, static_cast<unsigned>(hash));
+    const String server = part(parts, "server="), pin = part(parts, "pin=");
+    const bool has_pin = pin.startsWith("sha256:") && take_hex(pin, 7, pin_bytes, sizeof pin_bytes);
+    if (!kgl_id_make(&id, name.c_str()) || server.length() == 0 || (pin.length() > 0 && !has_pin)) {
       return false;
     }
     id_ = name;
     server_ = server;
     memcpy(key_, key, sizeof key_);
+    memcpy(pin_, pin_bytes, sizeof pin_);
     has_key_ = true;
+    has_pin_ = has_pin;
     preferences_.putString("id", id_);
     preferences_.putString("server", server_);
+    preferences_.putString("pin", has_pin ? pin.substring(7) : String(""));
     preferences_.putBytes("key", key_, sizeof key_);
     kgl_wipe(key, sizeof key);
+    return true;
+  }
+
+  // The value of the part that begins with `name`; empty if there is none.
+  static String part(const String &parts, const char *name) {
+    String value;
+    int at = 0;
+    while (!parts.substring(static_cast<unsigned>(at)).startsWith(name)) {
+      at = parts.indexOf('&', static_cast<unsigned>(at)) + 1;
+      if (at == 0) {
+        return value;
+      }
+    }
+    for (unsigned i = static_cast<unsigned>(at) + strlen(name); i < parts.length() && parts[i] != '&'; i++) {
+      const int byte = parts[i] == '%' && i + 2 < parts.length() ? hex_byte(parts, i + 1) : -1;
+      value += byte < 0 ? parts[i] : static_cast<char>(byte);
+      i += byte < 0 ? 0 : 2;
+    }
+    return value;
+  }
+
+  // Exactly `len` bytes from there to the end.
+  static bool take_hex(const String &text, unsigned from, uint8_t *out, unsigned len) {
+    if (text.length() != from + 2 * len) {
+      return false;
+    }
+    for (unsigned i = 0; i < len; i++) {
+      const int byte = hex_byte(text, from + 2 * i);
+      if (byte < 0) {
+        return false;
+      }
+      out[i] = static_cast<uint8_t>(byte);
+    }
     return true;
   }
 
@@ -135,5 +168,7 @@ class Settings {
   Preferences preferences_;
   String ssid_, password_, id_, server_, line_;
   uint8_t key_[KGL_SECRET_LEN] = {};
+  uint8_t pin_[32] = {};
   bool has_key_ = false;
+  bool has_pin_ = false;
 };

@@ -56,6 +56,9 @@ class String {
   String substring(unsigned from, unsigned to) const {
     return String(from < text_.size() && to > from ? text_.substr(from, to - from) : std::string());
   }
+  long toInt() const {
+    return strtol(text_.c_str(), nullptr, 10);
+  }
   float toFloat() const {
     return strtof(text_.c_str(), nullptr);
   }

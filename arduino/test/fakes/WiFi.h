@@ -2,6 +2,9 @@
 #pragma once
 
 #include <Arduino.h>
+#include <Client.h>
+
+#include <string>
 
 typedef enum { WL_IDLE_STATUS = 0, WL_CONNECTED = 3, WL_DISCONNECTED = 6 } wl_status_t;
 
@@ -15,4 +18,28 @@ class FakeWiFi {
 };
 extern FakeWiFi WiFi;
 
-class WiFiClient {};
+// A TCP connection, over a real socket.
+class WiFiClient : public Client {
+ public:
+  ~WiFiClient() override {
+    WiFiClient::stop();
+  }
+  int connect(const char *host, uint16_t port) override;
+  size_t write(const uint8_t *bytes, size_t len) override;
+  int available() override;
+  int read(uint8_t *out, size_t room) override;
+  uint8_t connected() override;
+  void stop() override;
+
+ protected:
+  // What the socket has; blocks until there is something. 0 or less: it has ended.
+  virtual int receive(uint8_t *out, size_t room);
+
+  int socket_ = -1;
+
+ private:
+  void take_in();
+
+  std::string in_;
+  bool has_ended_ = false;
+};

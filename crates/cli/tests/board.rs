@@ -31,8 +31,10 @@ fn place() -> Place {
     place
 }
 
+/// The usual arguments and `more`, which may name another key.
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    FLASH.iter().copied().chain(more.iter().copied()).collect()
+    let usual: &[&str] = if more.contains(&"--key") { &[&FLASH[..2], &FLASH[4..]].concat() } else { &FLASH };
+    usual.iter().copied().chain(more.iter().copied()).collect()
 }
 
 /// The record that the printed lines bring to a board's flash.
@@ -46,6 +48,24 @@ fn stored(lines: &str) -> Vec<u8> {
     let mut record = vec![0; slots.record_len().unwrap()];
     slots.read(&mut flash, &mut record).unwrap();
     record
+}
+
+#[test]
+fn a_board_that_sleeps_and_one_that_believes_one_certificate_are_told_so() {
+    let place = place();
+    let digits = "0f".repeat(32);
+    let (head, key) = KEY.split_once('#').unwrap();
+    let head = head.replace("http%3A%2F%2F192.0.2.7%3A8470", "mqtts%3A%2F%2F192.0.2.7");
+    place.file("pinned.key", format!("{head}&pin=sha256%3A{digits}#{key}"));
+    place.file("unpinned.key", format!("{head}#{key}"));
+    let record = stored(&place.run(&with(&["--open", "--key", "pinned.key", "--sleep"])).ok().out);
+    let given = Given::parse(&record).ok().unwrap();
+    assert_eq!((given.server, given.pin, given.sleeps), ("mqtts://192.0.2.7", Some([0x0f; 32]), true));
+    place.run(&with(&["--open", "--key", "unpinned.key"])).fails(2, &["certificate", "next:"]);
+    // Where no TLS is spoken there is nothing to pin.
+    let plain = with(&["--open", "--key", "pinned.key", "--server", "mqtt://192.0.2.7"]);
+    let record = stored(&place.run(&plain).ok().out);
+    assert!(Given::parse(&record).is_ok_and(|given| given.pin.is_none() && !given.sleeps));
 }
 
 #[test]

@@ -18,6 +18,8 @@ mod sealed;
 mod seed;
 mod sensor;
 mod serial;
+#[cfg(not(feature = "seed"))]
+mod sleep;
 
 use core::cell::RefCell;
 
@@ -28,6 +30,9 @@ use esp_hal::peripherals::TIMG1;
 use esp_hal::timer::timg::{MwdtStage, TimerGroup, Wdt};
 use esp_hal::uart::{Config as UartConfig, UartRx};
 use kinglet_esp32_parts::sensor::Sensor;
+use kinglet_esp32_parts::server::{Scheme, Server};
+#[cfg(not(feature = "seed"))]
+use kinglet_esp32_parts::sleep::Next;
 #[cfg(not(feature = "seed"))]
 use kinglet_node::Flash as _;
 use kinglet_node::provision::{Given, Receiver, Slots};
@@ -48,7 +53,10 @@ pub struct Board {
     given: Given<'static>,
     driver: sensor::Driver,
     sensor: Sensor,
-    stack: embassy_net::Stack<'static>,
+    /// `None`: this start needs no radio.
+    stack: Option<embassy_net::Stack<'static>>,
+    #[cfg(not(feature = "seed"))]
+    sleeper: Option<sleep::Sleeper>,
     watchdog: Wdt<TIMG1<'static>>,
     chip: &'static Chip,
 }
@@ -101,19 +109,64 @@ async fn main(spawner: Spawner) -> ! {
         Ok(sensor) => sensor,
         Err(why) => halt(why).await,
     };
-    let driver = match sensor::Driver::new(sensor, free_pins!(p), p.I2C0) {
+    #[cfg_attr(feature = "seed", allow(unused_mut, reason = "only a board that sleeps measures here"))]
+    let mut driver = match sensor::Driver::new(sensor, free_pins!(p), p.I2C0) {
         Ok(driver) => driver,
         Err(why) => halt(why).await,
     };
-    let access = radio::Access { ssid: given.ssid, password: given.password, server: given.server };
-    let stack = match radio::start(&spawner, p.WIFI, access) {
+    #[cfg(not(feature = "seed"))]
+    let mut sleeper = match (given.sleeps, given.identity()) {
+        (true, Some(identity)) => Some(sleep::Sleeper::begin(&identity, p.RTC_TIMER, p.LPWR)),
+        _ => None,
+    };
+    #[cfg(not(feature = "seed"))]
+    let needs_radio = match &mut sleeper {
+        Some(sleeper) => {
+            sleeper.sample(&mut driver).await;
+            sleeper.go_on().await == Next::Send
+        }
+        None => true,
+    };
+    #[cfg(feature = "seed")]
+    let needs_radio = true;
+    let server = match Server::parse(given.server) {
+        Ok(server)
+            if server.scheme == Scheme::Mqtts && (cfg!(not(feature = "tls")) || given.pin.is_none()) =>
+        {
+            halt("mqtts:// wants an image with --features tls, and the pin of the server's certificate").await
+        }
+        Ok(server) => server,
+        Err(why) => halt(why).await,
+    };
+    let login = given.identity().map(|identity| {
+        let token = identity.key.access_token(&identity.id).password();
+        (identity.id.as_str().into(), token.iter().map(|&digit| char::from(digit)).collect())
+    });
+    let access = radio::Access {
+        ssid: given.ssid,
+        password: given.password,
+        url: given.server,
+        server,
+        login,
+        pin: given.pin,
+    };
+    let stack = match needs_radio.then(|| radio::start(&spawner, p.WIFI, access)).transpose() {
         Ok(stack) => stack,
         Err(why) => halt(why).await,
     };
     let mut watchdog = TimerGroup::new(p.TIMG1).wdt;
     watchdog.set_timeout(MwdtStage::Stage0, esp_hal::time::Duration::from_secs(WATCHDOG_S));
     watchdog.enable();
-    let board = Board { given, driver, sensor, stack, watchdog, chip };
+    let board = Board {
+        given,
+        driver,
+        sensor,
+        stack,
+        #[cfg(not(feature = "seed"))]
+        sleeper,
+        watchdog,
+        chip,
+    };
     #[cfg(not(feature = "seed"))]
     let why = sealed::run(board).await;
     #[cfg(feature = "seed")]

@@ -1,11 +1,15 @@
-//! Wi-Fi, its network stack, and the task that posts.
+//! Wi-Fi, its network stack, and the task that sends requests.
+
+mod mqtt;
+
+use alloc::string::String;
 
 use embassy_net::dns::DnsSocket;
 use embassy_net::tcp::client::{TcpClient, TcpClientState};
 use embassy_net::{Config as NetConfig, Runner, Stack, StackResources};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
 use esp_radio::wifi::sta::StationConfig;
@@ -13,10 +17,11 @@ use esp_radio::wifi::{AuthenticationMethodConfig, Config, Interface, PowerSaveMo
 use kinglet_esp32_parts::backoff::Backoff;
 use kinglet_esp32_parts::exchange::{Incoming, Outgoing};
 use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
+use kinglet_esp32_parts::server::{Scheme, Server};
 use static_cell::StaticCell;
 
 /// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long Wi-Fi may take to connect.
 const CONNECT: Duration = Duration::from_secs(20);
 
@@ -26,11 +31,17 @@ pub static REQUESTS: Channel<CriticalSectionRawMutex, Outgoing, 1> = Channel::ne
 pub static ANSWERS: Channel<CriticalSectionRawMutex, Option<Incoming>, 1> = Channel::new();
 
 /// Where and how to connect.
-#[derive(Clone, Copy)]
 pub struct Access {
     pub ssid: &'static str,
     pub password: &'static str,
-    pub server: &'static str,
+    /// The server as it was given, and as it was understood.
+    pub url: &'static str,
+    pub server: Server<'static>,
+    /// Id and access token, for MQTT.
+    pub login: Option<(String, String)>,
+    /// SHA-256 of the server's certificate, for TLS.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS in this image"))]
+    pub pin: Option<[u8; 32]>,
 }
 
 /// Starts it; the reason is for the log.
@@ -62,7 +73,7 @@ pub fn start(
     const FULL: &str = "a task was started twice";
     spawner.spawn(run_net(runner).map_err(|_| FULL)?);
     spawner.spawn(connect(controller).map_err(|_| FULL)?);
-    spawner.spawn(requests(stack, access.server).map_err(|_| FULL)?);
+    spawner.spawn(requests(stack, access).map_err(|_| FULL)?);
     Ok(stack)
 }
 
@@ -91,26 +102,33 @@ async fn connect(mut controller: WifiController<'static>) {
     }
 }
 
-/// Posts one request after the other.
+/// Sends one request after the other.
 #[embassy_executor::task]
-async fn requests(stack: Stack<'static>, server: &'static str) {
+async fn requests(stack: Stack<'static>, access: Access) {
     static STATE: StaticCell<TcpClientState<1, 2048, 2048>> = StaticCell::new();
     let tcp = TcpClient::new(stack, STATE.init(TcpClientState::new()));
     let dns = DnsSocket::new(stack);
     let mut buf = [0; ANSWER_LEN_MAX];
     loop {
-        let outgoing = REQUESTS.receive().await;
-        let answer = match with_timeout(TIMEOUT, post(&tcp, &dns, server, &outgoing, &mut buf)).await {
-            Ok(Ok(incoming)) => Some(incoming),
-            Ok(Err(error)) => {
-                log::warn!("no answer from {server}: {error:?}");
-                None
+        let mut outgoing = REQUESTS.receive().await;
+        if access.server.scheme == Scheme::Http {
+            let answer = with_timeout(TIMEOUT, post(&tcp, &dns, access.url, &outgoing, &mut buf)).await;
+            ANSWERS.send(said(answer)).await;
+        } else {
+            // What an old connection has left undone a new one does.
+            while let Some(left) = mqtt::serve(&tcp, &dns, &access, outgoing, &mut buf).await {
+                outgoing = left;
             }
-            Err(_) => {
-                log::warn!("no answer from {server} within {} s", TIMEOUT.as_secs());
-                None
-            }
-        };
-        ANSWERS.send(answer).await;
+        }
     }
+}
+
+/// An answer, or a line in the log.
+pub fn said<T, E: core::fmt::Debug>(answer: Result<Result<T, E>, TimeoutError>) -> Option<T> {
+    match answer {
+        Ok(Ok(incoming)) => return Some(incoming),
+        Ok(Err(error)) => log::warn!("no answer from the server: {error:?}"),
+        Err(_) => log::warn!("no answer from the server within {} s", TIMEOUT.as_secs()),
+    }
+    None
 }

@@ -4,9 +4,10 @@ use embassy_futures::select::select;
 use embassy_time::{Duration, Instant, Timer};
 use esp_hal::rng::Rng;
 use kinglet_codec::Model;
+use kinglet_esp32_parts::sleep::Session;
 use kinglet_esp32_parts::{exchange, owner, sensor};
 use kinglet_node::update::{Updates, Wanted};
-use kinglet_node::{BufferLens, Buffers, Config, FlashError, Identity, Node, SampleTime};
+use kinglet_node::{BufferLens, Buffers, Config, FlashError, Node, SampleTime};
 use kinglet_wire::update::UpdateKey;
 
 use crate::flash::Region;
@@ -20,8 +21,8 @@ const REPORT_MS: u64 = 60_000;
 
 /// Runs as long as the board does; gives the reason if it cannot begin.
 pub async fn run(board: Board) -> &'static str {
-    let Board { given, mut driver, sensor, stack, mut watchdog, chip } = board;
-    let (Some(id), Some(key)) = (given.id, given.key) else {
+    let Board { given, mut driver, sensor, stack, mut sleeper, mut watchdog, chip } = board;
+    let Some(identity) = given.identity() else {
         return "no device id or key was given: `kinglet device flash-config --key FILE`";
     };
     let Ok(provisioned) = Model::parse(given.model) else {
@@ -52,7 +53,6 @@ pub async fn run(board: Board) -> &'static str {
     let (Some(owned), Some(mut outbox)) = (Region::find(chip, "owner"), Region::find(chip, "outbox")) else {
         return "flash has no partition `owner` or `outbox`: flash the image with partitions.csv";
     };
-    let identity = Identity { id, key };
     if adopt(owned, outbox, &owner::tag(&identity)).is_err() {
         return "flash does not take what is written to it";
     }
@@ -76,15 +76,31 @@ pub async fn run(board: Board) -> &'static str {
     };
     let mut frame = alloc::vec![0; node.frame_len_max()];
     let mut random = |out: &mut [u8]| Rng::new().read(out);
-    let now = || Instant::now().as_millis();
+    // A board that sleeps has one uptime through all its starts.
+    let base_ms =
+        sleeper.as_ref().map_or(0, |sleeper| sleeper.now().saturating_sub(Instant::now().as_millis()));
+    let now = || base_ms + Instant::now().as_millis();
     let period_ms = u64::from(model.period_ms());
     let (mut sample_at, mut report_at) = (now(), now());
     let (mut was_up, mut waiting_for_answer) = (false, false);
+    if let Some(sleeper) = &mut sleeper {
+        sleeper.kept.fit(model.period_ms(), model.samples());
+        let done = exchange::give(&mut node, now(), &mut outbox, &mut sleeper.kept, &fed);
+        if let Err(error) = done {
+            log::warn!("{error}");
+        }
+    }
+    let (began, mut heard) = (now(), now());
+    // Bundles are fetched by HTTP alone: elsewhere an offer is passed over.
+    let can_fetch = given.server.starts_with("http://");
     // The piece of a bundle that was asked for.
     let mut asked: Option<Wanted> = None;
     loop {
         watchdog.feed();
-        if now() >= sample_at {
+        if let Some(sleeper) = &mut sleeper {
+            sleeper.sample(&mut driver).await;
+            sample_at = sleeper.kept.due_at();
+        } else if now() >= sample_at {
             let sample = driver.measure().await;
             let taken = node.handle_sample(now(), &mut outbox, SampleTime::Now, &sample.readings(&fed));
             if let Err(error) = taken {
@@ -93,7 +109,7 @@ pub async fn run(board: Board) -> &'static str {
             // A beat that was missed is missed: later samples keep theirs.
             sample_at += ((now() - sample_at) / period_ms + 1) * period_ms;
         }
-        let is_up = stack.is_config_up();
+        let is_up = stack.is_some_and(|stack| stack.is_config_up());
         if is_up && !was_up {
             node.handle_link_up(now());
         }
@@ -118,13 +134,37 @@ pub async fn run(board: Board) -> &'static str {
             if updates.is_restart_due() && !waiting_for_answer {
                 log::info!("another bundle: starting again");
                 if node.flush(now(), &mut outbox).is_ok() {
-                    esp_hal::system::software_reset();
+                    match &sleeper {
+                        Some(sleeper) => sleeper.end(),
+                        None => esp_hal::system::software_reset(),
+                    }
                 }
             }
             if let (true, false, Some(wanted)) = (is_up, waiting_for_answer, updates.wanted(now())) {
                 waiting_for_answer = true;
                 asked = Some(wanted);
                 REQUESTS.send(exchange::fetch(&wanted)).await;
+            }
+        }
+        if let Some(sleeper) = &mut sleeper {
+            let session = Session {
+                began,
+                heard,
+                is_busy: waiting_for_answer
+                    || updates.as_ref().is_some_and(|updates| updates.poll_at().is_some()),
+                n_waiting: node.stats().n_windows_waiting,
+                is_due: node.poll_at().is_some_and(|at| at <= now()),
+                has_radio: stack.is_some(),
+                by_hand: sleeper.by_hand,
+            };
+            if sleeper.kept.is_over(now(), &session) {
+                sleeper.kept.ended(now(), &session, node.unix_time(now()), Rng::new().random());
+                if session.has_radio {
+                    sleeper.end();
+                }
+                sleeper.go_on().await;
+                // The time to send has come meanwhile: a start that knows it has a radio.
+                sleeper.end();
             }
         }
         if now() >= report_at {
@@ -143,7 +183,8 @@ pub async fn run(board: Board) -> &'static str {
         let due = node.poll_at().into_iter().chain(updates.as_ref().and_then(Updates::poll_at)).min();
         let due = due.filter(|_| is_up && !waiting_for_answer).unwrap_or(u64::MAX);
         let wake = due.min(sample_at).min(now() + TURN_MS);
-        let woken = select(Timer::at(Instant::from_millis(wake.max(now()))), ANSWERS.receive()).await;
+        let woken =
+            select(Timer::at(Instant::from_millis(wake.max(now()) - base_ms)), ANSWERS.receive()).await;
         if let embassy_futures::select::Either::Second(answer) = woken {
             waiting_for_answer = false;
             if let (Some(wanted), Some(updates), Some(region)) = (asked.take(), &mut updates, &mut bundles) {
@@ -158,10 +199,11 @@ pub async fn run(board: Board) -> &'static str {
                 continue;
             }
             let Some(incoming) = answer else { continue };
+            heard = now();
             let status = incoming.status;
             match exchange::take(&mut node, now(), &mut outbox, incoming) {
                 Ok(exchange::Taken { offer: Some(offer), .. }) => {
-                    if let (Some(updates), Some(region)) = (&mut updates, &mut bundles)
+                    if let (Some(updates), Some(region), true) = (&mut updates, &mut bundles, can_fetch)
                         && updates.handle_offer(region, &offer).unwrap_or(false)
                     {
                         log::info!("update {} is offered", offer.unverified().serial);

@@ -15,6 +15,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Runs as long as the board does.
 pub async fn run(board: Board) -> &'static str {
     let Board { given, mut driver, stack, mut watchdog, .. } = board;
+    let Some(stack) = stack else { return "the radio was not started" };
     let mut next = Instant::now();
     loop {
         watchdog.feed();

@@ -203,6 +203,9 @@ pub(crate) struct DeviceFlashArgs {
     /// The server as the board reaches it; by default the one in the provisioning
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// The board sleeps between samples and sends a window at a time: for batteries
+    #[arg(long, conflicts_with = "preset")]
+    pub(crate) sleep: bool,
     /// Take a server on this machine too: for boards that are programs
     #[arg(long, hide = true)]
     pub(crate) allow_loopback: bool,

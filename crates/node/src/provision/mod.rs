@@ -8,6 +8,7 @@
 //! record   "KGP1" │ field … │ CRC-32 of all before it, u32
 //! field    tag u8 │ len u16 │ bytes                                    (little-endian, each tag at most once)
 //! tag      1 id │ 2 key, 32 │ 3 Wi-Fi name │ 4 Wi-Fi password │ 5 server │ 6 sensor │ 7 model │ 8 key of updates, 32
+//!          9 sleeps between samples, 1 byte: 1 │ 10 SHA-256 of the server's certificate, 32
 //! ```
 //!
 //! A tag this version does not know refuses the record: a setting that would be passed over in silence is worse.
@@ -18,6 +19,7 @@ mod slots;
 pub use serial::{DATA_LEN_MAX, LINE_LEN_MAX, Line, Receiver, Refusal, Reply};
 pub use slots::Slots;
 
+use crate::Identity;
 use kinglet_wire::keys::{DeviceId, DeviceKey, SECRET_LEN};
 use kinglet_wire::update::UpdateKey;
 use zeroize::Zeroize;
@@ -45,7 +47,10 @@ const TAG_SERVER: u8 = 5;
 const TAG_SENSOR: u8 = 6;
 const TAG_MODEL: u8 = 7;
 const TAG_UPDATE_KEY: u8 = 8;
-const TAG_MAX: usize = TAG_UPDATE_KEY as usize;
+const TAG_SLEEP: u8 = 9;
+const TAG_PIN: u8 = 10;
+const TAG_MAX: usize = TAG_PIN as usize;
+const SLEEPS: &[u8] = &[1];
 
 /// What a board is given. Nothing is asked for here: firmware knows what it cannot do without. No `Debug`: it holds
 /// a key and a password.
@@ -67,6 +72,10 @@ pub struct Given<'a> {
     pub model: &'a [u8],
     /// Whose updates of it the board takes; `None` for nobody's.
     pub update_key: Option<UpdateKey>,
+    /// The board sleeps between samples.
+    pub sleeps: bool,
+    /// SHA-256 of the one certificate the board believes; `None` where no TLS is spoken.
+    pub pin: Option<[u8; 32]>,
 }
 
 /// Why bytes are no record, or a record cannot be made.
@@ -86,6 +95,12 @@ pub enum ProvisionError {
 }
 
 impl<'a> Given<'a> {
+    /// Who the board is, if it was given both parts of that.
+    pub fn identity(&self) -> Option<Identity> {
+        let key = DeviceKey::from_bytes(*self.key.as_ref()?.expose_secret());
+        Some(Identity { id: self.id?, key })
+    }
+
     /// Bytes of the record.
     pub fn record_len(&self) -> usize {
         let fields: usize = self.fields().iter().flatten().map(|(_, value)| 3 + value.len()).sum();
@@ -155,6 +170,8 @@ impl<'a> Given<'a> {
             TAG_SERVER => self.server = text()?,
             TAG_SENSOR => self.sensor = text()?,
             TAG_UPDATE_KEY => self.update_key = Some(UpdateKey::from_bytes(value.try_into().ok()?)),
+            TAG_SLEEP => self.sleeps = (value == SLEEPS).then_some(true)?,
+            TAG_PIN => self.pin = Some(value.try_into().ok()?),
             _ => self.model = value,
         }
         Some(())
@@ -171,6 +188,8 @@ impl<'a> Given<'a> {
             text(TAG_SENSOR, self.sensor),
             (!self.model.is_empty()).then_some((TAG_MODEL, self.model)),
             self.update_key.as_ref().map(|key| (TAG_UPDATE_KEY, &key.as_bytes()[..])),
+            self.sleeps.then_some((TAG_SLEEP, SLEEPS)),
+            self.pin.as_ref().map(|pin| (TAG_PIN, &pin[..])),
         ]
     }
 }
@@ -197,6 +216,8 @@ impl core::fmt::Display for ProvisionError {
             TAG_SENSOR => "sensor",
             TAG_MODEL => "model",
             TAG_UPDATE_KEY => "key of updates",
+            TAG_SLEEP => "sleep",
+            TAG_PIN => "pin of the certificate",
             _ => "last setting",
         };
         match self {

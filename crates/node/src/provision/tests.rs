@@ -20,6 +20,8 @@ fn given(model: &[u8]) -> Given<'_> {
         sensor: "dht22 4",
         model,
         update_key: Some(UpdateKey::from_bytes([6; 32])),
+        sleeps: true,
+        pin: Some([5; 32]),
     }
 }
 
@@ -59,7 +61,7 @@ fn there_and_back() {
     assert_eq!(read.key.unwrap().expose_secret(), &[7; 32]);
     assert_eq!((read.ssid, read.password), (made.ssid, made.password));
     assert_eq!((read.server, read.sensor, read.model), (made.server, made.sensor, made.model));
-    assert_eq!(read.update_key, made.update_key);
+    assert_eq!((read.update_key, read.sleeps, read.pin), (made.update_key, made.sleeps, made.pin));
     let mut few = [0; 8];
     assert_eq!(Given::default().emit(&mut few), Ok(8));
     assert!(Given::parse(&few).is_ok_and(|given| given.id.is_none() && given.model.is_empty()));
@@ -88,7 +90,9 @@ fn settings_that_make_no_sense_are_refused() {
     let check = |fields: &[u8], want| {
         assert_eq!(Given::parse(&sealed(fields)).err(), Some(want), "{fields:?}");
     };
-    check(&[9, 0, 0], ProvisionError::Setting(9));
+    check(&[11, 0, 0], ProvisionError::Setting(11));
+    check(&[10, 1, 0, 7], ProvisionError::Value(10));
+    check(&[9, 1, 0, 0], ProvisionError::Value(9));
     check(&[8, 1, 0, 7], ProvisionError::Value(8));
     check(&[0, 0, 0], ProvisionError::Setting(0));
     check(&[3, 1, 0, b'a', 3, 1, 0, b'b'], ProvisionError::Setting(3));
@@ -174,9 +178,10 @@ fn lines_that_are_lost_repeated_or_damaged_do_no_harm() {
     assert_eq!(say(&Line::Data(usize::MAX, &[1]).to_string()), refused(Refusal::TooLong));
     let mut rest = record[50..].to_vec();
     assert!(rest.len() > DATA_LEN_MAX);
-    say(&Line::Data(50, &rest[..DATA_LEN_MAX]).to_string());
     *rest.last_mut().unwrap() ^= 1;
-    say(&Line::Data(50 + DATA_LEN_MAX, &rest[DATA_LEN_MAX..]).to_string());
+    for (n, chunk) in rest.chunks(DATA_LEN_MAX).enumerate() {
+        say(&Line::Data(50 + n * DATA_LEN_MAX, chunk).to_string());
+    }
     assert_eq!(say("kinglet end"), refused(Refusal::Checksum));
     assert_eq!(stored(&mut flash), None);
 }

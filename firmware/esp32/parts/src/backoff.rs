@@ -1,6 +1,6 @@
-//! How long to wait before Wi-Fi is tried again.
+//! How long to wait before something that failed is tried again.
 
-/// First wait, in milliseconds.
+/// First wait for Wi-Fi, in milliseconds.
 const MIN_MS: u64 = 1_000;
 /// Longest wait: an access point that restarts is back within minutes.
 const MAX_MS: u64 = 120_000;
@@ -14,15 +14,21 @@ pub struct Backoff {
 impl Backoff {
     /// Milliseconds to wait after one more failure; `random` is any 32 random bits.
     pub fn failed(&mut self, random: u32) -> u64 {
-        let wait = (MIN_MS << self.attempts.min(16)).min(MAX_MS);
+        let wait = wait_ms(MIN_MS, MAX_MS, self.attempts, random);
         self.attempts = self.attempts.saturating_add(1);
-        wait - wait / 4 + (wait / 2 * u64::from(random)) / u64::from(u32::MAX)
+        wait
     }
 
     /// It worked: the next failure waits shortly again.
     pub fn worked(&mut self) {
         self.attempts = 0;
     }
+}
+
+/// `min` doubled for each failure `before`, at most `max`, give or take a quarter; `random` is any 32 random bits.
+pub fn wait_ms(min: u64, max: u64, before: u32, random: u32) -> u64 {
+    let wait = (min << before.min(16)).min(max);
+    wait - wait / 4 + (wait / 2 * u64::from(random)) / u64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kinglet_node::update::Wanted;
-use kinglet_node::{Downlink, Flash, Node, NodeError, Transmit, What};
+use kinglet_node::{Downlink, Flash, Node, NodeError, SampleTime, Transmit, What};
 use kinglet_wire::update::SignedUpdate;
+
+use crate::sensor::Quantity;
+use crate::sleep::Kept;
 
 /// Content type of one frame.
 pub const ONE: &str = "application/vnd.kinglet.frame";
@@ -85,6 +88,28 @@ pub fn gather(
         }
     }
     Ok((out.n_frames > 0).then_some(out))
+}
+
+/// Gives a node what was kept through sleep: each sample with its own time, then the window is cut. Gives the first
+/// error, and goes on after it.
+pub fn give(
+    node: &mut Node<'_>,
+    now: u64,
+    flash: &mut dyn Flash,
+    kept: &mut Kept,
+    channels: &[Quantity],
+) -> Result<(), NodeError> {
+    let samples = kept.drain();
+    let first = samples.first().map(|(at, _)| (*at, kept.unix_ms(*at)));
+    let mut done = match first {
+        Some((at, Some(unix))) => node.set_unix_time(at, flash, unix),
+        _ => Ok(()),
+    };
+    for (at, sample) in samples {
+        let taken = node.handle_sample(at, flash, SampleTime::Now, &sample.readings(channels));
+        done = done.and(taken);
+    }
+    done.and(node.flush(now, flash))
 }
 
 /// Asks for a piece of a bundle.

@@ -5,9 +5,12 @@
 //! | edges on a DHT's wire become a reading | `dht.rs` |
 //! | what is wired where, and which channel it feeds | `sensor.rs` |
 //! | due frames become a request, its answer goes to the node | `exchange.rs` |
-//! | a request goes over TCP | `post.rs` |
+//! | where the server is, and how it is spoken to | `server.rs` |
+//! | a request goes over HTTP, over MQTT | `post.rs`, `mqtt.rs` |
+//! | MQTT's connection is TLS to one certificate | `tls.rs` |
 //! | whose outbox it is | `owner.rs` |
 //! | how long to wait for Wi-Fi | `backoff.rs` |
+//! | what a board that sleeps keeps, and what it wakes for | `sleep.rs` |
 //! | the seed's own encoder and its JSON | `seed.rs` |
 #![no_std]
 
@@ -18,8 +21,13 @@ extern crate std;
 pub mod backoff;
 pub mod dht;
 pub mod exchange;
+pub mod mqtt;
 pub mod owner;
 pub mod post;
 #[cfg(feature = "seed")]
 pub mod seed;
 pub mod sensor;
+pub mod server;
+pub mod sleep;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -40,17 +40,20 @@ const BOARD: &[&str] = &[
 const SECONDS: u64 = 14;
 
 pub(super) fn stage(context: &Context, dir: &Path) -> Result<Tally> {
-    let cxx = [Need::Program { name: "g++", package: "g++" }];
+    let cxx = [
+        Need::Program { name: "g++", package: "g++" },
+        Need::File { path: "/usr/include/mbedtls/ssl.h", package: "libmbedtls-dev" },
+    ];
     if let Err(why) = need::meet(context, &cxx) {
         context.say(&format!("sketches: skipped. {why}"));
         return Ok(Tally { skipped: 1, ..Tally::default() });
     }
     let work = dir.join("sketches");
     let _ = std::fs::remove_dir_all(&work);
-    std::fs::create_dir_all(work.join("store")).map_err(|e| format!("{}: {e}", work.display()))?;
+    std::fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
     let board = Board { context, program: release_binary(context)?, work };
     board.export()?;
-    let mut tally = Tally::default();
+    let (mut tally, mut n_skipped) = (Tally::default(), 0);
     let mut note = |what: &str, done: Result<()>| {
         context.say(&match &done {
             Ok(()) => format!("{} {what}", context.paint("32", "ok")),
@@ -58,19 +61,25 @@ pub(super) fn stage(context: &Context, dir: &Path) -> Result<Tally> {
         });
         tally.add(Tally::one(done.is_ok()));
     };
-    note("the sealed sketch's readings are stored, once, through an outage and a reboot", board.sealed());
+    let sealed = board.host("Sealed")?;
+    let [http, mqtts] = std::thread::scope(|scope| {
+        let by = |scheme| {
+            let (board, sealed) = (&board, &sealed);
+            scope.spawn(move || board.sealed(sealed, scheme))
+        };
+        ["http", "mqtts"].map(by).map(|story| story.join().unwrap_or_else(|_| Err("it panicked".into())))
+    });
+    note("the sealed sketch's readings are stored, once, through an outage and a reboot, by HTTP", http);
+    note("the same by MQTT and TLS; a server with another certificate gets nothing", mqtts);
     note("the seed's sketch is answered with its readings", board.seed());
-    let skipped = match need::meet(context, AVR) {
-        Ok(()) => {
-            note("the encoder says the same on a real Arduino core", board.arduino_core());
-            0
-        }
+    match need::meet(context, AVR) {
+        Ok(()) => note("the encoder says the same on a real Arduino core", board.arduino_core()),
         Err(why) => {
             context.say(&format!("Arduino core: skipped. {why}"));
-            1
+            n_skipped += 1;
         }
-    };
-    tally.skipped += skipped;
+    }
+    tally.skipped += n_skipped;
     Ok(tally)
 }
 
@@ -124,99 +133,73 @@ impl Board<'_> {
     fn host_sketch(&self, sketch: &Path) -> Result<PathBuf> {
         let fakes = self.context.root.join("arduino/test/fakes");
         let library = self.work.join("Kinglet");
-        let program = self.work.join(sketch.file_stem().unwrap_or_default());
+        let program = sketch.with_extension("");
         let mut compile = Command::new("g++");
         compile.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]);
         compile.arg("-I").arg(&fakes).arg("-I").arg(library.join("src")).args(["-include", "Arduino.h"]);
         compile.args(["-x", "c++"]).arg(sketch);
-        compile.args(["-x", "none"]).arg(fakes.join("fakes.cpp")).args(objects(&library.join("src"))?);
+        compile.args(["-x", "none"]).args(super::sources_in(&fakes)?).args(objects(&library.join("src"))?);
+        compile.args(["-lmbedtls", "-lmbedx509", "-lmbedcrypto"]);
         must(self.context, compile.arg("-o").arg(&program))?;
         Ok(program)
     }
 
     /// Two boots of the board: the first loses its Wi-Fi after the join, the second has it and sends what waits.
-    fn sealed(&self) -> Result<()> {
-        let sketch = self.host("Sealed")?;
-        let addr = serving::free_addr()?;
-        let serve = &["serve", "--data", "data"];
-        let serving = Serving::start(&self.program, serve, addr, &self.work, Duration::from_secs(30))?;
-        let url = format!("http://{addr}");
-        let add = ["device", "add", "porch", "--bundle", "fast.kinglet", "--server", &url, "--data", "data"];
-        self.kinglet(&[&add[..], &["--key-out", "porch.key"]].concat())?;
-        let key =
-            std::fs::read_to_string(self.work.join("porch.key")).map_err(|e| format!("porch.key: {e}"))?;
+    fn sealed(&self, sketch: &Path, scheme: &str) -> Result<()> {
+        let boot = Boot::new(sketch, self.work.join(scheme))?;
+        let (addr, mqtts) = (serving::free_addr()?, serving::free_addr()?);
+        let (data, key) = (format!("{scheme}/data"), format!("{scheme}/porch.key"));
+        let by_mqtts = mqtts.to_string();
+        let serve = ["serve", "--data", "data", "--mqtts", &by_mqtts];
+        let serving = Serving::start(&self.program, &serve, addr, &boot.dir, Duration::from_secs(30))?;
+        let url = if scheme == "http" { format!("http://{addr}") } else { format!("mqtts://{mqtts}") };
+        let add = ["device", "add", "porch", "--bundle", "fast.kinglet", "--server", &url, "--data", &data];
+        self.kinglet(&[&add[..], &["--key-out", &key]].concat())?;
+        let key = read(&self.work.join(key))?;
         let n = 2 * SECONDS;
         let lines: String = (0..n).map(|i| format!("{}.{},{}.5\n", 20 + i / 10, i % 10, 40 + i)).collect();
         let (first, second) =
             lines.split_at(lines.match_indices('\n').nth(SECONDS as usize - 1).map_or(0, |m| m.0 + 1));
         let typed = format!("wifi home secret\n{}\n", key.trim());
-        let down = self.work.join("wifi-is-down");
         let cut = std::thread::spawn({
-            let down = down.clone();
+            let down = boot.down();
             move || {
                 std::thread::sleep(Duration::from_secs(6));
                 std::fs::write(down, "")
             }
         });
-        let said = self.boot(&sketch, first, &typed, &down)?;
+        let said = boot.run(first, &typed, SECONDS)?;
         cut.join().map_err(|_| "the outage did not begin")?.map_err(|e| format!("wifi-is-down: {e}"))?;
         if !said.contains("joined") || !said.contains("lost 0") || said.contains("windows waiting 0") {
             return Err(format!("with an outage the sketch said:\n{said}"));
         }
-        std::fs::remove_file(&down).map_err(|e| format!("wifi-is-down: {e}"))?;
-        let said = self.boot(&sketch, second, "", &down)?;
+        std::fs::remove_file(boot.down()).map_err(|e| format!("wifi-is-down: {e}"))?;
+        let said = boot.run(second, "", SECONDS)?;
         if !said.contains("boot 2, samples open 0, windows waiting 0, lost 0") {
             return Err(format!("after the outage the sketch said:\n{said}"));
         }
         let (status, body) = serving::get(addr, "/v1/devices/porch/readings")?;
+        if scheme == "mqtts" {
+            self.another_certificate(sketch, &typed)?;
+        }
         serving.kill();
-        let body: Value = serde_json::from_str(&body).map_err(|e| format!("status {status}: {e}: {body}"))?;
-        let rows = body["readings"].as_array().ok_or("no readings")?;
-        // Each sample has a humidity of its own, 40.5, 41.5, …, and the bound is 1.
-        let mut found = vec![0; n as usize];
-        for row in rows {
-            let humidity = row["values"][1].as_f64().ok_or("a reading without humidity")?;
-            let at = found.iter().enumerate().filter(|(_, taken)| **taken == 0).map(|(i, _)| i);
-            let near = at.into_iter().find(|i| (humidity - (40.5 + *i as f64)).abs() <= 1.000_001);
-            found[near.ok_or(format!("{humidity} was never measured, or came twice"))?] = 1;
-        }
-        let n_found: usize = found.iter().sum();
-        // A boot begins and ends within a period: the last sample of each may not have been taken.
-        if n_found + 3 >= n as usize {
-            Ok(())
-        } else {
-            Err(format!("{n_found} of {n} samples are stored: {body}"))
-        }
+        stored_once(&body, n as usize).map_err(|why| format!("status {status}: {why}: {body}"))
     }
 
-    /// Runs the sketch on `readings` until shortly after they are used up.
-    fn boot(&self, sketch: &Path, readings: &str, typed: &str, down: &Path) -> Result<String> {
-        std::fs::write(self.work.join("dht.txt"), readings).map_err(|e| format!("dht.txt: {e}"))?;
-        let mut child = Command::new(sketch)
-            .current_dir(&self.work)
-            .env("FAKE_DHT", "dht.txt")
-            .env("FAKE_STORE", "store")
-            .env("FAKE_WIFI_DOWN", down)
-            .env("FAKE_SECONDS", (SECONDS + 6).to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}", sketch.display()))?;
-        let mut serial = child.stdin.take().ok_or("no serial line")?;
-        let typing = (|| {
-            serial.write_all(typed.as_bytes())?;
-            // Half a period before the next sample would be taken.
-            std::thread::sleep(Duration::from_millis(1000 * SECONDS - 500));
-            serial.write_all(b"flush\n")?;
-            std::thread::sleep(Duration::from_millis(400));
-            serial.write_all(b"stats\n")
-        })();
-        std::thread::sleep(Duration::from_millis(300));
-        // The board is switched off before it measures again.
-        let _ = child.kill();
-        let out = child.wait_with_output().map_err(|e| format!("{}: {e}", sketch.display()))?;
-        typing.map_err(|e| format!("the serial line broke: {e}"))?;
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    /// A board with everything right but the certificate it was told to believe.
+    fn another_certificate(&self, sketch: &Path, typed: &str) -> Result<()> {
+        let boot = Boot::new(sketch, self.work.join("another-certificate"))?;
+        let at = typed.find("sha256%3A").ok_or("the provisioning has no pin")? + 9;
+        let digit = if typed[at..].starts_with('0') { "1" } else { "0" };
+        let said = boot.run("", &format!("{}{digit}{}", &typed[..at], &typed[at + 1..]), 4)?;
+        if said.contains("ready as porch")
+            && said.contains("not the one that was pinned")
+            && !said.contains("joined")
+        {
+            Ok(())
+        } else {
+            Err(format!("before a server with another certificate the sketch said:\n{said}"))
+        }
     }
 
     /// The seed's sketch and `POST /decode`: the answers are what was measured, as near as the autoencoder comes.
@@ -228,9 +211,9 @@ impl Board<'_> {
         let serve =
             ["serve", "--data", "seed-data", "--decode", "--bundle", "seed.kinglet", "--seed-port", &decode];
         let serving = Serving::start(&self.program, &serve, addr, &self.work, Duration::from_secs(30))?;
-        let nowhere = self.work.join("wifi-never-goes");
         let typed = format!("wifi home secret\nserver http://{decode}\n");
-        let said = self.boot(&sketch, "21.0,40\n,40\n33.0,40\n60.0,40\n", &typed, &nowhere)?;
+        let boot = Boot::new(&sketch, self.work.join("seed"))?;
+        let said = boot.run("21.0,40\n,40\n33.0,40\n60.0,40\n", &typed, SECONDS)?;
         serving.kill();
         let answers: Vec<f64> = said
             .lines()
@@ -286,6 +269,74 @@ impl Board<'_> {
             Err(format!("the core said {said:?}, the host {expected:?}"))
         }
     }
+}
+
+/// A sketch on a board of its own.
+struct Boot<'a> {
+    sketch: &'a Path,
+    /// Where its storage, its flash and its sensor's file are.
+    dir: PathBuf,
+}
+
+impl<'a> Boot<'a> {
+    fn new(sketch: &'a Path, dir: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(dir.join("store")).map_err(|e| format!("{}: {e}", dir.display()))?;
+        Ok(Self { sketch, dir })
+    }
+
+    /// While this file is there, Wi-Fi is not.
+    fn down(&self) -> PathBuf {
+        self.dir.join("wifi-is-down")
+    }
+
+    /// Runs the sketch for so many samples of `readings`; then it is told to send what it has, and switched off.
+    fn run(&self, readings: &str, typed: &str, seconds: u64) -> Result<String> {
+        std::fs::write(self.dir.join("dht.txt"), readings).map_err(|e| format!("dht.txt: {e}"))?;
+        let mut child = Command::new(self.sketch)
+            .current_dir(&self.dir)
+            .env("FAKE_DHT", "dht.txt")
+            .env("FAKE_STORE", "store")
+            .env("FAKE_WIFI_DOWN", self.down())
+            .env("FAKE_SECONDS", (seconds + 6).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{}: {e}", self.sketch.display()))?;
+        let mut serial = child.stdin.take().ok_or("no serial line")?;
+        let typing = (|| {
+            serial.write_all(typed.as_bytes())?;
+            // Half a period before the next sample would be taken.
+            std::thread::sleep(Duration::from_millis(1000 * seconds - 500));
+            serial.write_all(b"flush\n")?;
+            std::thread::sleep(Duration::from_millis(400));
+            serial.write_all(b"stats\n")
+        })();
+        std::thread::sleep(Duration::from_millis(300));
+        // The board is switched off before it measures again.
+        let _ = child.kill();
+        let out = child.wait_with_output().map_err(|e| format!("{}: {e}", self.sketch.display()))?;
+        typing.map_err(|e| format!("the serial line broke: {e}"))?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+}
+
+/// Each sample has a humidity of its own, 40.5, 41.5, …, and the bound is 1.
+fn stored_once(body: &str, n: usize) -> Result<()> {
+    let body: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let mut found = vec![0; n];
+    for row in body["readings"].as_array().ok_or("no readings")? {
+        let humidity = row["values"][1].as_f64().ok_or("a reading without humidity")?;
+        let mut free = (0..n).filter(|i| found[*i] == 0);
+        let near = free.find(|i| (humidity - (40.5 + *i as f64)).abs() <= 1.000_001);
+        found[near.ok_or(format!("{humidity} was never measured, or came twice"))?] = 1;
+    }
+    let n_found: usize = found.iter().sum();
+    // A boot begins and ends within a period: the last sample of each may not have been taken.
+    if n_found + 3 >= n { Ok(()) } else { Err(format!("{n_found} of {n} samples are stored")) }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn avr(is_c: bool) -> Command {

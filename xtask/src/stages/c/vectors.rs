@@ -45,6 +45,7 @@ pub(super) fn write(root: &Path, dir: &Path) -> Result<Vec<Header>> {
     }
     let mut text = String::new();
     for (array_name, file) in [
+        ("ACCESS", "v1_access"),
         ("KEYS", "v1_keys"),
         ("FRAMES_PASS", "v1_frames_pass"),
         ("FRAMES_FAIL", "v1_frames_fail"),

@@ -21,11 +21,17 @@ pub(super) fn run(args: &DeviceFlashArgs) -> Result {
     let provisioning = args.key.as_deref().map(Provisioning::read).transpose()?;
     let bundle = args.bundle.as_deref().map(files::read_bundle).transpose()?;
     let password = password(args)?;
-    let (id, key, server, update_key) = match provisioning {
-        Some(of) => (Some(of.id), Some(of.key), of.server, of.update_key),
-        None => (None, None, None, None),
+    let (id, key, server, pin, update_key) = match provisioning {
+        Some(of) => (Some(of.id), Some(of.key), of.server, of.pin, of.update_key),
+        None => (None, None, None, None, None),
     };
     let server = server_of(args, server)?;
+    let pin = pin.filter(|_| server.starts_with("mqtts://"));
+    if server.starts_with("mqtts://") && pin.is_none() {
+        return Err(Failure::usage("the board would not know which certificate to believe")
+            .why("the provisioning has no pin, and a board believes no certificate authority")
+            .next("add the device with --server mqtts://HOST:PORT where the server's data are, or say --server mqtt://…"));
+    }
     check_sensor(&args.sensor)?;
     let given = Given {
         id,
@@ -36,6 +42,8 @@ pub(super) fn run(args: &DeviceFlashArgs) -> Result {
         sensor: &args.sensor,
         model: bundle.as_ref().map(|bundle| bundle.device()).unwrap_or_default(),
         update_key,
+        sleeps: args.sleep,
+        pin: pin.map(|pin| pin.0),
     };
     let mut record = Zeroizing::new(vec![0; given.record_len()]);
     let len = given.emit(&mut record).map_err(not_made)?;
@@ -93,8 +101,10 @@ fn server_of(args: &DeviceFlashArgs, provisioned: Option<String>) -> Result<Stri
             .why(why)
             .next("say --server http://ADDRESS:8470 with the server's address in the board's network")
     };
-    let Some(rest) = server.strip_prefix("http://") else {
-        return Err(refuse("the firmware speaks plain http:// only: frames are sealed, TLS is not there"));
+    let schemes: &[&str] =
+        if args.preset.is_some() { &["http://"] } else { &["http://", "mqtt://", "mqtts://"] };
+    let Some(rest) = schemes.iter().find_map(|scheme| server.strip_prefix(scheme)) else {
+        return Err(refuse(&format!("its firmware speaks {} only", schemes.join(", "))));
     };
     let host = rest.split(['/', ':']).next().unwrap_or_default();
     if host.starts_with('[') {

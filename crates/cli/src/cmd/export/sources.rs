@@ -64,6 +64,7 @@ pub(crate) const ARDUINO: &[File] = files![
     "examples/Sealed/Sealed.ino",
     "examples/Sealed/flash_esp32.h",
     "examples/Sealed/http_transport.h",
+    "examples/Sealed/mqtt_transport.h",
     "examples/Sealed/settings.h",
     "examples/Sealed/transport.h",
 ];

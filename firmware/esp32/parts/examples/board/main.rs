@@ -4,21 +4,22 @@
 //! `board RECORD READINGS.csv`: RECORD as `kinglet device flash-config --port -` prints it. Readings are taken at the
 //! bundle's period; each that was taken is printed as `n,temperature,humidity`, empty where the wire was disturbed.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+mod asleep;
+mod net;
+
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use embedded_io::{ErrorKind, ErrorType};
-use embedded_nal_async::{AddrType, Dns, TcpConnect};
 use kinglet_codec::Model;
 use kinglet_esp32_parts::dht::{self, Kind};
 use kinglet_esp32_parts::exchange;
-use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
 use kinglet_esp32_parts::sensor::{Sample, Sensor, channels};
 use kinglet_node::provision::{Given, Receiver, Reply, Slots};
 use kinglet_node::update::Updates;
-use kinglet_node::{BufferLens, Buffers, Config, Identity, MemFlash, Node, SampleTime};
+use kinglet_node::{BufferLens, Buffers, Config, MemFlash, Node, SampleTime};
 use kinglet_wire::update::{SignedUpdate, UpdateKey};
+
+use crate::net::Way;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -29,6 +30,10 @@ fn main() -> Result<()> {
     let [_, record, readings] = args.as_slice() else { return Err("board RECORD READINGS.csv".into()) };
     let record = provisioned(&std::fs::read_to_string(record)?)?;
     let given = Given::parse(&record)?;
+    if given.sleeps {
+        return asleep::run(&given, &std::fs::read_to_string(readings)?);
+    }
+    let mut way = Way::new(&given)?;
     let provisioned = Model::parse(given.model)?;
     // Two slots of 64 KiB, as in partitions.csv.
     let mut bundles = MemFlash::new(vec![0xFF; 32 * SECTOR_LEN as usize], SECTOR_LEN, 4);
@@ -38,7 +43,7 @@ fn main() -> Result<()> {
     }
     let sensor = Sensor::parse(given.sensor)?;
     let fed = channels(sensor, &model)?;
-    let identity = Identity { id: given.id.ok_or("no id")?, key: given.key.ok_or("no key")? };
+    let identity = given.identity().ok_or("no id or key")?;
     let lens = BufferLens::of(&model);
     let (mut steps, mut workspace, mut code) =
         (vec![0; lens.steps], vec![0; lens.workspace], vec![0; lens.code]);
@@ -48,7 +53,6 @@ fn main() -> Result<()> {
     let mut node =
         Node::open(&mut flash, identity, model, buffers, Config { update: state, ..Config::default() })?;
     let mut frame = vec![0; node.frame_len_max()];
-    let mut answer = vec![0; ANSWER_LEN_MAX];
     let started = Instant::now();
     let now = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut random = |out: &mut [u8]| getrandom::fill(out).expect("the system gives random numbers");
@@ -63,19 +67,13 @@ fn main() -> Result<()> {
             [measured.temperature, measured.humidity].map(|r| r.map_or(String::new(), |v| v.to_string()));
         println!("{n},{temperature},{humidity}");
         node.handle_sample(now(), &mut flash, SampleTime::Now, &measured.readings(&fed))?;
-        exchange_all(&mut node, &mut flash, &now, &mut random, given.server, &mut frame, &mut answer)?;
+        exchange_all(&mut node, &mut flash, &now, &mut random, &mut way, &mut frame)?;
         let (Some(key), Some(updates)) = (given.update_key, &mut updates) else { continue };
         if let Some(offer) = OFFERED.with(|offered| offered.take()) {
             updates.handle_offer(&mut bundles, &offer).map_err(|e| e.to_string())?;
         }
         while let Some(wanted) = updates.wanted(now()) {
-            match embassy_futures::block_on(post(
-                &Net,
-                &Net,
-                given.server,
-                &exchange::fetch(&wanted),
-                &mut answer,
-            )) {
+            match way.request(&exchange::fetch(&wanted)) {
                 Ok(piece) if piece.status == 200 => updates
                     .handle_bytes(now(), &mut bundles, wanted.from, &piece.body)
                     .map_err(|e| e.to_string())?,
@@ -104,7 +102,7 @@ fn main() -> Result<()> {
     node.flush(now(), &mut flash)?;
     let end = Instant::now() + Duration::from_secs(20);
     while node.stats().n_windows_waiting > 0 && Instant::now() < end {
-        exchange_all(&mut node, &mut flash, &now, &mut random, given.server, &mut frame, &mut answer)?;
+        exchange_all(&mut node, &mut flash, &now, &mut random, &mut way, &mut frame)?;
         std::thread::sleep(Duration::from_millis(20));
     }
     std::io::stdout().flush()?;
@@ -167,79 +165,28 @@ fn measure(line: &str, n: usize) -> Sample {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the loop of the firmware's main, spelled out")]
 fn exchange_all(
     node: &mut Node<'_>,
     flash: &mut MemFlash<Vec<u8>>,
     now: &dyn Fn() -> u64,
     random: &mut dyn FnMut(&mut [u8]),
-    server: &str,
+    way: &mut Way<'_>,
     frame: &mut [u8],
-    answer: &mut [u8],
 ) -> Result<()> {
     while let Some(outgoing) = exchange::gather(node, now(), flash, random, frame)? {
-        match embassy_futures::block_on(post(&Net, &Net, server, &outgoing, answer)) {
+        match way.request(&outgoing) {
             Ok(incoming) => {
                 let taken = exchange::take(node, now(), flash, incoming)?;
                 if taken.offer.is_some() {
                     OFFERED.with(|offered| offered.set(taken.offer));
                 }
             }
-            Err(error) => eprintln!("post: {error:?}"),
+            Err(error) => {
+                // Once is enough to be seen; the node waits before it tries again.
+                eprintln!("no answer: {error}");
+                return Ok(());
+            }
         }
     }
     Ok(())
-}
-
-/// The host's sockets, behind the traits the firmware's network stack has.
-struct Net;
-struct Socket(TcpStream);
-#[derive(Debug)]
-struct Failed(std::io::Error);
-
-impl core::fmt::Display for Failed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-impl std::error::Error for Failed {}
-impl embedded_io::Error for Failed {
-    fn kind(&self) -> ErrorKind {
-        self.0.kind().into()
-    }
-}
-impl ErrorType for Socket {
-    type Error = Failed;
-}
-impl embedded_io_async::Read for Socket {
-    async fn read(&mut self, buf: &mut [u8]) -> std::result::Result<usize, Failed> {
-        self.0.read(buf).map_err(Failed)
-    }
-}
-impl embedded_io_async::Write for Socket {
-    async fn write(&mut self, buf: &[u8]) -> std::result::Result<usize, Failed> {
-        self.0.write(buf).map_err(Failed)
-    }
-    async fn flush(&mut self) -> std::result::Result<(), Failed> {
-        self.0.flush().map_err(Failed)
-    }
-}
-impl TcpConnect for Net {
-    type Error = Failed;
-    type Connection<'a> = Socket;
-    async fn connect(&self, remote: SocketAddr) -> std::result::Result<Socket, Failed> {
-        let stream = TcpStream::connect_timeout(&remote, Duration::from_secs(5)).map_err(Failed)?;
-        stream.set_read_timeout(Some(Duration::from_secs(15))).map_err(Failed)?;
-        Ok(Socket(stream))
-    }
-}
-impl Dns for Net {
-    type Error = Failed;
-    async fn get_host_by_name(&self, host: &str, _: AddrType) -> std::result::Result<IpAddr, Failed> {
-        let mut found = (host, 0).to_socket_addrs().map_err(Failed)?;
-        found.next().map(|addr| addr.ip()).ok_or_else(|| Failed(std::io::ErrorKind::NotFound.into()))
-    }
-    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> std::result::Result<usize, Failed> {
-        Err(Failed(std::io::ErrorKind::Unsupported.into()))
-    }
 }
