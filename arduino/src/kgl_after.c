@@ -62,7 +62,8 @@ static bool symbols_code(const kgl_model *model, const kgl_window *window, kgl_r
         }
         break;
     default:
-        if (!model->has_predict || !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, NULL, false)) {
+        if (!model->has_predict ||
+            !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, a->said, a->has_said)) {
             return false;
         }
     }
@@ -97,13 +98,13 @@ static bool write_after(const kgl_model *model, const kgl_window *window, kgl_ru
     return kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, window->n_values);
 }
 
-/* The rung of the fewest bytes, and of those the least cost; false if none says the window. */
-static bool choose(const kgl_model *model, const kgl_window *window, uint8_t distance, kgl_areas *a, uint8_t *out,
+/* The rung of the fewest bytes, and of those the least cost, and its bytes; UINT32_MAX if none says the window. */
+static uint32_t choose(const kgl_model *model, const kgl_window *window, uint8_t distance, kgl_areas *a, uint8_t *out,
                    size_t out_len, kgl_rung *rung) {
     static const uint8_t order[3] KGL_PROGMEM = {KGL_RUNG_HOLD, KGL_RUNG_CONTEXT, KGL_RUNG_PREDICT};
     uint32_t best_len = UINT32_MAX, best_cost = UINT32_MAX;
-    uint8_t i;
-    for (i = 0; i < 3; i++) {
+    uint8_t i, n_tried = model->predict.has_budget ? 2 : 3;
+    for (i = 0; i < n_tried; i++) {
         kgl_rung tried = (kgl_rung)KGL_ROM_U8(&order[i]);
         kgl_coder coder;
         size_t len;
@@ -118,18 +119,40 @@ static bool choose(const kgl_model *model, const kgl_window *window, uint8_t dis
             }
         }
     }
-    return best_len != UINT32_MAX;
+    return best_len;
+}
+
+static bool write_predicted(const kgl_writing *w, kgl_coder *coder) {
+    bool is_written = write_after(w->model, w->window, KGL_RUNG_PREDICT, w->distance, w->areas, coder);
+    w->areas->has_said = true;
+    return is_written;
+}
+
+/* The predict rung where the length of a code tells, if it takes fewer bytes than `best_len`. */
+static bool fitting(const kgl_writing *w, uint32_t best_len, uint8_t *out, size_t cap, size_t *code_len) {
+    uint32_t cost_max = best_len == UINT32_MAX ? UINT32_MAX : best_len * 128 - 1 - KGL_LENGTH_END;
+    return w->areas->said != NULL && best_len > 0 && kgl_length(write_predicted, w, cost_max, out, cap, code_len);
 }
 
 /* Writes both codes, one behind the other; false if one has no room. */
-static bool write_both(const kgl_model *model, const kgl_window *window, uint8_t distance, kgl_rung rung, kgl_areas *a,
-                       uint8_t *out, kgl_referring *made) {
+static bool write_both(const kgl_model *model, const kgl_window *window, uint8_t distance, kgl_areas *a,
+                       uint8_t *out, size_t out_len, kgl_referring *made) {
     size_t cap = kgl_code_len_max(model), len = window->n_values * sizeof *a->values;
+    kgl_rung rung = KGL_RUNG_CONTEXT;
+    uint32_t best_len = choose(model, window, distance, a, out, out_len, &rung);
+    kgl_writing w = {model, window, a, distance};
     kgl_coder coder;
-    kgl_coder_init(&coder, out, cap, true, false, UINT32_MAX);
-    if (!write_after(model, window, rung, distance, a, &coder) || !kgl_coder_finish(&coder, &made->code_len)) {
-        return false;
+    if (fitting(&w, best_len, out, cap, &made->code_len)) {
+        rung = KGL_RUNG_PREDICT;
+    } else {
+        kgl_coder_init(&coder, out, cap, true, false, UINT32_MAX);
+        if (best_len == UINT32_MAX || !write_after(model, window, rung, distance, a, &coder) ||
+            !kgl_coder_finish(&coder, &made->code_len)) {
+            return false;
+        }
     }
+    a->said = NULL;
+    a->has_said = false;
     memcpy(a->values, rung == KGL_RUNG_HOLD ? a->back : a->path, len);
     kgl_coder_init(&coder, out + cap, cap, true, false, UINT32_MAX);
     if (!kgl_write_rung(model, window, rung, a, &coder) || !kgl_coder_finish(&coder, &made->alone_len)) {
@@ -144,7 +167,6 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
                             kgl_referring *made) {
     kgl_window window;
     kgl_areas a;
-    kgl_rung rung = KGL_RUNG_CONTEXT;
     made->is_made = false;
     kgl_window_of(&window, steps, n_values, off_grid);
     if (!kgl_is_window(model, &window)) {
@@ -161,13 +183,16 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
     a.back = a.path + kgl_values(model);
     a.best = a.scratch = a.back + kgl_values(model);
     a.said = NULL;
+    if (model->predict.has_budget) {
+        a.said = a.scratch;
+        a.scratch += KGL_SAID_WORDS * kgl_values(model);
+    }
     a.has_path = true;
     a.has_said = false;
     kgl_window_count(model, buffers->workspace, buffers->workspace_len, &window);
     if (!begin(model, tail, n_tail, buffers->workspace, &window) ||
         !kgl_search(model, &window, a.path, a.back, a.scratch) ||
-        !choose(model, &window, distance, &a, buffers->out, buffers->out_len, &rung) ||
-        !write_both(model, &window, distance, rung, &a, buffers->out, made)) {
+        !write_both(model, &window, distance, &a, buffers->out, buffers->out_len, made)) {
         return KGL_OK;
     }
     memmove(buffers->workspace, a.values, n_values * sizeof *a.values);

@@ -243,9 +243,9 @@ bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, i
 bool kgl_hold_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, int32_t *histories,
                    const kgl_past *past);
 bool kgl_raw_code(const kgl_model *model, kgl_coder *coder, int32_t *values, size_t n_values, bool off_grid);
-/* Without a coder `rs` become what the first symbols say. The past, if there is one, stands before `rs`; where networks have
- * budgets there is none. Then `said` keeps what they say of each value, KGL_SAID_WORDS each, and `has_said` is true once it
- * does: they are not asked again. */
+/* Without a coder `rs` become what the first symbols say. The past, if there is one, stands before `rs`. `said`, if it is not
+ * NULL, keeps what networks say of each value, KGL_SAID_WORDS each, and `has_said` is true once it does: they are not asked
+ * again. */
 bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, size_t n_values, int32_t *histories,
                       const kgl_past *past, int32_t *said, bool has_said);
 bool kgl_reference_parse(kgl_model *model, kgl_reader section);

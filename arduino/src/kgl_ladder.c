@@ -183,6 +183,14 @@ bool kgl_is_window(const kgl_model *model, const kgl_window *window) {
     return true;
 }
 
+/* Writes on the predict rung. */
+static bool write_predicted(const kgl_writing *w, kgl_coder *coder) {
+    bool is_written = kgl_prepare(w->model, w->window, KGL_RUNG_PREDICT, w->areas) &&
+                      kgl_write_rung(w->model, w->window, KGL_RUNG_PREDICT, w->areas, coder);
+    w->areas->has_said = true;
+    return is_written;
+}
+
 /* Measures the cheap rungs, then lets the networks write what they measure. Gives the rung that won; `is_written` if
  * its code already stands in the coder. */
 static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_areas *a, kgl_coder *coder, uint8_t *out,
@@ -205,8 +213,9 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_are
         }
     }
     /* The networks are dear: they run once, and no further than where they have lost. */
-    if (model->predict.has_budget) {
-        *is_written = kgl_length(model, window, a, best_cost, out, out_len, code_len);
+    if (a->said != NULL) {
+        kgl_writing w = {model, window, a, 0};
+        *is_written = kgl_length(write_predicted, &w, best_cost, out, out_len, code_len);
     } else if (kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
         kgl_coder_init(coder, out, out_len, true, true, best_cost);
         if (kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, coder)) {
@@ -225,8 +234,13 @@ static void split(const kgl_model *model, int32_t *workspace, kgl_areas *a) {
     a->path = a->values + n;
     a->back = a->path + n;
     a->best = a->back + n;
-    a->said = model->expected != NULL ? a->best + n : a->best;
-    a->scratch = a->said + (model->predict.has_budget ? KGL_SAID_WORDS * n : 0);
+    a->scratch = model->expected != NULL ? a->best + n : a->best;
+    a->said = NULL;
+    /* Where codes may refer, the length of one that stands alone tells nothing. */
+    if (model->predict.has_budget && !model->has_references) {
+        a->said = a->scratch;
+        a->scratch += KGL_SAID_WORDS * n;
+    }
     a->has_path = a->has_said = false;
 }
 

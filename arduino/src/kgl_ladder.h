@@ -9,7 +9,7 @@ typedef struct kgl_areas {
     /* What a decoder will read; the context rung's path; the search's back pointers, or the autoencoder's guess; the best
      * path so far, where whole bytes are looked for. */
     int32_t *values, *path, *back, *best, *scratch;
-    /* What networks with budgets said of each value, and whether they did. */
+    /* What networks said of each value where the length of the code tells, else NULL; and whether they did. */
     int32_t *said;
     bool has_path, has_said;
 } kgl_areas;
@@ -29,9 +29,21 @@ void kgl_to_values(const kgl_model *model, int32_t *rs, size_t n_values);
 bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a);
 /* Writes a prepared window; `values` becomes what a decoder reads. */
 bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder);
-/* The predict rung where the code's length moves what networks say, if that costs no more than `cost_max`. */
-bool kgl_length(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint32_t cost_max, uint8_t *out,
-                size_t out_len, size_t *code_len);
+/* What is written on the predict rung, and after which distance if it refers. */
+typedef struct kgl_writing {
+    const kgl_model *model;
+    const kgl_window *window;
+    kgl_areas *areas;
+    uint8_t distance;
+} kgl_writing;
+
+/* What the end of a code costs on average, in sixteenths of a bit. */
+#define KGL_LENGTH_END 41
+
+/* The predict rung where the code's length moves what networks say, if that costs no more than `cost_max`. `write` says the
+ * same to each coder, and asks the networks the first time only. */
+bool kgl_length(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl_writing *w, uint32_t cost_max,
+                uint8_t *out, size_t out_len, size_t *code_len);
 /* The fewest whole bytes, for a model that expects a window. False if `out` is too short. */
 bool kgl_shortest(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint8_t *out, size_t out_len,
                   size_t *code_len, kgl_rung *rung);

@@ -4,8 +4,7 @@
 #include "kgl_ladder.h"
 
 #define LENGTHS_MAX 4
-/* What the end of a code costs on average, and what knowing the length saves, in sixteenths of a bit. */
-#define END 41
+/* What knowing the length saves, in sixteenths of a bit. */
 #define SAVED 48
 
 static uint32_t add(uint32_t a, uint32_t b) {
@@ -18,38 +17,32 @@ static size_t bytes_of(uint32_t cost) {
 }
 
 /* Writes the window as if the code had `code_len` bytes; those it has in `written`. */
-static bool write_for(const kgl_model *model, const kgl_window *window, kgl_areas *a, size_t code_len, uint8_t *out,
-                      size_t out_len, size_t *written) {
+static bool write_for(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl_writing *w, size_t code_len,
+                      uint8_t *out, size_t out_len, size_t *written) {
     kgl_coder coder;
-    (void)kgl_prepare(model, window, KGL_RUNG_PREDICT, a);
     kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
     /* Nobody reckons with the rests that follow values beside the counts. */
-    coder.code_len = window->is_beside ? KGL_LEN_UNKNOWN : (uint32_t)code_len;
-    return kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, &coder) && kgl_coder_finish(&coder, written);
+    coder.code_len = w->window->is_beside ? KGL_LEN_UNKNOWN : (uint32_t)code_len;
+    return write(w, &coder) && kgl_coder_finish(&coder, written);
 }
 
-bool kgl_length(const kgl_model *model, const kgl_window *window, kgl_areas *a, uint32_t cost_max, uint8_t *out,
-                size_t out_len, size_t *code_len) {
+bool kgl_length(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl_writing *w, uint32_t cost_max,
+                uint8_t *out, size_t out_len, size_t *code_len) {
     /* Shorter lengths than `shortest` do not fit, and `fits` does. */
-    size_t len_max = bytes_of(add(cost_max, END)), next, shortest = 0, fits = SIZE_MAX, written;
+    size_t len_max = bytes_of(add(cost_max, KGL_LENGTH_END)), next, shortest = 0, fits = SIZE_MAX, written;
     /* What stands in `out`, and its bytes. */
     size_t last = SIZE_MAX, last_written = 0;
     kgl_coder coder;
     uint32_t cost;
     uint8_t i;
-    a->has_said = false;
-    if (!kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
-        return false;
-    }
     kgl_coder_init(&coder, out, out_len, true, true, add(cost_max, 8 * SAVED));
-    if (!kgl_write_rung(model, window, KGL_RUNG_PREDICT, a, &coder)) {
+    if (!write(w, &coder)) {
         return false;
     }
-    a->has_said = true;
     cost = kgl_coder_cost(&coder);
     next = cost > SAVED ? bytes_of(cost - SAVED) : 0;
     for (i = 0; i < LENGTHS_MAX; i++) {
-        if (!write_for(model, window, a, next, out, out_len, &written)) {
+        if (!write_for(write, w, next, out, out_len, &written)) {
             return false;
         }
         last = next;
@@ -72,7 +65,7 @@ bool kgl_length(const kgl_model *model, const kgl_window *window, kgl_areas *a, 
         }
     }
     if (fits == SIZE_MAX || fits > len_max ||
-        (last != fits && !write_for(model, window, a, fits, out, out_len, &last_written))) {
+        (last != fits && !write_for(write, w, fits, out, out_len, &last_written))) {
         return false;
     }
     memset(out + last_written, 0, fits - last_written);

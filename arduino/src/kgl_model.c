@@ -160,9 +160,9 @@ static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
         if (!model->has_context || model->has_predict) {
             return false;
         }
-        /* A length that is looked for, or given, tells nothing; and a window has two where codes refer. */
-        if (tag == 12 && (model->has_fixed || model->has_references || model->expected != NULL ||
-                          kgl_values(model) > KGL_BUDGET_VALUES_MAX)) {
+        /* A length that is looked for, or given, tells nothing. */
+        if (tag == 12 &&
+            (model->has_fixed || model->expected != NULL || kgl_values(model) > KGL_BUDGET_VALUES_MAX)) {
             return false;
         }
         return model->has_predict = kgl_predict_parse(model, part, tag);

@@ -117,15 +117,22 @@ static void say(const kgl_model *model, const record *net, kgl_features *feature
 
 #define PREDICTION_MAX (INT64_C(2147483136)) /* 2^31 - 512 */
 
-/* Limited to what is kept of it, predictions of 32 bits and outputs of 16. */
-static void said_store(answer *s, int32_t *words) {
+/* Limited to what is kept of it: predictions of 32 bits and outputs of 16. */
+static void said_limit(answer *s) {
     uint8_t i;
     for (i = 0; i < KGL_COMPONENTS; i++) {
         int64_t x = s->linear[i];
-        words[i] = (int32_t)(s->linear[i] = x < -PREDICTION_MAX ? -PREDICTION_MAX : x > PREDICTION_MAX ? PREDICTION_MAX : x);
+        s->linear[i] = x < -PREDICTION_MAX ? -PREDICTION_MAX : x > PREDICTION_MAX ? PREDICTION_MAX : x;
     }
     for (i = 0; i < OUTPUTS_GATED; i++) {
         s->outputs[i] = kgl_clamp(s->outputs[i], INT16_MIN, INT16_MAX);
+    }
+}
+
+static void said_store(const answer *s, int32_t *words) {
+    uint8_t i;
+    for (i = 0; i < KGL_COMPONENTS; i++) {
+        words[i] = (int32_t)s->linear[i];
     }
     for (i = 0; i < OUTPUTS_GATED; i = (uint8_t)(i + 2)) {
         words[KGL_COMPONENTS + i / 2] =
@@ -152,14 +159,14 @@ static int32_t per_value(const kgl_model *model, uint32_t bits, uint32_t n) {
 
 /* The logarithm of the bits left a value: now, bent, later in the window more, in its last samples alone; the same of the
  * whole code, and bent. */
-static void budget_inputs(const kgl_model *model, const kgl_coder *coder, size_t n_values, size_t at, int32_t *inputs) {
-    uint32_t total = 128 * coder->code_len, spent = kgl_coder_spent(coder), n_left = (uint32_t)(n_values - at);
+static void budget_inputs(const kgl_model *model, const kgl_coder *coder, size_t n_values, size_t nth, int32_t *inputs) {
+    uint32_t total = 128 * coder->code_len, spent = kgl_coder_spent(coder), n_left = (uint32_t)(n_values - nth);
     uint32_t whole = total > BUDGET_END ? total - BUDGET_END : 0;
     int32_t now = per_value(model, whole > spent ? whole - spent : 0, n_left);
     int32_t all = per_value(model, whole, (uint32_t)n_values);
     inputs[0] = now;
     inputs[1] = kgl_clamp((now * now) >> 6, 0, 127);
-    inputs[2] = now * (int32_t)at / (int32_t)n_values;
+    inputs[2] = now * (int32_t)nth / (int32_t)n_values;
     inputs[3] = n_left < 5U * model->n_channels ? now >> 1 : 0;
     inputs[4] = all;
     inputs[5] = kgl_clamp((all * all) >> 6, 0, 127);
@@ -250,10 +257,10 @@ static bool mixed_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_t
            kgl_unbounded(coder, (uint32_t)kgl_sub(kgl_sub(d, high), 1) & KGL_MAGNITUDE_MAX);
 }
 
-/* `words`: where what the network says is kept, or NULL; `has_said`: it is there. */
+/* `nth` of the window's values; `words`: where what the network says is kept, or NULL; `has_said`: it is there. */
 static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *features, const kgl_measure *measures,
-                       int32_t *rs, size_t n_values, size_t at, const kgl_history *history, const int32_t *histories,
-                       int32_t *words, bool has_said) {
+                       int32_t *rs, size_t n_values, size_t at, size_t nth, const kgl_history *history,
+                       const int32_t *histories, int32_t *words, bool has_said) {
     uint8_t idx = (uint8_t)(at % model->n_channels);
     kgl_table table = kgl_context_table(model, history, idx, histories);
     int32_t d = kgl_sub(rs[at], history->r);
@@ -272,13 +279,16 @@ static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *f
     } else {
         kgl_features_look(features, model, measures, rs, at, history);
         say(model, &net, features, &out);
+        if (model->predict.has_budget) {
+            said_limit(&out);
+        }
         if (words != NULL) {
             said_store(&out, words);
         }
     }
-    if (words != NULL && coder->code_len != KGL_LEN_UNKNOWN) {
+    if (model->predict.has_budget && coder->code_len != KGL_LEN_UNKNOWN) {
         int32_t inputs[BUDGET_INPUTS];
-        budget_inputs(model, coder, n_values, at, inputs);
+        budget_inputs(model, coder, n_values, nth, inputs);
         kgl_dense_run(&net.layers[3], inputs, out.outputs, KGL_DENSE_ADD);
     }
     kgl_mixture_make(&mixture, out.linear, measures[idx].mean_move, out.outputs,
@@ -319,8 +329,8 @@ bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, siz
             } else if (!kgl_first_code(coder, &first, kgl_predict_first(model, idx, histories), rs[at])) {
                 return false;
             }
-        } else if (!code_later(model, coder, &features, measures, rs, n_values, at, &history, histories,
-                               model->predict.has_budget ? said + at * KGL_SAID_WORDS : NULL, has_said)) {
+        } else if (!code_later(model, coder, &features, measures, rs, n_values, at, at - n_past, &history, histories,
+                               said != NULL ? said + (at - n_past) * KGL_SAID_WORDS : NULL, has_said)) {
             return false;
         }
         if (!kgl_lattice_value_wide(kgl_lattice_of(model, idx), rs[at], &value)) {

@@ -27,6 +27,8 @@ use crate::{DecodeError, Decoded, EncodeError, Encoded, Rung, TAIL_SAMPLES_MAX, 
 pub(crate) use after::{decode_after, encode_after, resolve};
 
 #[cfg(feature = "bundle")]
+pub(crate) use after::path_after;
+#[cfg(feature = "bundle")]
 pub(crate) use spending::spending;
 
 /// Rungs in the order of the head table.
@@ -50,6 +52,12 @@ fn said_words(model: &Model<'_>) -> usize {
 
 fn has_budget(model: &Model<'_>) -> bool {
     model.predict.as_ref().is_some_and(|predict| predict.has_budget())
+}
+
+/// True if the length of a code that stands alone moves what networks say. Where codes may refer it is only theirs that
+/// does: the code that stands beside one is then written once, by the device and by whoever resolves the other.
+fn tells_alone(model: &Model<'_>) -> bool {
+    has_budget(model) && !model.has_references()
 }
 
 /// See [`crate::encode`].
@@ -84,8 +92,8 @@ pub(crate) fn encode(
         }
     }
     // The networks are dear: they run once, writing what they measure, and no further than where they have lost.
-    if has_budget(model) {
-        if let Some(code_len) = length::encode(model, window, &mut areas, best.0, out) {
+    if tells_alone(model) {
+        if let Some(code_len) = fitting(model, window, &mut areas, best.0, out) {
             return Ok(Encoded { code_len, rung: Rung::Predict });
         }
     } else if prepare(model, window, Rung::Predict, &mut areas) {
@@ -103,6 +111,25 @@ pub(crate) fn encode(
     let mut encoder = Encoder::new(out);
     let written = write(model, window, rung, &mut areas, &mut encoder).and_then(|()| encoder.finish());
     finished(model, written, rung, out)
+}
+
+/// Writes a window on the predict rung, as long as it says itself; its bytes, if it costs no more than `cost_max`.
+fn fitting(
+    model: &Model<'_>,
+    window: Counted<'_>,
+    areas: &mut Areas<'_>,
+    cost_max: u32,
+    out: &mut [u8],
+) -> Option<usize> {
+    areas.has_said = false;
+    length::encode(window.is_beside, cost_max, out, &mut |coder| {
+        if !prepare(model, window, Rung::Predict, areas) {
+            return Err(Stop);
+        }
+        let written = write(model, window, Rung::Predict, areas, coder);
+        areas.has_said = true;
+        written
+    })
 }
 
 /// A code on one of the ladder's rungs, told apart from codes of a fixed size.
@@ -148,7 +175,7 @@ pub(crate) fn decode(
     }
     let mut decoder = Decoder::new(code);
     let read = read(model, &mut decoder, areas, steps).and_then(|decoded| {
-        let is_padded = decoded.rung == Rung::Predict && has_budget(model);
+        let is_padded = decoded.rung == Rung::Predict && tells_alone(model);
         decoder.finish_padded(if is_padded { PADDING_MAX } else { 0 }).map(|()| decoded)
     });
     read.map_err(|Stop| match crate::distance_of(model, code) {
@@ -332,11 +359,7 @@ fn write(
         }
         (Rung::Predict, Some(context), _) => {
             let predict = model.predict.as_ref().ok_or(Stop)?;
-            let memory = match (predict.has_budget(), areas.has_said) {
-                (false, _) => Memory::None,
-                (true, false) => Memory::Write(areas.said),
-                (true, true) => Memory::Read(areas.said),
-            };
+            let memory = Memory::of(areas.said, areas.has_said);
             predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch, memory)?;
             to_values(model, areas.values);
         }
@@ -365,6 +388,9 @@ fn read(
         && reference.code(coder, None)?.is_some()
     {
         return Err(Stop);
+    }
+    if !tells_alone(model) {
+        coder.hide_len();
     }
     let mut head = model.head_place(coder.symbol(Site::Head, model.head, 0)?);
     if head == SPECIAL {

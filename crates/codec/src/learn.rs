@@ -67,6 +67,32 @@ pub fn spent(model: &Model<'_>, window: Window<'_>, workspace: &mut [i32], out: 
     Some(Spent { before, code_len, n_values: window.steps.len() })
 }
 
+/// What [`path_after`] finds.
+#[derive(Clone, Debug)]
+pub struct PathAfter {
+    /// Lattice values of the tail, then of the window, sample-major.
+    pub whole: Vec<i32>,
+    /// Of them the tail's.
+    pub n_past: usize,
+    /// As of [`spent`], for a code that refers; `None` if the predict rung cannot say it.
+    pub spent: Option<Spent>,
+}
+
+/// The lattice values that a code which refers says for a window after `tail` (see [`crate::Reference`]). Lengths as for
+/// [`crate::encode_after`].
+pub fn path_after(
+    model: &Model<'_>,
+    tail: &[i32],
+    window: Window<'_>,
+    workspace: &mut [i32],
+    out: &mut [u8],
+) -> Option<PathAfter> {
+    let (whole, n_past, spending) = ladder::path_after(model, tail, window, workspace, out)?;
+    let n_values = window.steps.len();
+    let spent = spending.map(|(before, code_len)| Spent { before, code_len, n_values });
+    Some(PathAfter { whole: whole.to_vec(), n_past, spent })
+}
+
 impl Spent {
     /// Bits of the code and values of the window.
     pub fn totals(&self) -> (usize, usize) {
@@ -102,28 +128,31 @@ pub struct Example<'a> {
     pub nth: usize,
 }
 
-/// Shows `visit` what channel `idx`'s network of the predict rung would see of the lattice values `rs`, sample-major.
+/// Shows `visit` what channel `idx`'s network of the predict rung would see of the lattice values `rs`, sample-major; the
+/// first `n_past` are those of an earlier window, and not shown themselves. `n_samples`: of a full window.
 pub fn examples(
-    lags: Lags,
+    (lags, n_samples): (Lags, usize),
     scalings: &[Scaling],
-    rs: &[i32],
+    (rs, n_past): (&[i32], usize),
     idx: usize,
     visit: &mut dyn FnMut(Example<'_>),
 ) {
     let n_channels = scalings.len();
     let measures: Vec<Measure> = scalings.iter().map(|&s| Measure::multiplying(s)).collect();
     let mut histories = std::vec![History::default(); n_channels];
-    let mut features = Features::new(n_channels, lags, crate::SAMPLES_MAX);
-    for (nth, (at, &r)) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)).enumerate() {
+    let mut features = Features::new(n_channels, lags, n_samples);
+    let mut nth = 0;
+    for (at, &r) in rs.iter().enumerate().filter(|(_, r)| crate::is_step(**r)) {
         let channel = at % n_channels;
         let history = histories[channel];
-        if channel == idx && !history.is_empty() {
+        if at >= n_past && channel == idx && !history.is_empty() {
             features.look(&measures, rs, at, &history);
             let beside = neighbour_of(channel, n_channels).map_or(0, |n| histories[n].moved());
             let raw_context = history.raw_context(channel, beside);
             let (linear, d) = (features.linear(), r - history.r);
-            visit(Example { features: features.values(), linear, raw_context, d, at, nth });
+            visit(Example { features: features.values(), linear, raw_context, d, at: at - n_past, nth });
         }
+        nth += usize::from(at >= n_past);
         histories[channel].push(r);
     }
 }
@@ -437,15 +466,27 @@ impl Parts {
     }
 }
 
-/// The same model, its windows coded after earlier ones too; the section stands last. A model whose networks are told the
-/// length of their code is none with it.
+/// The same model, its windows coded after earlier ones too.
 pub fn with_reference(device: &[u8], part: &ReferencePart) -> Vec<u8> {
-    let mut out = device.to_vec();
+    // Only the section of budgeted networks stands behind this one.
+    let mut at = SECTIONS_AT;
+    while let Some((&tag, len)) = device.get(at..).and_then(<[u8]>::split_first)
+        && tag != SECTION_BUDGETED
+    {
+        let len = len.first_chunk().map_or(u32::MAX, |len| u32::from_le_bytes(*len));
+        at = at.saturating_add(5).saturating_add(len as usize);
+    }
+    let (before, behind) = device.split_at(at.min(device.len()));
+    let mut out = before.to_vec();
     section(&mut out, SECTION_REFERENCE, |out| emit_reference(part, out));
+    out.extend(behind);
     let (len, len_at) = (out.len() as u32, MAGIC.len() + 1);
     out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
     out
 }
+
+/// Bytes of a model before its sections.
+const SECTIONS_AT: usize = 20;
 
 fn emit_reference(part: &ReferencePart, out: &mut Vec<u8>) {
     emit_table(&part.mark, out);

@@ -194,10 +194,7 @@ impl<'a> Model<'a> {
             this.reference = Some(tables.ok_or("reference")?);
         }
         if let Some(section) = reader.optional_section(SECTION_BUDGETED, "budgeted predict")? {
-            // A length that is looked for, or given, tells nothing; and a window has two where codes refer.
-            if this.reference.is_some() {
-                return Err("budgeted predict beside reference");
-            }
+            // A length that is looked for, or given, tells nothing.
             let alone = this.context.is_some() && this.predict.is_none() && this.fixed.is_none();
             let fits = this.expected.is_empty() && this.values() <= BUDGET_VALUES_MAX;
             let budgeted = Predict::parse_budgeted(section, n_channels).filter(|_| alone && fits);

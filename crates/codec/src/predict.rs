@@ -239,7 +239,7 @@ pub(crate) fn code(
         } else {
             let record = predict.record(idx).ok_or(Stop)?;
             let mut said = match &memory {
-                Memory::Read(words) => Said::load(&words[at * Said::WORDS..]),
+                Memory::Read(words) => Said::load(&words[(at - n_past) * Said::WORDS..]),
                 _ => {
                     features.look(&measures, rs, at, &history);
                     record.say(&features, gated)
@@ -250,13 +250,13 @@ pub(crate) fn code(
                     said.limit();
                 }
                 if let Memory::Write(words) = &mut memory {
-                    said.store(&mut words[at * Said::WORDS..]);
+                    said.store(&mut words[(at - n_past) * Said::WORDS..]);
                 }
                 let budget = |len: usize| Budget {
                     // Longer than any code: it is refused in the end.
                     total: 128 * len.min(1 << 20) as u32,
                     spent: coder.spent(),
-                    n_values: rs.len() as u32,
+                    n_values: (rs.len() - n_past) as u32,
                     n_left: (rs.len() - at) as u32,
                 };
                 if let Some(len) = coder.code_len() {

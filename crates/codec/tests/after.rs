@@ -9,13 +9,13 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use kinglet_codec::learn::{Parts, ReferencePart};
+use kinglet_codec::learn::{Parts, ReferencePart, with_reference as with_reference_added};
 use kinglet_codec::{
     DISTANCE_MAX, DecodeError, Model, Reference, Referring, Rung, STEP_MAX, TAIL_SAMPLES_MAX, Window, decode,
     decode_after, distance_of, encode, encode_after, is_step, resolve,
 };
 use proptest::prelude::*;
-use support::{Rng, count, window, with_context, with_counts, with_expected, with_predict};
+use support::{Rng, count, window, with_budget, with_context, with_counts, with_expected, with_predict};
 
 fn with_reference(parts: Parts) -> Parts {
     Parts { reference: Some(ReferencePart { mark: [0.8, 0.2], head: [1.0, 1.0, 1.0, 0.1] }), ..parts }
@@ -100,20 +100,26 @@ fn kind(which: u64, bounds: &[u32], finer: u32, rng: &mut Rng) -> Parts {
         0 => parts,
         1 => with_predict(parts, rng),
         2 => with_expected(parts, 1),
+        3 => counted(with_predict(parts, rng), bounds),
+        4 => with_budget(with_predict(parts, rng), rng),
         _ => {
-            let in_grid = [5, 3, 4].map(|per| per + 9 * bounds.iter().max().unwrap());
-            let n = bounds.len();
-            with_counts(with_predict(parts, rng), &in_grid[..n])
+            let networks = with_predict(parts, rng);
+            counted(with_budget(networks, rng), bounds)
         }
     })
 }
 
+fn counted(parts: Parts, bounds: &[u32]) -> Parts {
+    let in_grid = [5, 3, 4].map(|per| per + 9 * bounds.iter().max().unwrap());
+    with_counts(parts, &in_grid[..bounds.len()])
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn any_window_round_trips_after_any_tail(
-        seed: u64, which in 0u64..4, bounds in prop::collection::vec(0u32..5, 1..4), finer in 1u32..4, off_grid: bool,
+        seed: u64, which in 0u64..6, bounds in prop::collection::vec(0u32..5, 1..4), finer in 1u32..4, off_grid: bool,
     ) {
         let mut rng = Rng(seed);
         let parts = kind(which, &bounds, finer, &mut rng);
@@ -136,7 +142,7 @@ proptest! {
 
     #[test]
     fn hostile_codes_and_tails_never_panic(
-        seed: u64, which in 0u64..4, code in prop::collection::vec(any::<u8>(), 0..60), tail in prop::collection::vec(any::<i32>(), 0..70),
+        seed: u64, which in 0u64..6, code in prop::collection::vec(any::<u8>(), 0..60), tail in prop::collection::vec(any::<i32>(), 0..70),
     ) {
         let bytes = kind(which, &[0, 2], 2, &mut Rng(seed)).emit();
         let Ok(model) = Model::parse(&bytes) else { return Ok(()) };
@@ -173,8 +179,14 @@ fn a_sensor_that_stands_still_costs_nothing() {
 
 #[test]
 fn every_rung_is_reached() {
+    for which in [1, 4] {
+        every_rung_is_reached_with(which);
+    }
+}
+
+fn every_rung_is_reached_with(which: u64) {
     let mut rng = Rng(3);
-    let bytes = kind(1, &[1, 2], 2, &mut rng).emit();
+    let bytes = kind(which, &[1, 2], 2, &mut rng).emit();
     let mut bench = Bench::new(Model::parse(&bytes).unwrap());
     let mut seen = Vec::new();
     for _ in 0..200 {
@@ -184,6 +196,15 @@ fn every_rung_is_reached() {
     }
     for rung in [Rung::Hold, Rung::Context, Rung::Predict] {
         assert!(seen.contains(&rung), "{rung:?} is never used");
+    }
+}
+
+#[test]
+fn references_are_added_to_a_model_of_any_kind() {
+    for which in 0..6 {
+        let parts = kind(which, &[1, 2], 2, &mut Rng(which));
+        let bare = Parts { reference: None, ..parts.clone() };
+        assert_eq!(with_reference_added(&bare.emit(), &parts.reference.unwrap()), parts.emit());
     }
 }
 
@@ -294,6 +315,16 @@ fn v1_slack() {
 #[test]
 fn v1_gated() {
     golden("v1_gated", |rng| kind(1, &[0, 4, 1], 2, rng));
+}
+
+#[test]
+fn v1_budget() {
+    golden("v1_budget", |rng| kind(4, &[0, 3, 1], 2, rng));
+}
+
+#[test]
+fn v1_budget_counts() {
+    golden("v1_budget_counts", |rng| kind(5, &[1, 0], 1, rng));
 }
 
 #[test]

@@ -3,10 +3,8 @@
 
 mod support;
 
-use kinglet_codec::learn::{Parts, ReferencePart};
-use kinglet_codec::{
-    ABOVE, BELOW, MISSING, Model, ModelError, Rung, STEP_MAX, Window, decode, encode, is_step,
-};
+use kinglet_codec::learn::Parts;
+use kinglet_codec::{ABOVE, BELOW, MISSING, Model, Rung, STEP_MAX, Window, decode, encode, is_step};
 use proptest::prelude::*;
 use support::{
     Rng, count, window, with_budget, with_context, with_counts, with_expected, with_fixed, with_latent,
@@ -261,12 +259,6 @@ fn sections_that_contradict_a_length_that_tells_are_refused() {
     let parts = with_budget(parts, &mut rng);
     assert!(Model::parse(&parts.emit()).is_ok());
     assert!(Model::parse(&with_expected(parts.clone(), 1).emit()).is_err());
-    let reference = Some(ReferencePart { mark: [0.8, 0.2], head: [1.0; 4] });
-    let referring = Parts { reference, ..parts.clone() };
-    assert_eq!(
-        Model::parse(&referring.emit()).err(),
-        Some(ModelError::Malformed("budgeted predict beside reference"))
-    );
     assert!(Model::parse(&with_fixed(parts.clone(), &mut rng).emit()).is_err());
     assert!(Model::parse(&Parts { n_samples: 65, ..parts }.emit()).is_err());
 }

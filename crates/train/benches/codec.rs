@@ -2,9 +2,10 @@
 //! `cargo bench -p kinglet-train --bench codec [-- [CASE] [--classical | --ours] [--fast]]`.
 //!
 //! First 70 % of at most 40,000 rows train, the rest is coded in windows that decode alone; gaps are ignored and missing
-//! values take the last one, for all coders alike. The second line of a case is ours in windows that may be coded after
+//! values take the last one, for all coders alike. The second line of a case is a bundle for windows that may be coded after
 //! the one before; of one in twenty, drawn by a seed, the device has not heard that it arrived. The last lines say what
-//! is saved over the best classical coder whose tables fit 20 kB. `--classical` leaves ours out, `--ours` the others; `--fast` learns with less effort.
+//! is saved over the best classical coder whose tables fit 20 kB. `--classical` leaves ours out, `--ours` the others; `--fast` learns
+//! with less effort; `--fixed` measures windows of a fixed size, cut at gaps, instead.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -16,7 +17,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kinglet_train::fit::{Effort, FitOptions, refer, train};
+use kinglet_train::fit::{Effort, FitOptions, train};
 use kinglet_train::recording::{Bound, ColumnChoice, Cut, ReadOptions, Recording, read};
 use kinglet_train::yardstick::{Prepared, Yardstick};
 
@@ -58,6 +59,9 @@ fn main() {
         println!("no recordings: name their folder in KINGLET_RECORDINGS");
         return;
     };
+    if is_asked("--fixed") {
+        return fixed(&folder, &filter, effort);
+    }
     print!("{:30}", "bits per value");
     yardsticks.iter().for_each(|y| print!(" {:>8}", y.name()));
     println!("  {:>8} {:>7} {:>6} {:>4} {:>6} {:>5} rungs", "ours", "saved", "mean B", "p95", "static", "s");
@@ -122,15 +126,10 @@ fn main() {
             report.lattice_divisor,
             best.1.name(),
         );
-        let after = match refer(&trained.bundle, &recording, &options).unwrap() {
-            Some((_, after)) => after,
-            // Networks that are told the length of their code do not go with references.
-            None => {
-                let options = FitOptions { references: true, ..options.clone() };
-                let trained = train(&recording, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-                trained.report.references.unwrap()
-            }
-        };
+        // Networks for such windows are trained on such.
+        let options = FitOptions { references: true, ..options.clone() };
+        let trained = train(&recording, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let after = trained.report.references.unwrap();
         let ratio_after = 1.0 - after.bits_per_value / best.0;
         println!(
             "{:30}  {:8.3} {:+6.1}% {:6.2}   after the window before, {:.0} % not heard of; {:.2} refer",
@@ -166,6 +165,30 @@ fn main() {
         "worse than 1 % and than 2 bits a window: {}",
         if worst.is_empty() { "none".into() } else { worst.join(", ") }
     );
+}
+
+/// Errors at a fixed size beside the transform's at the same, in deviations.
+fn fixed(folder: &Path, filter: &str, effort: Effort) {
+    println!("{:30} {:>3} {:>8} {:>8} {:>7} {:>6} {:>5}", "", "K", "ours", "KLT", "ratio", "static", "s");
+    for (case, bytes) in CASES.iter().flat_map(|case| [4, 8, 16].map(|bytes| (case, bytes))) {
+        if !case.channels.contains(',') || !case.name.contains(filter) {
+            continue;
+        }
+        let options =
+            FitOptions { fixed_bytes: Some(bytes), rows_max: 40_000, effort, ..FitOptions::default() };
+        let started = Instant::now();
+        let trained = train(&load(folder, case), &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let fixed = trained.report.fixed.unwrap();
+        let klt = fixed.rms_klt.unwrap();
+        println!(
+            "{:30} {bytes:3} {:8.4} {klt:8.4} {:7.3} {:6} {:5.1}",
+            case.name,
+            fixed.rms,
+            fixed.rms / klt,
+            trained.bundle.device().len(),
+            started.elapsed().as_secs_f64(),
+        );
+    }
 }
 
 fn recordings() -> Option<PathBuf> {

@@ -3,13 +3,15 @@
 //! The path is searched after the tail, so that a sensor that stands still is held where it was. What it finds is
 //! written twice: after the tail, and alone. On the same rung, so that whoever reads the first can write the second.
 
-use super::{Areas, Counted, check, is_plain, to_values, write};
+#[cfg(feature = "bundle")]
+use super::spending::{Noting, Spending};
+use super::{Areas, Counted, check, has_budget, is_plain, length, said_words, to_values, write};
 use crate::context::{self, Context};
 use crate::counts::code_rests;
 use crate::grid::is_step;
 use crate::hold;
 use crate::model::Model;
-use crate::predict::{self, Memory};
+use crate::predict::{self, Memory, PADDING_MAX};
 use crate::range::{Coder, Decoder, Encoder, Metered, Site, Stop};
 use crate::reference::{self, DISTANCE_MAX, Reference, ReferenceTables, Referring, TAIL_SAMPLES_MAX};
 use crate::search::{self, Search};
@@ -42,6 +44,9 @@ struct Room<'w> {
     n_past: usize,
     path: &'w mut [i32],
     back: &'w mut [i32],
+    /// What networks said of each value, where an encoder keeps that; and whether it was kept.
+    said: &'w mut [i32],
+    has_said: bool,
     scratch: &'w mut [i32],
 }
 
@@ -53,7 +58,8 @@ impl<'w> Room<'w> {
         let n_past = (tail.len() / n_channels * n_channels).min(room);
         let (whole, rest) = workspace.split_at_mut(room + model.values());
         let (path, rest) = rest.split_at_mut(model.values());
-        let (back, scratch) = rest.split_at_mut(model.values());
+        let (back, rest) = rest.split_at_mut(model.values());
+        let (said, scratch) = rest.split_at_mut(said_words(model) * n_values);
         let whole = &mut whole[room - n_past..room + n_values];
         let past = &mut whole[..n_past];
         past.copy_from_slice(&tail[tail.len() - n_past..]);
@@ -65,7 +71,7 @@ impl<'w> Room<'w> {
         }
         let is_known = past.iter().any(|&r| is_step(r));
         let (path, back) = (&mut path[..n_values], &mut back[..n_values]);
-        is_known.then_some(Self { whole, n_past, path, back, scratch })
+        is_known.then_some(Self { whole, n_past, path, back, said, has_said: false, scratch })
     }
 
     fn values(&mut self) -> &mut [i32] {
@@ -122,16 +128,14 @@ pub(crate) fn encode_after(
     let Some(mut room) = Room::new(model, reference.tail, workspace, window.steps.len()) else {
         return Ok(None);
     };
-    let reserve = i32::from(window.off_grid);
-    let Room { whole, n_past, path, back, scratch } = &mut room;
-    let past = &whole[..*n_past];
-    let search = Search { model, context: parts.context, steps: window.steps, reserve, past };
-    let beam = &mut scratch[..search::workspace_len(model.channels())];
-    if !in_reach || !search.run(path, back, beam) {
+    if !in_reach || !find_path(parts, window, &mut room) {
         return Ok(None);
     }
     let mut best: Option<(usize, u32, Rung)> = None;
     for rung in RUNGS {
+        if rung == Rung::Predict && has_budget(model) {
+            break;
+        }
         let cost_max = best.map_or(u32::MAX, |(len, ..)| u32::try_from(len * 128 + 127).unwrap_or(u32::MAX));
         let mut metered = Metered::new(out, cost_max);
         if write_after(parts, window, (rung, distance), &mut room, &mut metered).is_err() {
@@ -144,11 +148,15 @@ pub(crate) fn encode_after(
             best = Some((len, cost, rung));
         }
     }
-    let Some((_, _, rung)) = best else { return Ok(None) };
     let (code, rest) = out.split_at_mut(model.code_len_max());
-    let mut encoder = Encoder::new(code);
-    let written = write_after(parts, window, (rung, distance), &mut room, &mut encoder);
-    let code_len = written.and_then(|()| encoder.finish());
+    let (code_len, rung) = if let Some(code_len) = fitting(parts, window, distance, &mut room, best, code) {
+        (Ok(code_len), Rung::Predict)
+    } else {
+        let Some((_, _, rung)) = best else { return Ok(None) };
+        let mut encoder = Encoder::new(code);
+        let written = write_after(parts, window, (rung, distance), &mut room, &mut encoder);
+        (written.and_then(|()| encoder.finish()), rung)
+    };
     room.prepare_alone(rung);
     let mut encoder = Encoder::new(&mut rest[..model.code_len_max()]);
     let written = write(model, window, rung, &mut room.alone(), &mut encoder);
@@ -160,6 +168,37 @@ pub(crate) fn encode_after(
     let from = TAIL_SAMPLES_MAX * model.channels();
     workspace.copy_within(from..from + window.steps.len(), 0);
     Ok((code_len < alone_len).then_some(Referring { code_len, alone_len, rung }))
+}
+
+/// Searches the path after the tail into `room.path`; false if there is none.
+fn find_path(Parts { model, context, .. }: Parts<'_, '_>, window: Counted<'_>, room: &mut Room<'_>) -> bool {
+    let reserve = i32::from(window.off_grid);
+    let Room { whole, n_past, path, back, scratch, .. } = room;
+    let search = Search { model, context, steps: window.steps, reserve, past: &whole[..*n_past] };
+    search.run(path, back, &mut scratch[..search::workspace_len(model.channels())])
+}
+
+/// Where the length of a code tells, writes the window on the predict rung if that is shorter than the best of the others;
+/// its bytes.
+fn fitting(
+    parts: Parts<'_, '_>,
+    window: Counted<'_>,
+    distance: u8,
+    room: &mut Room<'_>,
+    best: Option<(usize, u32, Rung)>,
+    out: &mut [u8],
+) -> Option<usize> {
+    if !has_budget(parts.model) {
+        return None;
+    }
+    let len_max = best.map_or(usize::MAX, |(len, ..)| len).checked_sub(1)?;
+    let cost_max = u32::try_from(len_max.saturating_mul(128))
+        .map_or(u32::MAX, |cost| cost.saturating_add(127 - length::END));
+    length::encode(window.is_beside, cost_max, out, &mut |coder| {
+        let written = write_after(parts, window, (Rung::Predict, distance), room, coder);
+        room.has_said = true;
+        written
+    })
 }
 
 /// Writes a window after the tail; `room.values()` becomes what a decoder reads.
@@ -213,8 +252,7 @@ fn code_rung(
         (Rung::Hold, _) => hold::code_after(model, context, coder, past, values, room.scratch),
         (Rung::Context, _) => context::code(model, context, coder, past, values, room.scratch),
         (Rung::Predict, Some(predict)) => {
-            // A model that has references has no budgets, so nothing is kept of what networks say.
-            let memory = Memory::None;
+            let memory = Memory::of(room.said, room.has_said);
             predict::code(model, (predict, context), coder, room.whole, room.n_past, room.scratch, memory)
         }
         _ => Err(Stop),
@@ -242,6 +280,9 @@ fn read_after(
     if head == SPECIAL {
         (n_samples, is_beside) = shape::code(model, coder, (0, false), room.values())?;
         head = coder.symbol(Site::Fixed, tables.head, 0)?;
+        if is_beside {
+            coder.hide_len();
+        }
     }
     let rung = *RUNGS.get(head).ok_or(Stop)?;
     room.cut(n_samples * model.channels());
@@ -285,10 +326,16 @@ fn read_code<'w>(
         return Err(DecodeError::Reference);
     }
     let mut room = Room::new(model, tail, workspace, model.values()).ok_or(DecodeError::Reference)?;
+    // Who reads asks the networks once.
+    room.said = &mut [];
     let mut decoder = Decoder::new(code);
     let read = read_after(parts, &mut decoder, &mut room);
-    let (decoded, is_beside) =
-        read.and_then(|read| decoder.finish().map(|()| read)).map_err(|Stop| DecodeError::Malformed)?;
+    let (decoded, is_beside) = read
+        .and_then(|read| {
+            let is_padded = read.0.rung == Rung::Predict && has_budget(model);
+            decoder.finish_padded(if is_padded { PADDING_MAX } else { 0 }).map(|()| read)
+        })
+        .map_err(|Stop| DecodeError::Malformed)?;
     let values = room.values();
     steps[..values.len()].copy_from_slice(values);
     Ok((room, decoded, is_beside))
@@ -320,4 +367,30 @@ pub(crate) fn resolve(
     let code_len = written.and_then(|()| encoder.finish()).map_err(|Stop| DecodeError::Malformed)?;
     given.copy_from_slice(room.values());
     Ok(code_len)
+}
+
+/// See [`crate::learn::path_after`]: the lattice values of tail and window, those of the tail, and if `out` has room and there
+/// are networks, what a code that refers has spent before each value and its bytes, as if its length told nothing.
+#[cfg(feature = "bundle")]
+pub(crate) fn path_after<'w>(
+    model: &Model<'_>,
+    tail: &[i32],
+    window: Window<'_>,
+    workspace: &'w mut [i32],
+    out: &mut [u8],
+) -> Option<(&'w [i32], usize, Option<Spending>)> {
+    let parts = Parts::of(model)?;
+    check(model, window, workspace.len(), out.len()).ok()?;
+    let (workspace, spare) = Counted::split(model, workspace);
+    let window = Counted::new(model, window, spare);
+    let mut room = Room::new(model, tail, workspace, window.steps.len())?;
+    if !find_path(parts, window, &mut room) {
+        return None;
+    }
+    let mut noting = Noting::new(Encoder::new(out));
+    let written = write_after(parts, window, (Rung::Predict, 1), &mut room, &mut noting);
+    let spending = noting.finish().filter(|_| written.is_ok());
+    let Room { whole, n_past, path, .. } = room;
+    whole[n_past..].copy_from_slice(path);
+    Some((whole, n_past, spending))
 }

@@ -4,11 +4,14 @@ extern crate std;
 
 use std::vec::Vec;
 
-use super::{Areas, Counted, check, has_budget, length, prepare, write};
+use super::{Areas, Counted, check, fitting, length, prepare, tells_alone, write};
 use crate::freq::Table;
 use crate::model::Model;
 use crate::range::{Coder, Encoder, Site, Stop};
 use crate::{Rung, Window};
+
+/// What was spent before each step, in sixteenths of a bit, and the bytes of the code.
+pub(crate) type Spending = (Vec<u32>, usize);
 
 /// Writes a window on the predict rung into `out`; what was spent before each of its steps, and the bytes of the code.
 pub(crate) fn spending(
@@ -16,35 +19,45 @@ pub(crate) fn spending(
     window: Window<'_>,
     workspace: &mut [i32],
     out: &mut [u8],
-) -> Option<(Vec<u32>, usize)> {
+) -> Option<Spending> {
     check(model, window, workspace.len(), out.len()).ok()?;
     let (workspace, spare) = Counted::split(model, workspace);
     let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
     let mut code_len = None;
-    if has_budget(model) {
+    if tells_alone(model) {
         prepare(model, window, Rung::Context, &mut areas);
-        code_len = Some(length::encode(model, window, &mut areas, u32::MAX >> 1, out)?);
+        code_len = Some(fitting(model, window, &mut areas, u32::MAX >> 1, out)?);
     }
     let encoder = match code_len {
-        Some(len) => length::encoder_for(window, out, len),
+        Some(len) => length::encoder_for(window.is_beside, out, len),
         None => Encoder::new(out),
     };
-    let mut spending = Spending { encoder, before: Vec::new() };
+    let mut spending = Noting::new(encoder);
     let is_written = prepare(model, window, Rung::Context, &mut areas)
         && prepare(model, window, Rung::Predict, &mut areas)
         && write(model, window, Rung::Predict, &mut areas, &mut spending).is_ok();
-    let written = spending.encoder.finish().ok().filter(|_| is_written)?;
-    Some((spending.before, code_len.unwrap_or(written)))
+    let (before, written) = spending.finish().filter(|_| is_written)?;
+    Some((before, code_len.unwrap_or(written)))
 }
 
 /// Notes what was spent before each value.
-struct Spending<'o> {
+pub(super) struct Noting<'o> {
     encoder: Encoder<'o>,
     before: Vec<u32>,
 }
 
-impl Spending<'_> {
+impl<'o> Noting<'o> {
+    pub(super) fn new(encoder: Encoder<'o>) -> Self {
+        Self { encoder, before: Vec::new() }
+    }
+
+    /// Ends the code; what was spent before each value, and the bytes of the code.
+    pub(super) fn finish(self) -> Option<Spending> {
+        let code_len = self.encoder.finish().ok()?;
+        Some((self.before, code_len))
+    }
+
     fn note(&mut self, site: Site) {
         if matches!(site, Site::First(_) | Site::Predicted(_)) {
             self.before.push(self.encoder.spent());
@@ -52,7 +65,7 @@ impl Spending<'_> {
     }
 }
 
-impl Coder for Spending<'_> {
+impl Coder for Noting<'_> {
     fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
         self.note(site);
         self.encoder.symbol(site, table, sym)

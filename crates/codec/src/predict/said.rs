@@ -14,7 +14,7 @@ pub(crate) struct Said {
     pub(super) outputs: [i32; OUTPUTS],
 }
 
-/// What networks said of a window's values, [`Said::WORDS`] for each, where an encoder asks them once and writes more than
+/// What networks said of a window's values, [`Said::WORDS`] for each of its own, where an encoder asks them once and writes more than
 /// once.
 pub(crate) enum Memory<'m> {
     /// Nothing is kept.
@@ -23,6 +23,17 @@ pub(crate) enum Memory<'m> {
     Write(&'m mut [i32]),
     /// Was filled, for the same values.
     Read(&'m [i32]),
+}
+
+impl<'m> Memory<'m> {
+    /// Of `words`, which are none where nothing is kept; `has_said`: they were filled.
+    pub(crate) fn of(words: &'m mut [i32], has_said: bool) -> Self {
+        match (words.is_empty(), has_said) {
+            (true, _) => Self::None,
+            (false, false) => Self::Write(words),
+            (false, true) => Self::Read(words),
+        }
+    }
 }
 
 impl Said {

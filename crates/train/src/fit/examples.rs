@@ -1,10 +1,10 @@
 //! What a network of the predict rung learns from.
 
 use kinglet_codec::learn::{
-    ContextPart, Lags, OUTPUTS, Parts, RAW_CONTEXTS, Scaling, Spent, examples, path, spent, symbol_of,
-    symbol_raw_bits,
+    ContextPart, Lags, Lattice, OUTPUTS, Parts, PathAfter, RAW_CONTEXTS, Scaling, Spent, examples, path,
+    path_after, spent, symbol_of, symbol_raw_bits,
 };
-use kinglet_codec::{Model, Window, is_step};
+use kinglet_codec::{Model, TAIL_SAMPLES_MAX, Window, is_step};
 
 use super::first::solve;
 use super::net::pow2;
@@ -18,26 +18,27 @@ const EXAMPLES_OF_MANY_ROWS: usize = 200_000;
 /// Fractional bits of features.
 pub(crate) const FEATURE_Q: i32 = 4;
 
-/// Lattice values of windows, as the context rung says them.
+/// Lattice values of windows, as the context rung says them; where codes may refer, of most windows as they are said after
+/// the one before.
 pub(crate) struct Paths {
-    /// `[samples × channels]` of each window.
-    windows: Vec<Vec<i32>>,
-    /// How the parts' networks spend each window's code, if they have any.
-    spent: Vec<Option<Spent>>,
+    windows: Vec<PathAfter>,
+    n_samples: usize,
     n_phases: usize,
 }
+
+/// Of so many windows one is said alone, where codes may refer.
+const ALONE: usize = 3;
 
 impl Paths {
     /// Of windows that begin at `n_phases` places of `rows`, fewer where rows are many.
     pub(crate) fn find(parts: &Parts, rows: &Rows, n_phases: usize) -> Self {
-        let bytes = parts.emit();
+        let (bytes, n_samples) = (parts.emit(), usize::from(parts.n_samples));
         let n_most = if rows.len() > EXAMPLES_OF_MANY_ROWS { EXAMPLES_OF_MANY_ROWS } else { EXAMPLES_MAX };
         let n_phases = n_phases.min(n_most / rows.len().max(1)).max(1);
-        let mut found = Self { windows: Vec::new(), spent: Vec::new(), n_phases };
+        let mut found = Self { windows: Vec::new(), n_samples, n_phases };
         let Ok(model) = Model::parse(&bytes) else { return found };
         let (mut workspace, mut out) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
-        let n_samples = model.samples();
-        let (mut n_found, mut shifted) = (0, Vec::new());
+        let (mut n_found, mut shifted, mut tail) = (0, Vec::new(), Vec::new());
         for phase in 0..n_phases {
             // Where the lattice lies is chance: the same rows moved against it are new examples.
             let shifts: Vec<i32> = (0..rows.n_channels)
@@ -46,7 +47,8 @@ impl Paths {
                     (parts.channels[idx].lattice.step as usize * turn / n_phases) as i32
                 })
                 .collect();
-            for steps in rows.windows_from(n_samples, phase * n_samples / n_phases) {
+            for (nth, (steps, follows)) in rows.runs_from(n_samples, phase * n_samples / n_phases).enumerate()
+            {
                 if n_found >= n_most {
                     return found;
                 }
@@ -58,11 +60,26 @@ impl Paths {
                         .map(|(at, &x)| if is_step(x) { x + shifts[at % rows.n_channels] } else { x }),
                 );
                 let window = Window { steps: &shifted, off_grid: false };
-                if let Some(rs) = path(&model, window, &mut workspace) {
-                    found.windows.push(rs.to_vec());
-                    if parts.predict.is_some() {
-                        found.spent.push(spent(&model, window, &mut workspace, &mut out));
-                    }
+                let refers = model.has_references() && follows && nth % ALONE > 0;
+                let after =
+                    refers.then(|| path_after(&model, &tail, window, &mut workspace, &mut out)).flatten();
+                let alone = || {
+                    let whole = path(&model, window, &mut workspace)?.to_vec();
+                    let spent = if model.has_predict() {
+                        spent(&model, window, &mut workspace, &mut out)
+                    } else {
+                        None
+                    };
+                    Some(PathAfter { whole, n_past: 0, spent })
+                };
+                tail.clear();
+                if let Some(path) = after.or_else(alone) {
+                    let from = path.whole.len().saturating_sub(TAIL_SAMPLES_MAX * rows.n_channels);
+                    tail.extend(path.whole[from..].iter().enumerate().map(|(at, &r)| {
+                        let Lattice { step, phase } = parts.channels[at % rows.n_channels].lattice;
+                        if is_step(r) { step as i32 * r + phase } else { r }
+                    }));
+                    found.windows.push(path);
                     n_found += steps.len() / rows.n_channels;
                 }
             }
@@ -72,7 +89,7 @@ impl Paths {
 
     /// Binary logarithm of the bits usual for a value, Q4, if networks spend any.
     pub(crate) fn usual_bits(&self) -> Option<i8> {
-        let all = self.spent.iter().flatten().map(Spent::totals);
+        let all = self.windows.iter().filter_map(|path| path.spent.as_ref()).map(Spent::totals);
         let (bits, values) = all.fold((0, 0), |(a, b), (bits, values)| (a + bits, b + values));
         (values > 0).then(|| (16.0 * libm::log2(bits.max(1) as f64 / values as f64)).round() as i8)
     }
@@ -84,9 +101,11 @@ impl Paths {
 
     fn scaling(&self, idx: usize, n_channels: usize) -> Scaling {
         let (mut n, mut n_moves, mut sum, mut squares, mut moves) = (0.0f64, 0.0f64, 0.0, 0.0, 0.0);
-        for rs in &self.windows {
+        for path in &self.windows {
+            let own = &path.whole[path.n_past..];
             let mut last = None;
-            for r in rs.iter().skip(idx).step_by(n_channels).filter(|r| is_step(**r)).map(|&r| f64::from(r)) {
+            for r in own.iter().skip(idx).step_by(n_channels).filter(|r| is_step(**r)).map(|&r| f64::from(r))
+            {
                 (n, sum, squares) = (n + 1.0, sum + r, squares + r * r);
                 if let Some(last) = last.replace(r) {
                     moves += (r - last).abs();
@@ -134,13 +153,13 @@ impl Examples {
         usual_bits: Option<i8>,
     ) -> Self {
         let mut all = Self::default();
-        for (window, rs) in paths.windows.iter().enumerate() {
-            let spent = usual_bits.map(|usual| (usual, paths.spent.get(window).and_then(Option::as_ref)));
+        for PathAfter { whole, n_past, spent } in &paths.windows {
+            let spent = usual_bits.map(|usual| (usual, spent.as_ref()));
             // A window the networks cannot say has nothing to teach about codes of theirs.
             if spent.is_some_and(|(_, spent)| spent.is_none()) {
                 continue;
             }
-            examples(lags, scalings, rs, idx, &mut |e| {
+            examples((lags, paths.n_samples), scalings, (whole, *n_past), idx, &mut |e| {
                 all.features.extend(e.features.iter().map(|&f| f as i8));
                 all.linear.extend(e.linear);
                 if let Some((usual, Some(spent))) = spent {

@@ -51,7 +51,7 @@ pub struct Setup {
     pub fixed_bytes: Option<usize>,
     /// Most bytes a device may have to keep.
     pub static_len_max: usize,
-    /// Windows may be coded after earlier ones: then networks are not told the length of their code.
+    /// Windows may be coded after earlier ones: networks are trained on such.
     pub references: bool,
 }
 

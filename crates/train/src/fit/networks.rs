@@ -71,9 +71,9 @@ pub(super) fn predict_if_it_pays(
     }
 }
 
-/// True if an encoder can keep what networks say of a window, and codes have one length each: not where they may refer.
+/// True if an encoder can keep what networks say of a window.
 pub(super) fn may_be_budgeted(setup: &Setup) -> bool {
-    !setup.references && usize::from(setup.n_samples) * setup.channels.len() <= BUDGET_VALUES_MAX
+    usize::from(setup.n_samples) * setup.channels.len() <= BUDGET_VALUES_MAX
 }
 
 /// Networks like those found that are told what their codes have left: bytes of the held-out rows, and epochs.

@@ -9,6 +9,7 @@ use super::curve::{Step, Told};
 use super::examples::{Examples, FEATURE_Q, LINEAR_SCALE, Paths};
 use super::learn::{Effort, LearnError, Setup};
 use super::net::{dense, pow2};
+use super::reference::REFERRING;
 use super::rows::Rows;
 use crate::nn::{
     Activation, FitConfig, FitReport, Isa, MIXTURE_OUTPUTS, MixtureLoss, Net, NetBuilder, NnError, NodeId,
@@ -54,10 +55,12 @@ pub(crate) fn learn_predict(
     epochs: &[[usize; 2]],
     told: Told<'_>,
 ) -> Result<Option<LearnedPredict>, LearnError> {
-    let Some(tables) = &parts.context else { return Ok(None) };
     let n_channels = rows.n_channels;
+    let parts =
+        &if setup.references { Parts { reference: Some(REFERRING), ..parts.clone() } } else { parts.clone() };
     let paths = Paths::find(parts, rows, 8);
     let held_paths = held_out.map(|rows| Paths::find(parts, rows, 2));
+    let Some(tables) = &parts.context else { return Ok(None) };
     let scalings = paths.scalings(n_channels);
     let usual_bits = paths.usual_bits();
     let mut learned = LearnedPredict {

@@ -16,6 +16,8 @@ use crate::recording::{Cut, Recording, Windows};
 /// Weights of "refers" and "stands alone": most windows refer on a link that answers, and one that does not shall not pay
 /// much for it.
 const MARK: [f64; 2] = [0.85, 0.15];
+/// How codes that refer begin before that is learned.
+pub(super) const REFERRING: ReferencePart = ReferencePart { mark: MARK, head: [1.0; 4] };
 /// Most rows the rungs' weights are counted on.
 const ROWS_MAX: usize = 30_000;
 /// Of the windows that could refer, those whose window before is not known to have arrived.
@@ -48,7 +50,7 @@ pub fn refer(
     let n_samples = samples_sent(&bundle.model());
     let windows: Vec<Given> = rows.windows(n_samples).map(Given::of).collect();
     let has_predict = bundle.model().has_predict();
-    let mut head = [1.0; 4];
+    let mut head = REFERRING.head;
     for _ in 0..2 {
         let device = with_reference(bundle.device(), &ReferencePart { mark: MARK, head });
         let Ok(model) = Model::parse(&device) else { return Ok(None) };

@@ -73,10 +73,17 @@ impl Rows {
 
     /// The same beginning `skip` samples into each piece.
     pub fn windows_from(&self, n_samples: usize, skip: usize) -> impl Iterator<Item = &[i32]> {
+        self.runs_from(n_samples, skip).map(|(window, _)| window)
+    }
+
+    /// The same, each with whether it follows on the one before.
+    pub fn runs_from(&self, n_samples: usize, skip: usize) -> impl Iterator<Item = (&[i32], bool)> {
         let n_channels = self.n_channels;
         self.pieces().flat_map(move |piece| {
             let start = (piece.start + skip).min(piece.end);
-            self.steps[start * n_channels..piece.end * n_channels].chunks(n_samples * n_channels)
+            let windows =
+                self.steps[start * n_channels..piece.end * n_channels].chunks(n_samples * n_channels);
+            windows.enumerate().map(|(nth, window)| (window, nth > 0))
         })
     }
 
