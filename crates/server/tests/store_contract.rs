@@ -760,5 +760,5 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("other.db");
     std::fs::write(&path, vec![b'x'; 9000]).unwrap();
     let error = SqliteStore::open(&path).err().unwrap().to_string();
-    assert!(error.contains("not a database") && error.contains("--data DIR"), "{error}");
+    assert!(error.contains("not a database") && error.contains("kinglet restore"), "{error}");
 }

@@ -218,9 +218,8 @@ impl Export {
             #[cfg(feature = "parquet")]
             Form::Parquet(file) => {
                 if let Some(file) = file.take() {
-                    let (_, n_bytes) =
-                        file.finish().map_err(|e| self.target.failed(&std::io::Error::other(e)))?;
-                    self.state.bytes = n_bytes;
+                    let closed = file.finish();
+                    self.state.bytes = closed.map_err(|e| self.target.failed(&std::io::Error::other(e)))?;
                 }
             }
         }

@@ -92,14 +92,13 @@ impl<W: Write + Send> ParquetFile<W> {
         Ok(n)
     }
 
-    /// Closes the file; gives what it was written to, and how many bytes that were.
-    pub fn finish(mut self) -> Result<(W, u64), ParquetFailed> {
+    /// Closes the file; gives how many bytes were written.
+    pub fn finish(mut self) -> Result<u64, ParquetFailed> {
         if !self.rows.time.is_empty() {
             self.write_group()?;
         }
         self.writer.finish()?;
-        let n_bytes = self.writer.bytes_written();
-        Ok((self.writer.into_inner()?, u64::try_from(n_bytes).unwrap_or(u64::MAX)))
+        Ok(u64::try_from(self.writer.bytes_written()).unwrap_or(u64::MAX))
     }
 
     fn write_group(&mut self) -> Result<(), ParquetFailed> {
@@ -163,12 +162,13 @@ mod tests {
 
     #[test]
     fn a_row_per_value_in_groups_as_they_fill() {
-        let mut file = ParquetFile::begin(Vec::new()).unwrap();
+        let mut bytes = Vec::new();
+        let mut file = ParquetFile::begin(&mut bytes).unwrap();
         let n_windows = GROUP / 4 + 1;
         for _ in 0..n_windows {
             assert_eq!(file.window("porch", &usual(), ALL).unwrap(), 2);
         }
-        let (bytes, n_bytes) = file.finish().unwrap();
+        let n_bytes = file.finish().unwrap();
         assert_eq!(bytes.len() as u64, n_bytes);
         let reader = SerializedFileReader::new(::bytes::Bytes::from(bytes)).unwrap();
         assert_eq!(reader.num_row_groups(), 2);
@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_file_without_readings_is_one() {
-        let (bytes, _) = ParquetFile::begin(Vec::new()).unwrap().finish().unwrap();
+        let mut bytes = Vec::new();
+        ParquetFile::begin(&mut bytes).unwrap().finish().unwrap();
         let reader = SerializedFileReader::new(::bytes::Bytes::from(bytes)).unwrap();
         assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
     }
