@@ -687,7 +687,7 @@ async fn alerts_are_raised_once_and_owed_until_they_are_told(
     };
     let (t, u, old) = (("t".to_owned(), None), ("u".to_owned(), None), ("t".to_owned(), Some(T0 + 3)));
     assert_eq!(listed(i64::MAX, 9, false).await, [t.clone(), u.clone(), old.clone()]);
-    assert_eq!(listed(third.id, 1, false).await, [u.clone()]);
+    assert_eq!(listed(third.id, 1, false).await, std::slice::from_ref(&u));
     assert_eq!(listed(i64::MAX, 9, true).await, [t, u]);
     assert_eq!(store.census().await.unwrap().n_alerts, 2);
 

@@ -78,7 +78,7 @@ pub(crate) struct PeopleListArgs {
     pub(crate) common: DeviceCommon,
 }
 
-/// Show what is wrong, as the server's [[alert]] rules have found it
+/// Show what is wrong, as the server's alert rules have found it
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet alerts                 what is raised now
