@@ -1,8 +1,11 @@
 //! What a stage wants to find on the machine, and how to get it.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::Result;
 use crate::context::Context;
@@ -23,6 +26,8 @@ pub(crate) enum Need {
     Python,
     /// A Python package, known by the module it brings; kept in a virtual environment under `target`.
     Wheel { package: &'static str, module: &'static str },
+    /// A crate whose sources a stage compiles itself; nothing of the project depends on it.
+    Sources { package: &'static str, version: &'static str },
     /// A component of the Rust toolchain, known by the program it brings.
     Component { name: &'static str, program: &'static str },
 }
@@ -39,15 +44,15 @@ impl Need {
             Need::Wheel { module, .. } => imports(python(context).as_os_str(), module),
             Need::Program { name, .. } => run::on_path(name),
             Need::Postgres => crate::stages::postgres::bin().is_some(),
-            Need::File { path, .. } => std::path::Path::new(path).exists(),
+            Need::File { path, .. } => Path::new(path).exists(),
+            Need::Sources { package, version } => sources(context, package, version).is_ok(),
             Need::Component { program, .. } => {
                 let mut version = Command::new(program);
                 run::quiet(version.arg("--version"), Duration::from_secs(60)).is_ok_and(|r| r.ok)
             }
             Need::Target(triple) => {
                 let sysroot = run::stdout(Command::new("rustc").args(["--print", "sysroot"]));
-                sysroot
-                    .is_ok_and(|s| std::path::Path::new(s.trim()).join("lib/rustlib").join(triple).is_dir())
+                sysroot.is_ok_and(|s| Path::new(s.trim()).join("lib/rustlib").join(triple).is_dir())
             }
         }
     }
@@ -58,7 +63,7 @@ impl Need {
             Need::File { path, .. } => path,
             Need::Postgres => "PostgreSQL server",
             Need::Python => "python3 with venv",
-            Need::Wheel { package, .. } => package,
+            Need::Wheel { package, .. } | Need::Sources { package, .. } => package,
             Need::Target(name) | Need::Component { name, .. } => name,
         }
     }
@@ -68,7 +73,7 @@ impl Need {
             Need::Program { package, .. } | Need::File { package, .. } => Some(package),
             Need::Postgres => Some("postgresql"),
             Need::Python => Some("python3-venv"),
-            Need::Target(_) | Need::Component { .. } | Need::Wheel { .. } => None,
+            Need::Target(_) | Need::Component { .. } | Need::Wheel { .. } | Need::Sources { .. } => None,
         }
     }
 }
@@ -97,8 +102,34 @@ pub(crate) fn meet(context: &Context, needs: &[Need]) -> Result<()> {
 }
 
 /// The Python of our own virtual environment.
-pub(crate) fn python(context: &Context) -> std::path::PathBuf {
+pub(crate) fn python(context: &Context) -> PathBuf {
     context.target().join("venv/bin/python")
+}
+
+/// Where cargo has unpacked a crate that was fetched: the dependency of a package that is never built.
+pub(crate) fn sources(context: &Context, package: &str, version: &str) -> Result<PathBuf> {
+    let manifest = sources_manifest(context, package);
+    let dir = manifest.with_file_name("src");
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let text = format!(
+        "[package]\nname = \"sources\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n{package} = \"={version}\"\n"
+    );
+    for (path, text) in [(&manifest, text.as_str()), (&dir.join("lib.rs"), "")] {
+        std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let args = ["metadata", "--offline", "--format-version", "1"];
+    let mut metadata = run::cargo(context, manifest.parent().unwrap_or(&dir), &args);
+    let said = metadata.output().map_err(|e| format!("cargo metadata: {e}"))?;
+    let parsed: Value =
+        serde_json::from_slice(&said.stdout).map_err(|_| format!("{package} {version} was not fetched"))?;
+    let mut packages = parsed["packages"].as_array().into_iter().flatten();
+    let found = packages.find(|p| p["name"] == package).and_then(|p| p["manifest_path"].as_str());
+    let found = found.and_then(|path| Path::new(path).parent()).filter(|dir| dir.is_dir());
+    found.map(Path::to_path_buf).ok_or_else(|| format!("cargo does not say where {package} is"))
+}
+
+fn sources_manifest(context: &Context, package: &str) -> PathBuf {
+    context.target().join("sources").join(package).join("Cargo.toml")
 }
 
 fn open(context: &Context, needs: &[Need]) -> Vec<Need> {
@@ -123,6 +154,10 @@ fn commands(context: &Context, missing: &[Need]) -> Vec<Vec<String>> {
             Need::Target(triple) => all.push(words(&["rustup", "target", "add", triple])),
             Need::Component { name, .. } => all.push(words(&["rustup", "component", "add", name])),
             Need::Wheel { package, .. } => wheels.push(package),
+            Need::Sources { package, .. } => {
+                let manifest = sources_manifest(context, package).display().to_string();
+                all.push(words(&["cargo", "fetch", "--manifest-path", &manifest]));
+            }
             Need::Program { .. } | Need::File { .. } | Need::Python | Need::Postgres => {}
         }
     }

@@ -1,11 +1,12 @@
-// The seed's own sketch, without TensorFlow Lite Micro: a DHT11 on an ESP32, each temperature as two latents in JSON to
-// `POST /decode` of `kinglet serve --decode --bundle seed.kinglet` (port 5000).
+// The seed's own sketch: a DHT11 on an ESP32, each temperature as two latents in JSON to `POST /decode` of
+// `kinglet serve --decode --bundle seed.kinglet` (port 5000).
 //
 // This hides a reading from who does not look closely. It protects nothing: whoever listens can answer for the server, and
 // two known readings give the rest away. The sketch `Sealed` protects.
 //
 // Connect: DHT11 data to GPIO 4, with 4.7 to 10 kOhm to 3.3 V. Serial monitor at 115200.
-// Beside this file lies seed_encoder.h, made by `kinglet export seed.kinglet --to arduino`.
+// Beside this file lies seed_encoder.h, by `kinglet export seed.kinglet --to arduino`: in the folder Seed the encoder in plain
+// C, in SeedTflm the same by TensorFlow Lite Micro. The sketch does not see the difference.
 // Once, over the serial monitor:  wifi NAME PASSWORD   and   server http://192.168.1.10:5000
 
 #include <Arduino.h>

@@ -137,7 +137,16 @@ fn bundles_are_exported_for_boards() {
     let rounded = ["export", "seed.kinglet", "--to", "tflite", "--out", "b", "--post-training-quantisation"];
     let words = place.run(&rounded).ok().out;
     assert!(words.contains("decoder stays float") && words.contains("at most"), "{words}");
+    place.run(&["export", "seed.kinglet", "--to", "arduino", "--out", "sketches"]).ok();
+    let is_there = |name: &str| place.path(name).exists();
+    assert!(is_there("sketches/Seed/seed_encoder.h") && is_there("sketches/SeedTflm/encoder_model_data.h"));
     trained(&place, &["--int8", "--force"]);
+    // Plain C knows floats alone.
+    let words = place.run(&["export", "seed.kinglet", "--to", "arduino", "--out", "int8"]).ok().out;
+    assert!(
+        words.contains("TensorFlow Lite Micro") && !is_there("int8/Seed") && is_there("int8/SeedTflm"),
+        "{words}"
+    );
     place.run(&["export", "seed.kinglet", "--to", "tflite", "--out", "c"]).ok();
     let again = [&rounded[..], &["--force"]].concat();
     place.run(&again).fails(3, &["trained with int8"]);

@@ -12,6 +12,7 @@ mod flash;
 mod panic;
 mod pins;
 mod radio;
+mod say;
 #[cfg(not(feature = "seed"))]
 mod sealed;
 #[cfg(feature = "seed")]
@@ -65,10 +66,9 @@ pub struct Board {
 async fn main(spawner: Spawner) -> ! {
     let p = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
     esp_alloc::heap_allocator!(size: HEAP_LEN);
-    esp_println::logger::init_logger(log::LevelFilter::Info);
     let timers = TimerGroup::new(p.TIMG0);
     esp_rtos::start(timers.timer0, p.FROM_CPU_INTR0);
-    log::info!("kinglet {}, {}", env!("CARGO_PKG_VERSION"), esp_hal::chip!());
+    say::info!("kinglet {}, {}", env!("CARGO_PKG_VERSION"), esp_hal::chip!());
 
     static CHIP: StaticCell<Chip> = StaticCell::new();
     let storage = esp_storage::FlashStorage::new(p.FLASH);
@@ -188,7 +188,7 @@ fn provisioned(region: &mut Region) -> Result<Given<'static>, &'static str> {
 /// Nothing can be done until somebody gives the board something else: says so now and then. The serial port listens.
 async fn halt(why: &str) -> ! {
     loop {
-        log::error!("{why}");
+        say::error!("{why}");
         Timer::after(Duration::from_secs(10)).await;
     }
 }
@@ -218,7 +218,7 @@ fn adopt(mut owner: Region, outbox: Region, tag: &[u8; 16]) -> Result<(), kingle
     if found == *tag {
         return Ok(());
     }
-    log::info!("a new device on this board: the outbox begins anew");
+    say::info!("a new device on this board: the outbox begins anew");
     outbox.erase_all()?;
     owner.erase(0)?;
     owner.program(0, tag)

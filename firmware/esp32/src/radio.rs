@@ -13,12 +13,17 @@ use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
 use esp_radio::wifi::sta::StationConfig;
-use esp_radio::wifi::{AuthenticationMethodConfig, Config, Interface, PowerSaveMode, WifiController};
+use esp_radio::wifi::{
+    AuthenticationMethodConfig, Config, ConnectionError, DisconnectReason, Interface, PowerSaveMode,
+    WifiController,
+};
 use kinglet_esp32_parts::backoff::Backoff;
 use kinglet_esp32_parts::exchange::{Incoming, Outgoing};
 use kinglet_esp32_parts::post::{ANSWER_LEN_MAX, post};
 use kinglet_esp32_parts::server::{Scheme, Server};
 use static_cell::StaticCell;
+
+use crate::say;
 
 /// How long one request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,7 +68,7 @@ pub fn start(
     controller.set_config(&Config::Station(station)).map_err(|_| "Wi-Fi refuses name or password")?;
     // The radio sleeps between beacons. If it does not want to, that costs current and nothing else.
     if controller.set_power_saving(PowerSaveMode::Minimum).is_err() {
-        log::warn!("the radio does not save power");
+        say::warning!("the radio does not save power");
     }
     let rng = Rng::new();
     let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
@@ -89,16 +94,37 @@ async fn connect(mut controller: WifiController<'static>) {
     loop {
         match with_timeout(CONNECT, controller.connect_async()).await {
             Ok(Ok(_)) => {
-                log::info!("Wi-Fi is up, {} dBm", controller.rssi().unwrap_or_default());
+                say::info!("Wi-Fi is up, {} dBm", controller.rssi().unwrap_or_default());
                 backoff.worked();
                 let gone = controller.wait_for_disconnect_async().await;
-                log::warn!("Wi-Fi is gone: {:?}", gone.map(|info| info.reason));
+                say::warning!("Wi-Fi is gone: {}", gone.map_or("", |info| reason(info.reason)));
             }
-            Ok(Err(error)) => log::warn!("Wi-Fi: {error:?}"),
-            Err(_) => log::warn!("Wi-Fi: nobody answers"),
+            Ok(Err(ConnectionError::Failed(info))) => say::warning!("Wi-Fi: {}", reason(info.reason)),
+            Ok(Err(_)) => say::warning!("Wi-Fi: the radio does not try"),
+            Err(_) => say::warning!("Wi-Fi: nobody answers"),
         }
         let wait_ms = backoff.failed(Rng::new().random());
         Timer::after(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// In words for a person who can do something about it; the names of all reasons would be 3.5 kB of flash.
+fn reason(reason: DisconnectReason) -> &'static str {
+    use DisconnectReason as Why;
+    match reason {
+        Why::FourWayHandshakeTimeout
+        | Why::HandshakeTimeout
+        | Why::AuthenticationFailed
+        | Why::MicFailure => "the password is wrong, it seems",
+        Why::NoAccessPointFound => "no network of this name is in reach",
+        Why::NoAccessPointFoundWithCompatibleSecurity | Why::NoAccessPointFoundInAuthmodeThreshold => {
+            "the network is secured in another way"
+        }
+        Why::NoAccessPointFoundInRssiThreshold | Why::BeaconTimeout | Why::MissingAcks => {
+            "it is too far away"
+        }
+        Why::AssociationTooMany => "the access point takes no more devices",
+        _ => "the access point said no",
     }
 }
 
@@ -127,8 +153,8 @@ async fn requests(stack: Stack<'static>, access: Access) {
 pub fn said<T, E: core::fmt::Debug>(answer: Result<Result<T, E>, TimeoutError>) -> Option<T> {
     match answer {
         Ok(Ok(incoming)) => return Some(incoming),
-        Ok(Err(error)) => log::warn!("no answer from the server: {error:?}"),
-        Err(_) => log::warn!("no answer from the server within {} s", TIMEOUT.as_secs()),
+        Ok(Err(error)) => say::warning!("no answer from the server: {error:?}"),
+        Err(_) => say::warning!("no answer from the server within {} s", TIMEOUT.as_secs()),
     }
     None
 }

@@ -12,6 +12,7 @@ use kinglet_wire::update::UpdateKey;
 
 use crate::flash::Region;
 use crate::radio::{ANSWERS, REQUESTS};
+use crate::say;
 use crate::{Board, adopt, reset};
 
 /// The loop comes round at least this often: the watchdog wants to be fed, Wi-Fi to be looked at.
@@ -37,13 +38,13 @@ pub async fn run(board: Board) -> &'static str {
                 model = changed.unwrap_or(provisioned);
                 updates = Some(started);
             }
-            Err(error) => log::warn!("no bundles over the air: {error}"),
+            Err(error) => say::warning!("no bundles over the air: {error}"),
         }
     }
     let fed = match sensor::channels(sensor, &model) {
         Ok(fed) => fed,
         Err(why) => {
-            log::error!("{why}");
+            say::error!("{why}");
             return "sensor and bundle do not fit";
         }
     };
@@ -70,7 +71,7 @@ pub async fn run(board: Board) -> &'static str {
     let mut node = match Node::open(&mut outbox, identity, model, buffers, config) {
         Ok(node) => node,
         Err(error) => {
-            log::error!("{error}");
+            say::error!("{error}");
             return "the outbox cannot be used";
         }
     };
@@ -87,7 +88,7 @@ pub async fn run(board: Board) -> &'static str {
         sleeper.kept.fit(model.period_ms(), model.samples());
         let done = exchange::give(&mut node, now(), &mut outbox, &mut sleeper.kept, &fed);
         if let Err(error) = done {
-            log::warn!("{error}");
+            say::warning!("{error}");
         }
     }
     let (began, mut heard) = (now(), now());
@@ -104,7 +105,7 @@ pub async fn run(board: Board) -> &'static str {
             let sample = driver.measure().await;
             let taken = node.handle_sample(now(), &mut outbox, SampleTime::Now, &sample.readings(&fed));
             if let Err(error) = taken {
-                log::warn!("{error}");
+                say::warning!("{error}");
             }
             // A beat that was missed is missed: later samples keep theirs.
             sample_at += ((now() - sample_at) / period_ms + 1) * period_ms;
@@ -121,18 +122,18 @@ pub async fn run(board: Board) -> &'static str {
                     REQUESTS.send(outgoing).await;
                 }
                 Ok(None) => {}
-                Err(error) => log::warn!("{error}"),
+                Err(error) => say::warning!("{error}"),
             }
         }
         if let (Some(updates), Some(region)) = (&mut updates, &mut bundles) {
             if let Some(verdict) = node.trial()
                 && let Err(error) = updates.handle_verdict(region, verdict)
             {
-                log::warn!("{error}");
+                say::warning!("{error}");
             }
             node.set_update(updates.state());
             if updates.is_restart_due() && !waiting_for_answer {
-                log::info!("another bundle: starting again");
+                say::info!("another bundle: starting again");
                 if node.flush(now(), &mut outbox).is_ok() {
                     match &sleeper {
                         Some(sleeper) => sleeper.end(),
@@ -170,7 +171,7 @@ pub async fn run(board: Board) -> &'static str {
         if now() >= report_at {
             let stats = node.stats();
             node.set_heap_free(Some(esp_alloc::HEAP.free() as u32));
-            log::info!(
+            say::info!(
                 "boot {}, generation {}, {} windows wait, {} lost, heap {} B free",
                 stats.boot,
                 stats.generation,
@@ -191,7 +192,7 @@ pub async fn run(board: Board) -> &'static str {
                 match answer.filter(|answer| answer.status == 200) {
                     Some(piece) => {
                         if let Err(error) = updates.handle_bytes(now(), region, wanted.from, &piece.body) {
-                            log::warn!("{error}");
+                            say::warning!("{error}");
                         }
                     }
                     None => updates.handle_nothing(now()),
@@ -206,14 +207,14 @@ pub async fn run(board: Board) -> &'static str {
                     if let (Some(updates), Some(region), true) = (&mut updates, &mut bundles, can_fetch)
                         && updates.handle_offer(region, &offer).unwrap_or(false)
                     {
-                        log::info!("update {} is offered", offer.unverified().serial);
+                        say::info!("update {} is offered", offer.unverified().serial);
                     }
                 }
-                Ok(taken) if taken.joined => log::info!("joined"),
-                Ok(taken) if taken.n_acked > 0 => log::info!("{} windows stored", taken.n_acked),
-                Ok(_) if status >= 400 => log::warn!("the server refuses: HTTP {status}"),
+                Ok(taken) if taken.joined => say::info!("joined"),
+                Ok(taken) if taken.n_acked > 0 => say::info!("{} windows stored", taken.n_acked),
+                Ok(_) if status >= 400 => say::warning!("the server refuses: HTTP {status}"),
                 Ok(_) => {}
-                Err(error) => log::warn!("{error}"),
+                Err(error) => say::warning!("{error}"),
             }
             // Where flash fails, the node asks for a pause; this keeps a fast server from making the loop spin.
             Timer::after(Duration::from_millis(10)).await;

@@ -6,6 +6,7 @@ use kinglet_esp32_parts::seed::{Activation, Encoder, Layer, body};
 
 use crate::Board;
 use crate::radio::{ANSWERS, REQUESTS};
+use crate::say;
 
 include!(concat!(env!("OUT_DIR"), "/encoder.rs"));
 
@@ -24,7 +25,7 @@ pub async fn run(board: Board) -> &'static str {
         let value = sample.temperature.map(|t| t.at_scale(3) as f32 / 1000.0);
         let latent = value.and_then(|value| ENCODER.encode(value));
         if let (Some(value), Some(latent), true) = (value, latent, stack.is_config_up()) {
-            log::info!("{value} °C, latent {latent:?}");
+            say::info!("{value} °C, latent {latent:?}");
             let base = given.server.trim_end_matches('/');
             let path = if base.ends_with("/decode") { "" } else { "/decode" };
             let text = body(&latent);
@@ -37,7 +38,7 @@ pub async fn run(board: Board) -> &'static str {
                 })
                 .await;
             if let Ok(Some(answer)) = with_timeout(Duration::from_secs(20), ANSWERS.receive()).await {
-                log::info!("HTTP {}: {}", answer.status, core::str::from_utf8(&answer.body).unwrap_or("?"));
+                say::info!("HTTP {}: {}", answer.status, core::str::from_utf8(&answer.body).unwrap_or("?"));
             }
         }
         next = Instant::now().max(next + PERIOD);

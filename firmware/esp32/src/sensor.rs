@@ -10,6 +10,8 @@ use esp_hal::{Blocking, ram};
 use kinglet_esp32_parts::dht::{self, Kind, N_PULSES, Pulse};
 use kinglet_esp32_parts::sensor::{Sample, Sensor};
 
+use crate::say;
+
 /// A phase that lasts longer than this ends the answer: the wire is at rest.
 const PHASE_US_MAX: u64 = 200;
 
@@ -69,7 +71,7 @@ impl Driver {
                         pressure: None,
                     },
                     Err(error) => {
-                        log::warn!("no reading: {error:?}");
+                        say::warning!("no reading: {error:?}");
                         Sample::default()
                     }
                 }
@@ -77,7 +79,7 @@ impl Driver {
             Self::Bme280(driver) => match driver.measure(&mut Delay::new()) {
                 Ok(m) => Sample::from_floats(m.temperature, m.humidity, m.pressure),
                 Err(_) => {
-                    log::warn!("no reading: nobody answers on I²C");
+                    say::warning!("no reading: nobody answers on I²C");
                     Sample::default()
                 }
             },

@@ -5,6 +5,7 @@
 
 mod size;
 mod sketches;
+mod tflm;
 mod vectors;
 
 use std::path::{Path, PathBuf};
@@ -167,6 +168,7 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
         }
     }
     tally.add(mbedtls(context, &dir, &headers)?);
+    tally.add(cmake(context, &dir)?);
     tally.add(twins(context, &dir)?);
     tally.add(size::stage(context, &dir)?);
     tally.add(sketches::stage(context, &dir)?);
@@ -245,7 +247,7 @@ fn sources(root: &Path) -> Result<Vec<PathBuf>> {
 fn sources_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let mut sources: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    sources.retain(|path| path.extension().is_some_and(|x| x == "c" || x == "cpp"));
+    sources.retain(|path| path.extension().is_some_and(|x| x == "c" || x == "cc" || x == "cpp"));
     sources.sort();
     Ok(sources)
 }
@@ -283,6 +285,56 @@ fn mbedtls(context: &Context, dir: &Path, headers: &[vectors::Header]) -> Result
     };
     let wire: Vec<_> = headers.iter().filter(|h| h.test == "wire.c").cloned().collect();
     programs(context, &target, dir, &wire)
+}
+
+/// What stands in for ESP-IDF, as far as the library's file speaks to it.
+const IDF: &str = r#"cmake_minimum_required(VERSION 3.13)
+project(idf C)
+set(ESP_PLATFORM 1)
+set(COMPONENT_LIB kinglet_component)
+function(idf_component_register)
+    cmake_parse_arguments(C "" "" "SRCS;INCLUDE_DIRS;PRIV_REQUIRES" ${ARGN})
+    if(NOT C_PRIV_REQUIRES STREQUAL "mbedtls")
+        message(FATAL_ERROR "the component needs mbedtls")
+    endif()
+    list(TRANSFORM C_INCLUDE_DIRS PREPEND "${LIBRARY}/")
+    add_library(${COMPONENT_LIB} STATIC ${C_SRCS})
+    target_include_directories(${COMPONENT_LIB} PUBLIC ${C_INCLUDE_DIRS})
+endfunction()
+include(${LIBRARY}/CMakeLists.txt)
+"#;
+
+/// The library by its own CMake file: as a plain library, and as the component it is in ESP-IDF, of which there is no more
+/// here than the one function it calls.
+fn cmake(context: &Context, dir: &Path) -> Result<Tally> {
+    let needs = [
+        Need::Program { name: "cmake", package: "cmake" },
+        Need::File { path: "/usr/include/mbedtls/ccm.h", package: "libmbedtls-dev" },
+    ];
+    if let Err(why) = need::meet(context, &needs) {
+        context.say(&format!("CMake: skipped. {why}"));
+        return Ok(Tally { skipped: 1, ..Tally::default() });
+    }
+    let library = context.root.join("arduino");
+    let idf = dir.join("idf");
+    std::fs::create_dir_all(&idf).map_err(|e| format!("{}: {e}", idf.display()))?;
+    std::fs::write(idf.join("CMakeLists.txt"), IDF).map_err(|e| format!("{}: {e}", idf.display()))?;
+    let mut tally = Tally::default();
+    for (source, built, name) in
+        [(&library, "cmake", "libkinglet.a"), (&idf, "cmake-idf", "libkinglet_component.a")]
+    {
+        let built = dir.join(built);
+        let mut configure = Command::new("cmake");
+        configure.arg("-S").arg(source).arg("-B").arg(&built);
+        configure
+            .arg(format!("-DLIBRARY={}", library.display()))
+            .arg("-DCMAKE_C_FLAGS=-Wall -Wextra -Werror");
+        must(context, &mut configure)?;
+        must(context, Command::new("cmake").arg("--build").arg(&built))?;
+        tally.add(Tally::one(built.join(name).exists()));
+    }
+    context.say(&format!("CMake, plain and as a component of ESP-IDF: {}", tally.line()));
+    Ok(tally)
 }
 
 /// The Rust crates' own tests with the C library beside them, sanitized; then power cuts by the thousand.

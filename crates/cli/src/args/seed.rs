@@ -168,7 +168,7 @@ pub(crate) struct SeedSendArgs {
 
 arduino, c and rust write sources with the bundle inside; whatever encoder runs, its bytes are the same.
 For seed-mode bundles, tflite writes encoder_model.tflite and decoder_model.tflite, c writes encoder_model_data.h for
-TensorFlow Lite Micro, arduino a sketch with a float encoder of its own. A bundle trained with --int8
+TensorFlow Lite Micro, arduino the sketch Seed with an encoder in plain C and SeedTflm with it. A bundle trained with --int8
 is written as int8; a float bundle only becomes int8 by --post-training-quantisation, which costs accuracy and says
 how much.")]
 pub(crate) struct ExportArgs {

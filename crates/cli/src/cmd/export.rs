@@ -88,12 +88,13 @@ fn seed_mode(args: &ExportArgs) -> Result {
             written
                 .extend([("encoder_model.tflite".into(), encoder), ("decoder_model.tflite".into(), decoder)]);
         }
-        Format::Arduino if args.post_training_quantisation => {
-            return Err(Failure::usage("the sketch's encoder is a float one")
-                .why("its code knows no integers")
-                .next("leave --post-training-quantisation out, or export it --to c"));
+        Format::Arduino => {
+            written = seed_sketch::tflm(&model, &encoder_tflite(&model, numbers).map_err(refused)?);
+            match seed_sketch::plain(&model) {
+                Some(plain) if !args.post_training_quantisation => written.extend(plain),
+                _ => notes.push("the sketch with an encoder in plain C is for float dense layers; this one needs TensorFlow Lite Micro".into()),
+            }
         }
-        Format::Arduino => written = seed_sketch::sketch(&model)?,
         Format::Rust => {
             return Err(Failure::input("a seed-mode bundle has no crate")
                 .why("its float encoder is no part of what a device compiles of kinglet-codec")

@@ -28,11 +28,18 @@ pub fn encoder_header(model: &SeedModel, tflite: &[u8]) -> String {
              #define KINGLET_LO_{i} ({lo:?}f)\n#define KINGLET_HI_{i} ({hi:?}f)"
         );
     }
+    let n_channels = model.channels().len();
+    let ranges: Vec<String> =
+        (0..n_channels).map(|i| format!("{{KINGLET_LO_{i}, KINGLET_HI_{i}}}")).collect();
     let _ = write!(
         out,
-        "\n#define KINGLET_FINGERPRINT \"{fingerprint}\"\n#define KINGLET_LATENT_LEN {}\n\n\
+        "\n#define KINGLET_CHANNELS {n_channels}\n// Of each channel, as an initialiser.\n\
+         #define KINGLET_RANGES {{{}}}\n#define KINGLET_INPUT_LEN {}\n\
+         #define KINGLET_FINGERPRINT \"{fingerprint}\"\n#define KINGLET_LATENT_LEN {}\n\n\
          static const unsigned int g_encoder_model_data_len = {};\n\
          KINGLET_ALIGN_16 static const unsigned char g_encoder_model_data[{}] = {{",
+        ranges.join(", "),
+        model.input_len(),
         model.latent_len(),
         tflite.len(),
         tflite.len()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::tflm::{self, Tflm};
 use super::{LIMIT, must};
 use crate::Result;
 use crate::context::Context;
@@ -71,7 +72,23 @@ pub(super) fn stage(context: &Context, dir: &Path) -> Result<Tally> {
     });
     note("the sealed sketch's readings are stored, once, through an outage and a reboot, by HTTP", http);
     note("the same by MQTT and TLS; a server with another certificate gets nothing", mqtts);
-    note("the seed's sketch is answered with its readings", board.seed());
+    let by_c = board.export_seed().and_then(|()| {
+        let sketch = board.host_sketch(&board.work.join("seed/Seed/Seed.ino"), None)?;
+        board.seed("seed", &sketch)
+    });
+    let answers = by_c.as_deref().unwrap_or_default().to_vec();
+    note("the seed's sketch is answered with its readings", by_c.map(drop));
+    match need::meet(context, tflm::NEEDS) {
+        Ok(()) => {
+            let done =
+                tflm::built(context, &dir.join("tflm")).and_then(|tflm| board.seed_by_tflm(&tflm, &answers));
+            note("the same by TensorFlow Lite Micro, in float and in int8", done);
+        }
+        Err(why) => {
+            context.say(&format!("TensorFlow Lite Micro: skipped. {why}"));
+            n_skipped += 1;
+        }
+    }
     match need::meet(context, AVR) {
         Ok(()) => note("the encoder says the same on a real Arduino core", board.arduino_core()),
         Err(why) => {
@@ -127,18 +144,22 @@ impl Board<'_> {
 
     /// Compiles an example of the library for the host.
     fn host(&self, name: &str) -> Result<PathBuf> {
-        self.host_sketch(&self.work.join(format!("Kinglet/examples/{name}/{name}.ino")))
+        self.host_sketch(&self.work.join(format!("Kinglet/examples/{name}/{name}.ino")), None)
     }
 
-    fn host_sketch(&self, sketch: &Path) -> Result<PathBuf> {
+    fn host_sketch(&self, sketch: &Path, tflm: Option<&Tflm>) -> Result<PathBuf> {
         let fakes = self.context.root.join("arduino/test/fakes");
         let library = self.work.join("Kinglet");
         let program = sketch.with_extension("");
         let mut compile = Command::new("g++");
         compile.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]);
         compile.arg("-I").arg(&fakes).arg("-I").arg(library.join("src")).args(["-include", "Arduino.h"]);
+        for include in tflm.iter().flat_map(|tflm| &tflm.includes) {
+            compile.arg("-isystem").arg(include);
+        }
         compile.args(["-x", "c++"]).arg(sketch);
-        compile.args(["-x", "none"]).args(super::sources_in(&fakes)?).args(objects(&library.join("src"))?);
+        compile.args(["-x", "none"]).args(tflm.iter().flat_map(|tflm| &tflm.objects));
+        compile.args(super::sources_in(&fakes)?).args(objects(&library.join("src"))?);
         compile.args(["-lmbedtls", "-lmbedx509", "-lmbedcrypto"]);
         must(self.context, compile.arg("-o").arg(&program))?;
         Ok(program)
@@ -202,17 +223,25 @@ impl Board<'_> {
         }
     }
 
-    /// The seed's sketch and `POST /decode`: the answers are what was measured, as near as the autoencoder comes.
-    fn seed(&self) -> Result<()> {
-        self.kinglet(&["train", "--preset", "seed", "--out", "seed.kinglet"])?;
-        self.kinglet(&["export", "seed.kinglet", "--to", "arduino", "--out", "sketches"])?;
-        let sketch = self.host_sketch(&self.work.join("sketches/Seed/Seed.ino"))?;
+    /// The seed's bundle and its sketches.
+    fn export_seed(&self) -> Result<()> {
+        for (out, more) in [("seed", &[][..]), ("int8", &["--int8"])] {
+            let bundle = format!("{out}.kinglet");
+            self.kinglet(&[&["train", "--preset", "seed", "--out", &bundle], more].concat())?;
+            self.kinglet(&["export", &bundle, "--to", "arduino", "--out", out])?;
+        }
+        Ok(())
+    }
+
+    /// A sketch of the seed's and `POST /decode`: the answers are what was measured, as near as the autoencoder comes.
+    fn seed(&self, bundle: &str, sketch: &Path) -> Result<Vec<f64>> {
+        let name = sketch.file_name().unwrap_or_default().to_string_lossy();
+        let boot = Boot::new(sketch, self.work.join(format!("{bundle}-{name}-board")))?;
         let (addr, decode) = (serving::free_addr()?, serving::free_addr()?.to_string());
-        let serve =
-            ["serve", "--data", "seed-data", "--decode", "--bundle", "seed.kinglet", "--seed-port", &decode];
-        let serving = Serving::start(&self.program, &serve, addr, &self.work, Duration::from_secs(30))?;
+        let path = format!("../{bundle}.kinglet");
+        let serve = ["serve", "--data", "data", "--decode", "--bundle", &path, "--seed-port", &decode];
+        let serving = Serving::start(&self.program, &serve, addr, &boot.dir, Duration::from_secs(30))?;
         let typed = format!("wifi home secret\nserver http://{decode}\n");
-        let boot = Boot::new(&sketch, self.work.join("seed"))?;
         let said = boot.run("21.0,40\n,40\n33.0,40\n60.0,40\n", &typed, SECONDS)?;
         serving.kill();
         let answers: Vec<f64> = said
@@ -221,13 +250,21 @@ impl Board<'_> {
             .filter_map(|body| serde_json::from_str::<Value>(body).ok())
             .filter_map(|body| body.as_object()?.values().find_map(Value::as_f64))
             .collect();
-        let near = |at: usize, celsius: f64| answers.get(at).is_some_and(|t| (t - celsius).abs() < 2.0);
         let is_refused = said.contains("no reading, or one outside");
-        if answers.len() == 2 && near(0, 21.0) && near(1, 33.0) && is_refused {
-            Ok(())
-        } else {
-            Err(format!("the sketch said:\n{said}"))
+        match answers[..] {
+            [a, b] if (a - 21.0).abs() < 2.0 && (b - 33.0).abs() < 2.0 && is_refused => Ok(answers),
+            _ => Err(format!("the sketch said:\n{said}")),
         }
+    }
+
+    /// TensorFlow Lite Micro runs the exported encoders: the float one answers as plain C does.
+    fn seed_by_tflm(&self, tflm: &Tflm, by_c: &[f64]) -> Result<()> {
+        let build =
+            |bundle| self.host_sketch(&self.work.join(bundle).join("SeedTflm/SeedTflm.ino"), Some(tflm));
+        let float = self.seed("seed", &build("seed")?)?;
+        self.seed("int8", &build("int8")?)?;
+        let is_same = float.len() == by_c.len() && float.iter().zip(by_c).all(|(a, b)| (a - b).abs() <= 0.02);
+        if is_same { Ok(()) } else { Err(format!("{float:?} by TensorFlow Lite Micro, {by_c:?} in plain C")) }
     }
 
     /// The same sketch on the host and on the core that boards have.

@@ -1,30 +1,34 @@
-//! A seed-mode bundle's sketch: the encoder as plain C in a header, without TensorFlow Lite Micro.
+//! A seed-mode bundle's sketches: its encoder as plain C in a header, and for TensorFlow Lite Micro.
 
 use std::fmt::Write;
 
 use kinglet_codec::seed::{Activation, Half, Layer, Numbers, SeedModel, Shape};
+use kinglet_train::export::encoder_header;
 
 use super::library::{Written, tame};
-use super::sources::SEED;
-use crate::failure::{Failure, Result};
+use super::sources::{SEED, SEED_TFLM};
 use crate::hex;
 
-/// A sketch's folder: `Seed.ino`, and the encoder beside it.
-pub(crate) fn sketch(model: &SeedModel) -> Result<Vec<Written>> {
-    let mut written: Vec<Written> =
-        SEED.iter().map(|(name, content)| (name.to_string(), content.as_bytes().to_vec())).collect();
-    written.push(("Seed/seed_encoder.h".into(), header(model)?.into_bytes()));
-    Ok(written)
+/// `Seed/`: the sketch with the encoder in plain C; `None` if it has layers that are not float and dense.
+pub(super) fn plain(model: &SeedModel) -> Option<Vec<Written>> {
+    let header = header(model, &layers(model.encoder()?)?);
+    Some(vec![file("Seed/Seed.ino", SEED), file("Seed/seed_encoder.h", &header)])
 }
 
-fn header(model: &SeedModel) -> Result<String> {
-    let refused = |why: &str| {
-        Failure::input("this bundle has no encoder in plain C")
-            .why(why)
-            .next("export it --to c, for TensorFlow Lite Micro")
-    };
-    let encoder = model.encoder().ok_or_else(|| refused("it was imported without its encoder"))?;
-    let layers = layers(encoder).ok_or_else(|| refused("only float dense layers are written so"))?;
+/// `SeedTflm/`: the same sketch with TensorFlow Lite Micro around `encoder`, a .tflite file.
+pub(super) fn tflm(model: &SeedModel, encoder: &[u8]) -> Vec<Written> {
+    vec![
+        file("SeedTflm/SeedTflm.ino", SEED),
+        file("SeedTflm/seed_encoder.h", SEED_TFLM),
+        file("SeedTflm/encoder_model_data.h", &encoder_header(model, encoder)),
+    ]
+}
+
+fn file(name: &str, content: &str) -> Written {
+    (name.into(), content.as_bytes().to_vec())
+}
+
+fn header(model: &SeedModel, layers: &[Dense<'_>]) -> String {
     let widest = layers.iter().map(|l| l.n_in.max(l.n_out)).max().unwrap_or(1);
     let mut text = format!(
         "/*\n * The encoder of \"{}\", written by `kinglet export`: float, dense, no library needed.\n * Fingerprint {}; only \
@@ -59,12 +63,12 @@ fn header(model: &SeedModel) -> Result<String> {
             layer.n_in, layer.n_out, layer.activation
         );
     }
-    let last = if layers.len() % 2 == 0 { "a" } else { "b" };
+    let last = if layers.len().is_multiple_of(2) { "a" } else { "b" };
     let _ = write!(
         text,
         "    for (i = 0; i < SEED_LATENTS; i++) {{\n        latents[i] = {last}[i];\n    }}\n    return true;\n}}\n\n#endif\n"
     );
-    Ok(text)
+    text
 }
 
 struct Dense<'a> {

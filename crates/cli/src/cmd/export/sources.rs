@@ -72,9 +72,10 @@ pub(crate) const ARDUINO: &[File] = files![
 /// What makes it one of CMake and ESP-IDF.
 pub(crate) const CMAKE: &[File] = files!["CMakeLists.txt", "README.md"];
 
-/// The seed's sketch.
-pub(crate) const SEED: &[File] =
-    &[("Seed/Seed.ino", include_str!("../../../../../arduino/examples/Seed/Seed.ino"))];
+/// The seed's sketch, whatever encoder lies beside it.
+pub(crate) const SEED: &str = include_str!("../../../../../arduino/examples/Seed/Seed.ino");
+/// Its encoder by TensorFlow Lite Micro.
+pub(crate) const SEED_TFLM: &str = include_str!("../../../../../arduino/examples/SeedTflm/seed_encoder.h");
 
 #[cfg(test)]
 mod tests {
