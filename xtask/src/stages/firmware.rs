@@ -31,7 +31,7 @@ struct Image {
 /// A few hundred bytes above what they have, so that growth is seen. At most 700 kB are wanted of the C3's, bundles over the
 /// air, MQTT and sleep included, and 900 with TLS.
 const IMAGES: &[Image] = &[
-    Image { chip: "esp32c3", target: RV32, more: "", len_max: 699_000 },
+    Image { chip: "esp32c3", target: RV32, more: "", len_max: 700_000 },
     Image { chip: "esp32c3", target: RV32, more: "seed", len_max: 552_000 },
     Image { chip: "esp32c3", target: RV32, more: "tls", len_max: 772_500 },
     Image { chip: "esp32c6", target: RV32A, more: "", len_max: 786_800 },
