@@ -49,7 +49,8 @@ fn the_header_is_c_and_cpp_and_holds_the_file() {
     let model = trained(&SeedOptions { n_steps: 500, max_error: Some(50.0), ..SeedOptions::default() });
     let file = encoder_tflite(&model, Format::Own).unwrap();
     let header = encoder_header(&model, &file);
-    let bytes: Vec<u8> = header
+    let array = header.split_once("g_encoder_model_data[").unwrap().1;
+    let bytes: Vec<u8> = array
         .split(['{', '}'])
         .nth(1)
         .unwrap()
