@@ -13,7 +13,7 @@ mod measure;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -56,10 +56,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn frames_alone() {
     runtime().block_on(async {
-        let dir = tempfile::tempdir().expect("a place");
-        let rig = Rig::start(dir.path()).await;
-        let requests = dir.path().join("requests");
-        prepare(&rig, &requests, 1).await;
+        let (_dir, rig, requests) = prepared(1).await;
         let (begun, wall) = (cpu_s(), Instant::now());
         let stored = measure(rig.addr, &requests).await;
         let cpu = cpu_s() - begun;
@@ -76,10 +73,7 @@ fn compare() {
     let (mut ours, mut bare) = (0.0, 0.0);
     runtime().block_on(async {
         for round in 0..N_ROUNDS {
-            let dir = tempfile::tempdir().expect("a place");
-            let rig = Rig::start(dir.path()).await;
-            let requests = dir.path().join("requests");
-            prepare(&rig, &requests, 1).await;
+            let (_dir, rig, requests) = prepared(1).await;
             let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let echo_addr = echo.local_addr().expect("an address");
             let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
@@ -116,10 +110,7 @@ fn sixteen() {
     let (mut ours, mut bare) = (0.0, 0.0);
     runtime().block_on(async {
         for round in 0..N_ROUNDS {
-            let dir = tempfile::tempdir().expect("a place");
-            let rig = Rig::start(dir.path()).await;
-            let requests = dir.path().join("requests");
-            prepare(&rig, &requests, AT_ONCE).await;
+            let (_dir, rig, requests) = prepared(AT_ONCE).await;
             let begun = cpu_s();
             let stored = AT_ONCE as f64 * measure(rig.addr, &requests).await;
             let cpu_us = 1e6 * (cpu_s() - begun) / (stored * ROUND.as_secs_f64());
@@ -136,6 +127,15 @@ fn sixteen() {
         bare / n,
         100.0 * ours / bare
     );
+}
+
+/// A server in a place of its own, and the requests for it.
+async fn prepared(at_once: usize) -> (tempfile::TempDir, Rig, PathBuf) {
+    let dir = tempfile::tempdir().expect("a place");
+    let rig = Rig::start(dir.path()).await;
+    let requests = dir.path().join("requests");
+    prepare(&rig, &requests, at_once).await;
+    (dir, rig, requests)
 }
 
 /// Writes the requests of all connections to a file: each a device of its own, so many frames in a request.

@@ -166,7 +166,9 @@ impl Section {
         if device.is_empty() || device.len() > PATTERN_LEN_MAX {
             return Err(named(format!("`device` has 1 to {PATTERN_LEN_MAX} characters")));
         }
-        let hold_ms = minutes("hold_minutes", self.hold_minutes, 5, 0).map_err(named)?;
+        // A device that comes is not silent, however short it was.
+        let hold_default = if self.kind == "silent" { 0 } else { 5 };
+        let hold_ms = minutes("hold_minutes", self.hold_minutes, hold_default, 0).map_err(named)?;
         let to = self.to.clone();
         let kind = self.kind().map_err(named)?;
         Ok(AlertConfig { name, device, to, hold_ms, kind })

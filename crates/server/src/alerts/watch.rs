@@ -235,10 +235,9 @@ impl Raised {
     /// Clears what is raised, with the next commit, if it has been for as long as its rule wants.
     pub(super) fn clear(&mut self, key: &Key, now_ms: i64) {
         let Some(rule) = self.rules.get(key.0) else { return };
-        let hold_ms = if matches!(rule.kind, AlertKind::Silent(_)) { 0 } else { rule.hold_ms };
         let Some(open) = self.open.get(key) else { return };
         // What is about to be raised is cleared in a later round.
-        if open.id != 0 && now_ms.saturating_sub(open.t_raised) >= hold_ms {
+        if open.id != 0 && now_ms.saturating_sub(open.t_raised) >= rule.hold_ms {
             self.changes.push(AlertChange::Clear { id: open.id, t_ms: now_ms, to: rule.to.clone() });
             self.open.remove(key);
         }
