@@ -36,7 +36,7 @@ static bool begin(const kgl_model *model, const int32_t *tail, size_t n_tail, in
     n = n < room_len(model) ? n : room_len(model);
     past = workspace + (room_len(model) - n);
     memcpy(past, tail + (n_tail - n), n * sizeof *past);
-    if (model->counts != NULL && n > 0) {
+    if (kgl_has_counts(model) && n > 0) {
         (void)kgl_counts_of(model, tail + (n_tail - n), past, n);
     }
     for (at = 0; at < n; at++) {
@@ -62,7 +62,7 @@ static bool symbols_code(const kgl_model *model, const kgl_window *window, kgl_r
         }
         break;
     default:
-        if (!model->has_predict ||
+        if (!kgl_has_predict(model) ||
             !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, a->said, a->has_said)) {
             return false;
         }
@@ -103,7 +103,7 @@ static uint32_t choose(const kgl_model *model, const kgl_window *window, uint8_t
                    size_t out_len, kgl_rung *rung) {
     static const uint8_t order[3] KGL_PROGMEM = {KGL_RUNG_HOLD, KGL_RUNG_CONTEXT, KGL_RUNG_PREDICT};
     uint32_t best_len = UINT32_MAX, best_cost = UINT32_MAX;
-    uint8_t i, n_tried = model->predict.has_budget ? 2 : 3;
+    uint8_t i, n_tried = kgl_has_predict(model) && !kgl_has_budget(model) ? 3 : 2;
     for (i = 0; i < n_tried; i++) {
         kgl_rung tried = (kgl_rung)KGL_ROM_U8(&order[i]);
         kgl_coder coder;
@@ -131,7 +131,8 @@ static bool write_predicted(const kgl_writing *w, kgl_coder *coder) {
 /* The predict rung where the length of a code tells, if it takes fewer bytes than `best_len`. */
 static bool fitting(const kgl_writing *w, uint32_t best_len, uint8_t *out, size_t cap, size_t *code_len) {
     uint32_t cost_max = best_len == UINT32_MAX ? UINT32_MAX : best_len * 128 - 1 - KGL_LENGTH_END;
-    return w->areas->said != NULL && best_len > 0 && kgl_length(write_predicted, w, cost_max, out, cap, code_len);
+    return kgl_has_budget(w->model) && w->areas->said != NULL && best_len > 0 &&
+           kgl_length(write_predicted, w, cost_max, out, cap, code_len);
 }
 
 /* Writes both codes, one behind the other; false if one has no room. */
@@ -175,7 +176,7 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
     if (buffers->workspace_len < kgl_workspace_len(model) || buffers->out_len / 2 < kgl_code_len_max(model)) {
         return KGL_ERR_BUFFER;
     }
-    if (!model->has_references || distance < 1 || distance > KGL_DISTANCE_MAX) {
+    if (!kgl_has_references(model) || distance < 1 || distance > KGL_DISTANCE_MAX) {
         return KGL_OK;
     }
     a.values = buffers->workspace + room_len(model);
@@ -183,7 +184,7 @@ kgl_status kgl_encode_after(const kgl_model *model, const int32_t *tail, size_t 
     a.back = a.path + kgl_values(model);
     a.best = a.scratch = a.back + kgl_values(model);
     a.said = NULL;
-    if (model->predict.has_budget) {
+    if (kgl_has_budget(model)) {
         a.said = a.scratch;
         a.scratch += KGL_SAID_WORDS * kgl_values(model);
     }

@@ -3,6 +3,7 @@
 #define KGL_CODEC_INNER_H
 
 #include "kgl_codec.h"
+#include "kgl_parts.h"
 
 #define KGL_LATENT_MAX 2047
 #define KGL_HIDDEN_VALUE_MAX 127
@@ -71,6 +72,41 @@ uint8_t kgl_take_u8(kgl_reader *reader);
 uint16_t kgl_take_u16(kgl_reader *reader);
 uint32_t kgl_take_u32(kgl_reader *reader);
 
+/* --- parts of a model: the compiler leaves out what comes after one that is not read -------------------------------- */
+
+#define KGL_READS(section) (((KGL_PARTS >> (section)) & 1) != 0)
+
+#define KGL_READS_NETWORKS (KGL_READS(6) || KGL_READS(8) || KGL_READS(12))
+
+static inline bool kgl_has_context(const kgl_model *model) {
+    return KGL_READS(4) && model->has_context;
+}
+static inline bool kgl_has_latent(const kgl_model *model) {
+    return KGL_READS(5) && model->has_latent;
+}
+static inline bool kgl_has_predict(const kgl_model *model) {
+    return KGL_READS_NETWORKS && model->has_predict;
+}
+/* Of a model that has networks. */
+static inline bool kgl_is_gated(const kgl_model *model) {
+    return !KGL_READS(6) || model->predict.is_gated;
+}
+static inline bool kgl_has_budget(const kgl_model *model) {
+    return KGL_READS(12) && model->predict.has_budget;
+}
+static inline bool kgl_has_fixed(const kgl_model *model) {
+    return KGL_READS(7) && model->has_fixed;
+}
+static inline bool kgl_has_counts(const kgl_model *model) {
+    return KGL_READS(9) && model->counts != NULL;
+}
+static inline bool kgl_has_expected(const kgl_model *model) {
+    return KGL_READS(10) && model->expected != NULL;
+}
+static inline bool kgl_has_references(const kgl_model *model) {
+    return KGL_READS(11) && model->has_references;
+}
+
 static inline bool kgl_is_step(int32_t x) {
     return x >= -KGL_DECODED_MAX && x <= KGL_DECODED_MAX;
 }
@@ -83,7 +119,7 @@ static inline int32_t kgl_grid_bound(const kgl_model *model, size_t idx) {
 }
 /* The bound in what is coded, counts or grid steps. */
 static inline int32_t kgl_bound_steps(const kgl_model *model, size_t idx) {
-    return model->counts != NULL ? kgl_mi32(model->counts + idx * 4) : kgl_grid_bound(model, idx);
+    return kgl_has_counts(model) ? kgl_mi32(model->counts + idx * 4) : kgl_grid_bound(model, idx);
 }
 /* The bound less what is kept in reserve for readings beside the grid. */
 static inline int32_t kgl_bound_less(const kgl_model *model, size_t idx, int32_t reserve) {
@@ -226,7 +262,7 @@ bool kgl_expected_parse(kgl_model *model, kgl_reader section);
 /* What the empty code says, in grid steps, and on which rung; false if it says no window. */
 bool kgl_expected(const kgl_model *model, int32_t *values, int32_t *scratch, kgl_rung *rung);
 static inline size_t kgl_head_symbol(const kgl_model *model, size_t place) {
-    size_t first = model->expected != NULL ? kgl_m8(model->expected) : 0;
+    size_t first = kgl_has_expected(model) ? kgl_m8(model->expected) : 0;
     return (place + KGL_HEAD_SYMBOLS - first) % KGL_HEAD_SYMBOLS;
 }
 

@@ -64,7 +64,7 @@ kgl_first kgl_first_of(const kgl_model *model, uint8_t idx) {
             first.coefs = at + 4;
             first.bin_first = kgl_mi32(bins);
             first.bin_shift = kgl_m8(bins + 4);
-            first.zero = model->expected != NULL ? kgl_m8(model->expected + 1 + idx) : 0;
+            first.zero = kgl_has_expected(model) ? kgl_m8(model->expected + 1 + idx) : 0;
             first.table = kgl_table_at(bins + 6, n_symbols);
             return first;
         }

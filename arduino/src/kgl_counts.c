@@ -156,7 +156,7 @@ static bool channel_code(kgl_coder *coder, const count *c, const int32_t *given,
 bool kgl_rests_code(const kgl_model *model, kgl_coder *coder, const int32_t *given, int32_t *values, size_t n_values) {
     kgl_reader reader;
     uint8_t idx;
-    if (model->counts == NULL) {
+    if (!kgl_has_counts(model)) {
         return true;
     }
     reader = channels_of(model);

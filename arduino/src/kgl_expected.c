@@ -53,17 +53,17 @@ bool kgl_expected(const kgl_model *model, int32_t *values, int32_t *scratch, kgl
     uint8_t head = kgl_m8(model->expected);
     bool is_said = true;
     size_t at;
-    if (model->has_references) {
+    if (kgl_has_references(model)) {
         /* The empty code then refers to an earlier window. */
         return false;
     }
     *rung = (kgl_rung)head;
     switch (head) {
     case KGL_RUNG_HOLD: is_said = held(model, values, scratch); break;
-    case KGL_RUNG_CONTEXT: is_said = model->has_context && held(model, values, scratch); break;
-    case KGL_RUNG_PREDICT: is_said = model->has_predict && predicted(model, values, scratch); break;
+    case KGL_RUNG_CONTEXT: is_said = kgl_has_context(model) && held(model, values, scratch); break;
+    case KGL_RUNG_PREDICT: is_said = kgl_has_predict(model) && predicted(model, values, scratch); break;
     case KGL_RUNG_LATENT:
-        is_said = model->has_latent;
+        is_said = kgl_has_latent(model);
         if (is_said) {
             memset(scratch, 0, model->latent.net.n_latents * sizeof *scratch);
             kgl_net_decode(&model->latent.net, model->n_channels, scratch, values, kgl_values(model));

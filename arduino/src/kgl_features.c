@@ -20,7 +20,7 @@ void kgl_measure_read(kgl_measure *measure, const uint8_t *scaling) {
 /* A difference in units of the usual one, compressed. */
 static int32_t movement(const kgl_model *model, const kgl_measure *measure, int32_t d) {
     uint64_t wide = kgl_abs(d);
-    wide = model->predict.is_gated ? (wide * measure->move_inverse) >> 20 : kgl_div_u64(wide << 12, measure->mean_move);
+    wide = kgl_is_gated(model) ? (wide * measure->move_inverse) >> 20 : kgl_div_u64(wide << 12, measure->mean_move);
     return compress(wide, d < 0);
 }
 
@@ -28,7 +28,7 @@ static int32_t movement(const kgl_model *model, const kgl_measure *measure, int3
 static int32_t level(const kgl_model *model, const kgl_measure *measure, int32_t r) {
     int32_t distance = kgl_sub(r, measure->mean);
     uint64_t wide = kgl_abs(distance);
-    wide = model->predict.is_gated ? (wide * measure->deviation_inverse) >> 28 : kgl_div_u64(wide << 4, measure->deviation);
+    wide = kgl_is_gated(model) ? (wide * measure->deviation_inverse) >> 28 : kgl_div_u64(wide << 4, measure->deviation);
     return compress(wide, distance < 0);
 }
 

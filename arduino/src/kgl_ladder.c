@@ -3,25 +3,25 @@
 
 size_t kgl_workspace_len(const kgl_model *model) {
     size_t scratch = 2U * KGL_BEAM * KGL_HISTORY_WORDS * model->n_channels, len;
-    if (model->has_latent && (len = kgl_net_scratch_len(&model->latent.net)) > scratch) {
+    if (kgl_has_latent(model) && (len = kgl_net_scratch_len(&model->latent.net)) > scratch) {
         scratch = len;
     }
-    if (model->has_fixed && (len = kgl_net_scratch_len(&model->fixed.net)) > scratch) {
+    if (kgl_has_fixed(model) && (len = kgl_net_scratch_len(&model->fixed.net)) > scratch) {
         scratch = len;
     }
-    if (model->has_references) {
+    if (kgl_has_references(model)) {
         scratch += (size_t)KGL_TAIL_SAMPLES_MAX * model->n_channels;
     }
-    return (3U + (model->counts != NULL) + (model->expected != NULL) +
-            (model->predict.has_budget ? KGL_SAID_WORDS : 0U)) *
+    return (3U + kgl_has_counts(model) + kgl_has_expected(model) +
+            (kgl_has_budget(model) ? KGL_SAID_WORDS : 0U)) *
                kgl_values(model) +
            scratch;
 }
 
 size_t kgl_code_len_max(const kgl_model *model) {
     /* A value takes 4 bytes, its presence one, its rest 3. */
-    size_t len = 8 + 5U * (size_t)model->n_channels + (model->counts != NULL ? 8U : 5U) * kgl_values(model), fixed;
-    return model->has_fixed && (fixed = kgl_fixed_code_len(model)) > len ? fixed : len;
+    size_t len = 8 + 5U * (size_t)model->n_channels + (kgl_has_counts(model) ? 8U : 5U) * kgl_values(model), fixed;
+    return kgl_has_fixed(model) && (fixed = kgl_fixed_code_len(model)) > len ? fixed : len;
 }
 
 /* What a value is: a step, missing, above the grid, below it. */
@@ -51,7 +51,7 @@ bool kgl_shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *
     size_t at;
     if (!kgl_bits(coder, 1, is_short) ||
         (is_short && !kgl_narrow(coder, n_samples - 1, 1, (uint32_t)model->n_samples - 1)) ||
-        !kgl_bits(coder, 1, is_marked) || (model->counts != NULL && !kgl_bits(coder, 1, window->is_beside))) {
+        !kgl_bits(coder, 1, is_marked) || (kgl_has_counts(model) && !kgl_bits(coder, 1, window->is_beside))) {
         return false;
     }
     for (at = 0; is_marked && at < window->n_values; at++) {
@@ -103,10 +103,10 @@ bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung
     size_t len = window->n_values * sizeof *a->values;
     switch (rung) {
     case KGL_RUNG_CONTEXT:
-        a->has_path = model->has_context && kgl_search(model, window, a->path, a->back, a->scratch);
+        a->has_path = kgl_has_context(model) && kgl_search(model, window, a->path, a->back, a->scratch);
         return a->has_path;
     case KGL_RUNG_LATENT:
-        if (!model->has_latent || window->n_values != kgl_values(model) || window->off_grid) {
+        if (!kgl_has_latent(model) || window->n_values != kgl_values(model) || window->off_grid) {
             return false;
         }
         kgl_net_encode(&model->latent.net, model->n_channels, window->steps, window->n_values, a->values,
@@ -114,10 +114,10 @@ bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung
         memcpy(a->values, window->steps, len);
         return true;
     case KGL_RUNG_PREDICT:
-        if (!model->has_predict) {
+        if (!kgl_has_predict(model)) {
             return false;
         }
-        if (!model->predict.is_gated) {
+        if (!kgl_is_gated(model)) {
             return nearest(model, window, reserve, a->values);
         }
         /* What the context rung has found stands in `path`: it comes first. */
@@ -146,13 +146,14 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
         kgl_to_values(model, a->values, n);
         return true;
     case KGL_RUNG_PREDICT:
-        if (!kgl_predict_code(model, coder, a->values, n, a->scratch, NULL, a->said, a->has_said)) {
+        if (!kgl_has_predict(model) ||
+            !kgl_predict_code(model, coder, a->values, n, a->scratch, NULL, a->said, a->has_said)) {
             return false;
         }
         kgl_to_values(model, a->values, n);
         return true;
     case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch, NULL);
-    case KGL_RUNG_LATENT: return kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
+    case KGL_RUNG_LATENT: return kgl_has_latent(model) && kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
     case KGL_RUNG_RAW: return kgl_raw_code(model, coder, a->values, n, off_grid);
     default: return false;
     }
@@ -160,7 +161,7 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
 
 bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder) {
     bool is_special = window->is_beside || !kgl_is_plain(model, window);
-    return (!model->has_references || kgl_symbol(coder, &model->reference.mark, 1)) &&
+    return (!kgl_has_references(model) || kgl_symbol(coder, &model->reference.mark, 1)) &&
            (!is_special || (kgl_symbol(coder, &model->head, kgl_head_symbol(model, KGL_HEAD_SPECIAL)) &&
                             kgl_shape_code(model, coder, window))) &&
            kgl_symbol(coder, &model->head, kgl_head_symbol(model, (size_t)rung)) &&
@@ -213,7 +214,7 @@ static kgl_rung choose(const kgl_model *model, const kgl_window *window, kgl_are
         }
     }
     /* The networks are dear: they run once, and no further than where they have lost. */
-    if (a->said != NULL) {
+    if (kgl_has_budget(model) && a->said != NULL) {
         kgl_writing w = {model, window, a, 0};
         *is_written = kgl_length(write_predicted, &w, best_cost, out, out_len, code_len);
     } else if (kgl_prepare(model, window, KGL_RUNG_PREDICT, a)) {
@@ -234,10 +235,10 @@ static void split(const kgl_model *model, int32_t *workspace, kgl_areas *a) {
     a->path = a->values + n;
     a->back = a->path + n;
     a->best = a->back + n;
-    a->scratch = model->expected != NULL ? a->best + n : a->best;
+    a->scratch = kgl_has_expected(model) ? a->best + n : a->best;
     a->said = NULL;
     /* Where codes may refer, the length of one that stands alone tells nothing. */
-    if (model->predict.has_budget && !model->has_references) {
+    if (kgl_has_budget(model) && !kgl_has_references(model)) {
         a->said = a->scratch;
         a->scratch += KGL_SAID_WORDS * n;
     }
@@ -254,7 +255,7 @@ void kgl_window_of(kgl_window *window, const int32_t *steps, size_t n_values, bo
 }
 
 void kgl_window_count(const kgl_model *model, int32_t *workspace, size_t workspace_len, kgl_window *window) {
-    if (model->counts != NULL) {
+    if (kgl_has_counts(model)) {
         int32_t *counts = workspace + (workspace_len - kgl_values(model));
         window->is_beside = kgl_counts_of(model, window->given, counts, window->n_values);
         window->steps = counts;
@@ -276,7 +277,7 @@ static bool cheapest(const kgl_model *model, const kgl_window *window, kgl_areas
             return false;
         }
     }
-    if (model->has_fixed && *code_len == kgl_fixed_code_len(model)) {
+    if (kgl_has_fixed(model) && *code_len == kgl_fixed_code_len(model)) {
         /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */
         out[(*code_len)++] = 0;
     }
@@ -299,10 +300,10 @@ kgl_status kgl_encode(const kgl_model *model, const int32_t *steps, size_t n_val
     }
     split(model, workspace, &a);
     kgl_window_count(model, workspace, workspace_len, &window);
-    if (model->has_fixed && kgl_is_plain(model, &window)) {
+    if (kgl_has_fixed(model) && kgl_is_plain(model, &window)) {
         kgl_fixed_encode(model, steps, a.values, a.scratch, out);
         *code_len = kgl_fixed_code_len(model);
-    } else if (model->expected != NULL) {
+    } else if (kgl_has_expected(model)) {
         is_done = kgl_shortest(model, &window, &a, out, out_len, code_len, &best);
     } else {
         is_done = cheapest(model, &window, &a, out, out_len, code_len, &best);

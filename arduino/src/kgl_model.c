@@ -145,27 +145,26 @@ static bool context_parse(kgl_model *model, kgl_reader reader) {
 /* The sections a bundle has only if they pay. Networks lean on the context rung's tables, and one kind of them is enough. */
 static bool parse_optional(kgl_model *model, uint8_t tag, kgl_reader part) {
     switch (tag) {
-    case 4: return model->has_context = context_parse(model, part);
-    case 5: return model->has_latent = kgl_latent_parse(model, part);
-    case 7: return model->has_fixed = kgl_fixed_parse(model, part);
+    case 4: return model->has_context = KGL_READS(4) && context_parse(model, part);
+    case 5: return model->has_latent = KGL_READS(5) && kgl_latent_parse(model, part);
+    case 7: return model->has_fixed = KGL_READS(7) && kgl_fixed_parse(model, part);
     /* What has no bound has nothing to keep exact, and nothing to choose from. */
-    case 9: return !model->has_fixed && kgl_counts_parse(model, part);
-    case 10: return !model->has_fixed && kgl_expected_parse(model, part);
+    case 9: return KGL_READS(9) && !kgl_has_fixed(model) && kgl_counts_parse(model, part);
+    case 10: return KGL_READS(10) && !kgl_has_fixed(model) && kgl_expected_parse(model, part);
     /* What follows on an earlier window leans on the context rung's tables, and its values on a bound. */
     case 11:
-        return model->has_references = model->has_context && !model->has_fixed &&
-                                       (!model->has_predict || model->predict.is_gated) &&
+        return model->has_references = KGL_READS(11) && kgl_has_context(model) && !kgl_has_fixed(model) &&
+                                       (!kgl_has_predict(model) || kgl_is_gated(model)) &&
                                        kgl_reference_parse(model, part);
     default:
-        if (!model->has_context || model->has_predict) {
+        if (!KGL_READS(tag) || !kgl_has_context(model) || model->has_predict) {
             return false;
         }
         /* A length that is looked for, or given, tells nothing. */
-        if (tag == 12 &&
-            (model->has_fixed || model->expected != NULL || kgl_values(model) > KGL_BUDGET_VALUES_MAX)) {
+        if (tag == 12 && (kgl_has_fixed(model) || kgl_has_expected(model) || kgl_values(model) > KGL_BUDGET_VALUES_MAX)) {
             return false;
         }
-        return model->has_predict = kgl_predict_parse(model, part, tag);
+        return model->has_predict = KGL_READS_NETWORKS && kgl_predict_parse(model, part, tag);
     }
 }
 

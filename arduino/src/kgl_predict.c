@@ -28,9 +28,9 @@ typedef struct record {
 /* `is_checked`: it was read once before. */
 static bool record_read(const kgl_model *model, kgl_reader *reader, bool is_checked, record *out) {
     const uint8_t *n_hidden = model->predict.n_hidden;
-    bool is_gated = model->predict.is_gated;
+    bool is_gated = kgl_is_gated(model);
     uint16_t ins[4], outs[4];
-    uint8_t i, n_layers = model->predict.has_budget ? 4 : 3;
+    uint8_t i, n_layers = kgl_has_budget(model) ? 4 : 3;
     ins[0] = n_features(model);
     ins[1] = outs[0] = n_hidden[0];
     ins[2] = outs[1] = n_hidden[1];
@@ -50,7 +50,7 @@ static bool record_read(const kgl_model *model, kgl_reader *reader, bool is_chec
 }
 
 bool kgl_predict_parse(kgl_model *model, kgl_reader section, uint8_t tag) {
-    bool is_gated = tag != 6;
+    bool is_gated = !KGL_READS(6) || tag != 6;
     uint8_t i, j;
     model->predict.is_gated = is_gated;
     model->predict.has_budget = tag == 12;
@@ -91,7 +91,7 @@ typedef struct answer {
 
 /* What the features were is gone after it. */
 static void say(const kgl_model *model, const record *net, kgl_features *features, answer *out) {
-    bool is_gated = model->predict.is_gated;
+    bool is_gated = kgl_is_gated(model);
     uint16_t n = n_linear(model), i;
     int64_t *linear = out->linear;
     int32_t hidden[KGL_PREDICT_HIDDEN_MAX], *second = features->values;
@@ -274,26 +274,26 @@ static bool code_later(const kgl_model *model, kgl_coder *coder, kgl_features *f
     if (!record_read(model, &reader, true, &net)) {
         return false;
     }
-    if (has_said) {
+    if (KGL_READS(12) && has_said) {
         said_load(&out, words);
     } else {
         kgl_features_look(features, model, measures, rs, at, history);
         say(model, &net, features, &out);
-        if (model->predict.has_budget) {
+        if (kgl_has_budget(model)) {
             said_limit(&out);
         }
-        if (words != NULL) {
+        if (KGL_READS(12) && words != NULL) {
             said_store(&out, words);
         }
     }
-    if (model->predict.has_budget && coder->code_len != KGL_LEN_UNKNOWN) {
+    if (kgl_has_budget(model) && coder->code_len != KGL_LEN_UNKNOWN) {
         int32_t inputs[BUDGET_INPUTS];
         budget_inputs(model, coder, n_values, nth, inputs);
         kgl_dense_run(&net.layers[3], inputs, out.outputs, KGL_DENSE_ADD);
     }
     kgl_mixture_make(&mixture, out.linear, measures[idx].mean_move, out.outputs,
-                     model->predict.is_gated ? &out.outputs[OUTPUTS_MIXED] : NULL);
-    if (!(model->predict.is_gated ? gated_code(coder, &mixture, &table, &d)
+                     kgl_is_gated(model) ? &out.outputs[OUTPUTS_MIXED] : NULL);
+    if (!(kgl_is_gated(model) ? gated_code(coder, &mixture, &table, &d)
                                   : mixed_code(coder, &mixture, &table, net.table_weight, &d))) {
         return false;
     }
@@ -330,7 +330,7 @@ bool kgl_predict_code(const kgl_model *model, kgl_coder *coder, int32_t *rs, siz
                 return false;
             }
         } else if (!code_later(model, coder, &features, measures, rs, n_values, at, at - n_past, &history, histories,
-                               said != NULL ? said + (at - n_past) * KGL_SAID_WORDS : NULL, has_said)) {
+                               KGL_READS(12) && said != NULL ? said + (at - n_past) * KGL_SAID_WORDS : NULL, has_said)) {
             return false;
         }
         if (!kgl_lattice_value_wide(kgl_lattice_of(model, idx), rs[at], &value)) {

@@ -47,7 +47,7 @@ static bool offer(job *j, kgl_rung rung, uint32_t cost_max) {
 /* The paths that the search ends with, for each value within the bound that the first may take. */
 static void offer_paths(job *j) {
     int32_t forced;
-    if (!j->model->has_context || j->window->is_beside || !kgl_is_plain(j->model, j->window)) {
+    if (!kgl_has_context(j->model) || j->window->is_beside || !kgl_is_plain(j->model, j->window)) {
         return;
     }
     for (forced = 0; forced < FORCED_MAX; forced++) {

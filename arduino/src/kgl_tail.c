@@ -1,12 +1,13 @@
 /* The end of the newest window: what the next one may be coded after, once its ack has come. It is in memory alone; after a
  * reboot, and whenever windows pile up, there is none, and windows go out alone. */
+#include "kgl_codec_inner.h"
 #include "kgl_node_inner.h"
 
 /* Samples that may be missing between a window and one that is coded after it. */
 #define MISSED_MAX 2
 
 static size_t tail_len(const kgl_model *model) {
-    return model->has_references ? (size_t)KGL_TAIL_SAMPLES_MAX * model->n_channels : 0;
+    return kgl_has_references(model) ? (size_t)KGL_TAIL_SAMPLES_MAX * model->n_channels : 0;
 }
 
 size_t kgl_node_steps_len(const kgl_model *model) {
@@ -14,7 +15,7 @@ size_t kgl_node_steps_len(const kgl_model *model) {
 }
 
 size_t kgl_node_code_len(const kgl_model *model) {
-    return (model->has_references ? 2 : 1) * kgl_code_len_max(model) + KGL_CODE_OVERHEAD;
+    return (kgl_has_references(model) ? 2 : 1) * kgl_code_len_max(model) + KGL_CODE_OVERHEAD;
 }
 
 static int32_t *tail_of(const kgl_node *node) {
@@ -61,7 +62,7 @@ kgl_status kgl_tail_encode(kgl_node *node, size_t len_max, kgl_after *after, kgl
     kgl_encode_buffers buffers;
     uint8_t distance = 0;
     made->is_made = false;
-    if (node->config.fill_len == 0 && kgl_outbox_counter_if_cut(&node->outbox, &after->counter)) {
+    if (kgl_has_references(&node->model) && node->config.fill_len == 0 && kgl_outbox_counter_if_cut(&node->outbox, &after->counter)) {
         distance = distance_of(node, after->counter);
     }
     if (distance == 0) {

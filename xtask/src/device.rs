@@ -48,19 +48,20 @@ pub(crate) const CHIPS: &[Chip] = &[
 
 /// Builds one program and says where it lies.
 pub(crate) fn build(context: &Context, chip: Chip, profile: &str, bin: &str) -> Result<PathBuf> {
-    build_with(context, chip, profile, bin, "")
+    build_with(context, chip, profile, bin, "", &[])
 }
 
-/// The same with flags for the compiler.
+/// The same with flags for the compiler and for Cargo.
 pub(crate) fn build_with(
     context: &Context,
     chip: Chip,
     profile: &str,
     bin: &str,
     flags: &str,
+    more: &[&str],
 ) -> Result<PathBuf> {
     let args = ["build", "--locked", "--profile", profile, "--bin", bin, "--target", chip.target];
-    let mut cargo = run::cargo(context, &context.root.join("firmware/qemu"), &args);
+    let mut cargo = run::cargo(context, &context.root.join("firmware/qemu"), &[&args[..], more].concat());
     if !flags.is_empty() {
         cargo.env("RUSTFLAGS", flags);
     }

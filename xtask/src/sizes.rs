@@ -28,6 +28,16 @@ const PROGRAMS: &[(&str, &str)] = &[
 const SMALL: (&str, &str) = ("size_device", "device: encode, keys, seal and open");
 const SMALL_FLAGS: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact""#;
 
+/// Name, what it is, and which parts of the codec it has.
+const SMALLEST: &[(&str, &str, &[&str])] = &[
+    ("size_device_small", "the same at opt-level \"z\", small ciphers", &[]),
+    (
+        "size_device_starter",
+        "and of the codec only what the DHT22 starter has",
+        &["--no-default-features", "--features", "starter"],
+    ),
+];
+
 /// Bytes of one linked program.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
@@ -51,19 +61,14 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
         }
     }
     for &chip in CHIPS {
-        let of = |program| -> Result<Size> {
-            size_of(&device::build_with(context, chip, "small", program, SMALL_FLAGS)?)
-        };
-        let (base, size) = (of("size_none")?, of(SMALL.0)?);
-        let (flash, ram) = (size.flash - base.flash.min(size.flash), size.ram - base.ram.min(size.ram));
-        all.push((
-            chip.name,
-            "size_device_small",
-            "the same at opt-level \"z\", small ciphers",
-            size,
-            flash,
-            ram,
-        ));
+        for &(program, what, features) in SMALLEST {
+            let of = |program| -> Result<Size> {
+                size_of(&device::build_with(context, chip, "small", program, SMALL_FLAGS, features)?)
+            };
+            let (base, size) = (of("size_none")?, of(SMALL.0)?);
+            let (flash, ram) = (size.flash - base.flash.min(size.flash), size.ram - base.ram.min(size.ram));
+            all.push((chip.name, program, what, size, flash, ram));
+        }
     }
     if context.options.json {
         let rows = all.iter().map(|(chip, program, what, size, flash, ram)| {
@@ -75,7 +80,7 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
     context.say("\nbytes more than a program without us, opt-level \"s\", linked");
     for (chip, _, what, size, flash, ram) in all {
         context
-            .say(&format!("{chip:<10} {what:<36} {flash:>7} flash {ram:>5} RAM   ({} in all)", size.flash));
+            .say(&format!("{chip:<10} {what:<48} {flash:>7} flash {ram:>5} RAM   ({} in all)", size.flash));
     }
     Ok(true)
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 
 use kinglet_codec::bundle::Bundle;
@@ -43,10 +44,18 @@ fn check(to: &str) {
     let src = place.path("out/src");
     let entries = std::fs::read_dir(&src).unwrap().map(|e| e.unwrap().path());
     let sources: Vec<_> = entries.filter(|p| p.extension().is_some_and(|x| x == "c")).collect();
-    let program = place.path("program");
-    let mut compile = Command::new("cc");
-    compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-I"]).arg(&src).arg(main);
-    assert!(compile.args(sources).arg("-o").arg(&program).status().unwrap().success());
+    let build = |name: &str, more: &[&str]| {
+        let program = place.path(name);
+        let mut compile = Command::new("cc");
+        compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-I"]).arg(&src).arg(&main);
+        assert!(compile.args(&sources).args(more).arg("-o").arg(&program).status().unwrap().success());
+        program
+    };
+    let program = build("program", &[]);
+    // It reads no more than its bundle has, and less would not do.
+    let parts = std::fs::read_to_string(src.join("kgl_parts.h")).unwrap();
+    assert!(parts.contains("#define KGL_PARTS 0x0430\n"), "{parts}");
+    let without = build("without", &["-DKGL_PARTS=0x0410"]);
 
     let bundle = Bundle::parse(&std::fs::read(place.path("dht22.kinglet")).unwrap()).unwrap();
     let model = bundle.model();
@@ -58,9 +67,12 @@ fn check(to: &str) {
 
     let words: String = steps.iter().map(|step| format!("{step} ")).collect();
     place.file("steps.txt", words);
-    let steps = std::fs::File::open(place.path("steps.txt")).unwrap();
-    let ran = Command::new(program).stdin(steps).output().unwrap();
-    assert_eq!(String::from_utf8(ran.stdout).unwrap(), expected);
+    let run = |program: &Path| {
+        let steps = std::fs::File::open(place.path("steps.txt")).unwrap();
+        Command::new(program).stdin(steps).output().unwrap()
+    };
+    assert_eq!(String::from_utf8(run(&program).stdout).unwrap(), expected);
+    assert_eq!(run(&without).status.code(), Some(1));
 }
 
 #[test]
@@ -82,7 +94,9 @@ fn a_crate_has_the_bundle_inside() {
     assert_eq!(std::fs::read(place.path("out/bundle.bin")).unwrap(), bundle.device());
     let lib = std::fs::read_to_string(place.path("out/src/lib.rs")).unwrap();
     assert!(lib.contains("pub const SAMPLES: usize = 32;") && lib.contains("include_bytes!"), "{lib}");
-    assert!(std::fs::read_to_string(place.path("out/Cargo.toml")).unwrap().contains("kinglet-node = "));
+    let manifest = std::fs::read_to_string(place.path("out/Cargo.toml")).unwrap();
+    assert!(manifest.contains("kinglet-node = "), "{manifest}");
+    assert!(manifest.contains("features = [\"latent\", \"expected\"]"), "{manifest}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use crate::freq::{Table, fixed};
 use crate::grid::{BOUND_STEPS_MAX, is_step};
 use crate::model::Reader;
+use crate::parts;
 use crate::range::{Coder, Site, Stop};
 
 /// Most residues of a channel.
@@ -20,6 +21,7 @@ pub(crate) struct Counts<'a> {
     bounds: &'a [u8],
     /// Of each channel: period (u16), number of residues (u8), residues (u16).
     records: &'a [u8],
+    _part: parts::Counts,
 }
 
 /// The counts of one channel.
@@ -51,7 +53,8 @@ impl<'a> Counts<'a> {
                 return None;
             }
         }
-        reader.0.is_empty().then_some(Self { bounds, records })
+        let part = parts::counts()?;
+        reader.0.is_empty().then_some(Self { bounds, records, _part: part })
     }
 
     /// The bound of channel `idx` in counts.

@@ -2,6 +2,7 @@
 
 use crate::model::{Model, Reader};
 use crate::net::{LATENTS_MAX, Net};
+use crate::parts;
 
 /// Most bits of a latent.
 const BITS_MAX: u8 = 12;
@@ -12,6 +13,7 @@ pub(crate) struct Fixed<'a> {
     net: Net<'a>,
     /// Bits of each latent, `1..=12`; their sum is a whole number of bytes.
     n_bits: &'a [u8],
+    _part: parts::Fixed,
 }
 
 /// Words of scratch it needs in this model.
@@ -27,7 +29,8 @@ impl<'a> Fixed<'a> {
         let sum: usize = n_bits.iter().map(|&n| usize::from(n)).sum();
         let ok =
             n_bits.iter().all(|n| (1..=BITS_MAX).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
-        ok.then_some(Self { net, n_bits })
+        let part = parts::fixed()?;
+        ok.then_some(Self { net, n_bits, _part: part })
     }
 
     /// `K`.

@@ -8,6 +8,7 @@ use crate::freq::Table;
 use crate::grid::is_step;
 use crate::model::{Model, Reader};
 use crate::net::Net;
+use crate::parts;
 use crate::range::{Coder, Site, Stop};
 
 /// Contexts of a residual: size of the channel's last one (0, 1, more) × whether the value before it had one.
@@ -22,6 +23,7 @@ pub(crate) struct Latent<'a> {
     flag: Table<'a>,
     residuals: &'a [u8],
     n_residual_symbols: usize,
+    _part: parts::Latent,
 }
 
 /// Words of scratch the rung needs in this model.
@@ -53,7 +55,8 @@ impl<'a> Latent<'a> {
         let (latents, n_latent_symbols) = parse_tables(&mut reader, net.n_latents)?;
         let flag = Table::parse(&mut reader, 2)?;
         let (residuals, n_residual_symbols) = parse_tables(&mut reader, RESIDUAL_CONTEXTS)?;
-        let this = Self { net, latents, n_latent_symbols, flag, residuals, n_residual_symbols };
+        let part = parts::latent()?;
+        let this = Self { net, latents, n_latent_symbols, flag, residuals, n_residual_symbols, _part: part };
         reader.0.is_empty().then_some(this)
     }
 

@@ -35,6 +35,7 @@ mod latent;
 pub mod learn;
 mod model;
 mod net;
+mod parts;
 mod predict;
 mod range;
 mod raw;

@@ -184,7 +184,8 @@ impl<'a> Model<'a> {
         }
         if let Some(section) = reader.optional_section(SECTION_EXPECTED, "expected")? {
             this.expected = section;
-            this.check_expected().filter(|()| this.fixed.is_none()).ok_or("expected")?;
+            let fits = cfg!(feature = "expected") && this.fixed.is_none();
+            this.check_expected().filter(|()| fits).ok_or("expected")?;
         }
         if let Some(section) = reader.optional_section(SECTION_REFERENCE, "reference")? {
             // What follows on an earlier window leans on the context rung's tables, and its values on a bound.
@@ -208,9 +209,8 @@ impl<'a> Model<'a> {
     fn check_channels(&self) -> Option<()> {
         let mut names = Reader(self.channels.get(self.n_channels * CHANNEL_LEN..)?);
         for idx in 0..self.n_channels {
-            names.text(NAME_LEN_MAX)?;
-            names.text(UNIT_LEN_MAX)?;
-            let channel = self.channel(idx);
+            let (name, unit) = (names.text(NAME_LEN_MAX)?, names.text(UNIT_LEN_MAX)?);
+            let channel = self.channel_named(idx, name, unit);
             let Grid { scale, origin, quantum, bound_steps, rounds: _ } = channel.grid;
             let limit = 1i64 << 34; // leaves room for `step × quantum` in i64
             let ok = scale <= crate::decimal::SCALE_MAX
@@ -256,7 +256,7 @@ impl<'a> Model<'a> {
 
     /// True if the encoder looks for the fewest whole bytes, and the empty code says the window that is expected.
     pub(crate) fn is_shortest(&self) -> bool {
-        !self.expected.is_empty()
+        cfg!(feature = "expected") && !self.expected.is_empty()
     }
 
     /// The head symbol of a rung, or of "special", by its place in the order of rungs.
@@ -305,14 +305,33 @@ impl<'a> Model<'a> {
 
     /// Channel `idx < self.channels()`.
     pub fn channel(&self, idx: usize) -> Channel<'a> {
-        let (fixed, names) = self.channels.split_at(self.n_channels * CHANNEL_LEN);
-        let mut names = Reader(names);
+        let mut names = Reader(&self.channels[self.n_channels * CHANNEL_LEN..]);
         for _ in 0..idx {
             let _ = (names.text(NAME_LEN_MAX), names.text(UNIT_LEN_MAX));
         }
         let (name, unit) = (names.text(NAME_LEN_MAX).unwrap_or(""), names.text(UNIT_LEN_MAX).unwrap_or(""));
-        let mut reader = Reader(&fixed[idx * CHANNEL_LEN..]);
+        self.channel_named(idx, name, unit)
+    }
+
+    fn channel_named<'n>(&self, idx: usize, name: &'n str, unit: &'n str) -> Channel<'n> {
+        let mut reader = Reader(&self.channels[idx * CHANNEL_LEN..]);
         read_channel(&mut reader, name, unit).unwrap_or(NO_CHANNEL)
+    }
+
+    /// Base and bits of channel `idx` on the raw rung, without its name.
+    pub(crate) fn raw_range(&self, idx: usize) -> (i32, u8) {
+        let mut reader = Reader(&self.channels[idx * CHANNEL_LEN + CHANNEL_RAW_AT..]);
+        (reader.i32().unwrap_or(0), reader.u8().unwrap_or(0))
+    }
+
+    /// Numbers of the sections it has (`spec/bundle.md`), in order.
+    #[cfg(feature = "bundle")]
+    pub fn sections(&self) -> impl Iterator<Item = u8> + use<'a> {
+        let mut reader = Reader(self.bytes.get(HEADER_LEN..).unwrap_or(&[]));
+        core::iter::from_fn(move || {
+            let tag = *reader.0.first()?;
+            reader.section(tag).map(|_| tag)
+        })
     }
 
     /// Samples in a full window, `1..=SAMPLES_MAX`.
@@ -393,8 +412,12 @@ const NO_CHANNEL: Channel<'static> = Channel {
 const CHANNEL_LEN: usize = 26;
 /// Mark in the scale's byte that the bound leaves room for rounding.
 pub(crate) const ROUNDS: u8 = 0x80;
-/// Where among them the bound stands.
+/// Where among them the bound stands, and what the raw rung takes.
 const CHANNEL_BOUND_AT: usize = 17;
+const CHANNEL_RAW_AT: usize = 21;
+/// Bytes of a model before its sections.
+#[cfg(feature = "bundle")]
+const HEADER_LEN: usize = 20;
 
 fn read_channel<'a>(reader: &mut Reader<'_>, name: &'a str, unit: &'a str) -> Option<Channel<'a>> {
     let scale = reader.u8()?;

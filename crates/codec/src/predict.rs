@@ -15,6 +15,7 @@ use crate::context::{self, Context, History, load, neighbour_of};
 use crate::grid::is_step;
 use crate::model::{Model, Reader};
 use crate::net::Dense;
+use crate::parts;
 use crate::range::{Coder, Site, Stop, code_unbounded};
 use gated::Gated;
 
@@ -44,6 +45,7 @@ pub(crate) struct Predict<'a> {
     /// Of each channel: its record, all of one length.
     records: &'a [u8],
     record_len: usize,
+    _part: parts::Predict,
 }
 
 /// Of what size and kind the networks are.
@@ -112,7 +114,8 @@ impl<'a> Predict<'a> {
                 return None;
             }
         }
-        let this = Self { shape, scalings, records, record_len: records.len() / n_channels };
+        let (record_len, part) = (records.len() / n_channels, parts::predict()?);
+        let this = Self { shape, scalings, records, record_len, _part: part };
         reader.0.is_empty().then_some(this)
     }
 

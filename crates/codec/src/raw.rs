@@ -22,7 +22,6 @@ pub(crate) fn code(
     let own = coder.bits(1, own)? == 1;
     let n_channels = model.channels();
     for idx in 0..n_channels {
-        let channel = model.channel(idx);
         let values = || steps.iter().skip(idx).step_by(n_channels).copied().filter(|&x| is_step(x));
         let (base, n_bits, spacing) = if own {
             let (low, high) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
@@ -31,7 +30,8 @@ pub(crate) fn code(
             let base = code_wide(coder, 28, (low + BASE_OFFSET) as u32)? as i32 - BASE_OFFSET;
             (base, n_bits, 1)
         } else {
-            (channel.raw_base, u32::from(channel.raw_bits), 2 * model.bound_steps(idx) + 1)
+            let (base, n_bits) = model.raw_range(idx);
+            (base, u32::from(n_bits), 2 * model.bound_steps(idx) + 1)
         };
         for x in steps.iter_mut().skip(idx).step_by(n_channels).filter(|x| is_step(**x)) {
             let q =
@@ -47,10 +47,10 @@ pub(crate) fn code(
 fn fits(model: &Model<'_>, steps: &[i32]) -> bool {
     let n_channels = model.channels();
     (0..n_channels).all(|idx| {
-        let channel = model.channel(idx);
+        let (base, n_bits) = model.raw_range(idx);
         let spacing = i64::from(2 * model.bound_steps(idx) + 1);
-        let low = i64::from(channel.raw_base) - spacing / 2;
-        let end = low + (spacing << channel.raw_bits);
+        let low = i64::from(base) - spacing / 2;
+        let end = low + (spacing << n_bits);
         let mut values = steps.iter().skip(idx).step_by(n_channels).filter(|&&x| is_step(x));
         values.all(|&x| (low..end).contains(&i64::from(x)))
     })

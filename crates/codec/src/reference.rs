@@ -8,6 +8,7 @@
 
 use crate::freq::{Table, fixed};
 use crate::model::{Model, Reader};
+use crate::parts;
 use crate::range::{Coder, Decoder, Site, Stop};
 
 /// Samples of a window that a later one is coded after, at most.
@@ -47,6 +48,7 @@ pub(crate) struct ReferenceTables<'a> {
     /// Refers, stands alone.
     mark: Table<'a>,
     pub(crate) head: Table<'a>,
+    _part: parts::References,
 }
 
 impl<'a> ReferenceTables<'a> {
@@ -54,7 +56,8 @@ impl<'a> ReferenceTables<'a> {
         let mut reader = Reader(section);
         let mark = Table::parse(&mut reader, 2)?;
         let head = Table::parse(&mut reader, HEAD_SYMBOLS)?;
-        reader.0.is_empty().then_some(Self { mark, head })
+        let part = parts::references()?;
+        reader.0.is_empty().then_some(Self { mark, head, _part: part })
     }
 
     /// Codes whether and how far a code refers; `None` if it stands alone.

@@ -86,17 +86,16 @@ fn tests(context: &Context) -> Result<Tally> {
 pub(super) fn no_std(context: &Context) -> Result<Tally> {
     let mut tally = Tally::default();
     for target in [RV32, M4] {
-        for package in ["kinglet-codec", "kinglet-wire", "kinglet-node"] {
-            let args = [
-                "build",
-                "--locked",
-                "--package",
-                package,
-                "--no-default-features",
-                "--lib",
-                "--target",
-                target,
-            ];
+        // The codec and what leans on it with none of its parts, and with each.
+        for (package, features) in [
+            ("kinglet-codec", ""),
+            ("kinglet-codec", "every-part"),
+            ("kinglet-wire", ""),
+            ("kinglet-node", ""),
+            ("kinglet-node", "kinglet-codec/every-part"),
+        ] {
+            let args = ["build", "--locked", "--package", package, "--no-default-features", "--lib"];
+            let args = [&args[..], &["--features", features, "--target", target]].concat();
             let ran = run::show(context, &mut run::cargo(context, &context.root, &args), LONG)?;
             tally.add(Tally::one(ran.ok));
         }
@@ -120,8 +119,18 @@ pub(super) fn features(context: &Context) -> Result<Tally> {
             tally.add(Tally::one(ran.ok));
         }
     }
+    // What a device leaves out of the codec changes nothing of the rest.
+    for features in CODEC_PARTS {
+        let args = ["test", "--locked", "--package", "kinglet-codec", "--no-default-features"];
+        let args = [&args[..], &["--features", features, "--test", "parts"]].concat();
+        let ran = run::show(context, &mut run::cargo(context, &context.root, &args), LONG)?;
+        tally.add(counts::libtest(&ran.text).unwrap_or(Tally::one(false)));
+    }
     Ok(tally)
 }
+
+/// Parts of the codec that are tested without the others.
+const CODEC_PARTS: &[&str] = &["", "expected,latent", "fixed,predict", "counts,expected,references"];
 
 fn sets(features: &serde_json::Value) -> Vec<Vec<String>> {
     let names: BTreeSet<&str> =

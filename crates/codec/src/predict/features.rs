@@ -102,7 +102,7 @@ impl Measure {
     /// A difference in units of the usual one, compressed.
     fn movement(&self, d: i32) -> i32 {
         match self.inverses {
-            None => compress((i64::from(d) << 12) / i64::from(self.mean_move)),
+            None => signed(d, divide(u64::from(d.unsigned_abs()) << 12, self.mean_move)),
             Some([inverse, _]) => signed(d, (u64::from(d.unsigned_abs()) * u64::from(inverse)) >> 20),
         }
     }
@@ -110,7 +110,11 @@ impl Measure {
     /// A value's distance from the mean, compressed.
     fn level(&self, r: i32) -> i32 {
         match self.inverses {
-            None => compress(((i64::from(r) - i64::from(self.mean)) << 4) / i64::from(self.deviation)),
+            None => {
+                let distance = i64::from(r) - i64::from(self.mean);
+                let small = compress(divide(distance.unsigned_abs() << 4, self.deviation));
+                if distance < 0 { -small } else { small }
+            }
             Some([_, inverse]) => {
                 let distance = r.wrapping_sub(self.mean);
                 signed(distance, (u64::from(distance.unsigned_abs()) * u64::from(inverse)) >> 28)
@@ -121,16 +125,27 @@ impl Measure {
 
 /// `magnitude` compressed, with the sign of `of`.
 fn signed(of: i32, magnitude: u64) -> i32 {
-    let small = compress(magnitude.min(1 << 30) as i64);
+    let small = compress(magnitude);
     if of < 0 { -small } else { small }
 }
 
 /// A number in sixteenths, linear up to 1 and logarithmic beyond, limited to a byte.
-fn compress(x: i64) -> i32 {
-    let magnitude = x.unsigned_abs().min(1 << 30) as u32;
+fn compress(magnitude: u64) -> i32 {
+    let magnitude = magnitude.min(1 << 30) as u32;
     let small = if magnitude <= 16 { magnitude as i32 } else { log2_q4(magnitude) as i32 - 48 };
-    let small = small.min(127);
-    if x < 0 { -small } else { small }
+    small.min(127)
+}
+
+/// `n / by` for `n < 2^48` and `1 <= by <= 2^26`: six bits at a time, because chips divide 32 bits at once and spend a kilobyte
+/// on 64.
+fn divide(n: u64, by: u32) -> u64 {
+    let (mut quotient, mut rest) = (0, 0);
+    for at in (0..48).step_by(6).rev() {
+        rest = rest << 6 | (n >> at) as u32 & 63;
+        quotient = quotient << 6 | u64::from(rest / by);
+        rest %= by;
+    }
+    quotient
 }
 
 /// The features of one value.
@@ -247,5 +262,19 @@ impl Iterator for Past<'_> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::divide;
+
+    #[test]
+    fn quotients_are_those_of_64_bits() {
+        for n in [0, 1, 63, 64, 4095, (1 << 44) - 1, (1 << 48) - 1] {
+            for by in [1, 2, 3, 63, 1000, (1 << 24) - 1, 1 << 24, (1 << 26) - 1, 1 << 26] {
+                assert_eq!(divide(n, by), n / u64::from(by), "{n} / {by}");
+            }
+        }
     }
 }

@@ -26,7 +26,34 @@ fn with_bundle(bundle: &Bundle, lists: &[&[super::sources::File]]) -> Vec<Writte
     let mut written: Vec<Written> =
         files.map(|(name, content)| (name.to_string(), content.as_bytes().to_vec())).collect();
     written.push(("src/kinglet_bundle.h".into(), header(bundle).into_bytes()));
+    // Only what this bundle has takes flash.
+    let mask =
+        bundle.model().sections().filter(|&n| n >= FIRST_OPTIONAL).fold(0_u32, |mask, n| mask | 1 << n);
+    for (_, content) in written.iter_mut().filter(|(name, _)| name == PARTS) {
+        let text = String::from_utf8_lossy(content).replace(EVERY_PART, &format!("KGL_PARTS {mask:#06x}"));
+        *content = text.into_bytes();
+    }
     written
+}
+
+/// Says which sections the C library reads, and how it says all.
+const PARTS: &str = "src/kgl_parts.h";
+const EVERY_PART: &str = "KGL_PARTS 0x1ff0";
+/// The first section that a bundle may lack.
+const FIRST_OPTIONAL: u8 = 4;
+
+/// The features of the codec that a bundle needs.
+fn features(model: &Model<'_>) -> String {
+    let name = |section| match section {
+        5 => Some("latent"),
+        6 | 8 | 12 => Some("predict"),
+        7 => Some("fixed"),
+        9 => Some("counts"),
+        10 => Some("expected"),
+        11 => Some("references"),
+        _ => None,
+    };
+    model.sections().filter_map(name).map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// A `no_std` crate with the bundle inside.
@@ -51,8 +78,10 @@ pub(crate) fn rust(bundle: &Bundle) -> Vec<Written> {
         "[package]\nname = \"kinglet-bundle\"\ndescription = \"A Kinglet bundle, for a device\"\nversion = \"0.1.0\"\n\
          edition = \"2024\"\npublish = false\n\n[dependencies]\n# Until they are on crates.io, name your clone: \
          cargo build --config 'patch.crates-io.kinglet-codec.path=\"…\"'\n\
-         # and the same for kinglet-wire and kinglet-node.\nkinglet-codec = \"{version}\"\nkinglet-node = \"{version}\"\n",
+         # and the same for kinglet-wire and kinglet-node.\n# Features: what this bundle has. If others shall come over the air, take the defaults.\n\
+         kinglet-codec = {{ version = \"{version}\", default-features = false, features = [{features}] }}\nkinglet-node = \"{version}\"\n",
         version = env!("CARGO_PKG_VERSION"),
+        features = features(&model),
     );
     vec![
         ("Cargo.toml".into(), manifest.into_bytes()),
@@ -135,6 +164,12 @@ pub(crate) fn tame(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_part_is_replaced_by_those_of_a_bundle() {
+        let (_, parts) = SOURCES.iter().find(|(name, _)| *name == PARTS).expect("it is exported");
+        assert_eq!(parts.matches(EVERY_PART).count(), 1);
+    }
 
     #[test]
     fn names_cannot_end_a_comment() {

@@ -41,6 +41,7 @@ pub(crate) const SOURCES: &[File] = files![
     "src/kgl_node.h",
     "src/kgl_node_inner.h",
     "src/kgl_outbox.c",
+    "src/kgl_parts.h",
     "src/kgl_predict.c",
     "src/kgl_predict.h",
     "src/kgl_range.c",
