@@ -7,7 +7,8 @@ macro_rules! part {
     ($feature:literal, $name:ident, $mark:ident) => {
         /// Marks the part.
         #[cfg(feature = $feature)]
-        pub(crate) type $mark = ();
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $mark;
         /// Marks the part: it is left out.
         #[cfg(not(feature = $feature))]
         pub(crate) type $mark = core::convert::Infallible;
@@ -15,7 +16,7 @@ macro_rules! part {
         /// The mark, if the part is read.
         pub(crate) fn $name() -> Option<$mark> {
             #[cfg(feature = $feature)]
-            return Some(());
+            return Some($mark);
             #[cfg(not(feature = $feature))]
             return None;
         }
