@@ -174,8 +174,13 @@ fn fixed(folder: &Path, filter: &str, effort: Effort) {
         if !case.channels.contains(',') || !case.name.contains(filter) {
             continue;
         }
-        let options =
-            FitOptions { fixed_bytes: Some(bytes), rows_max: 40_000, effort, ..FitOptions::default() };
+        let options = FitOptions {
+            bounds: Bound::parse_list("1%").unwrap(),
+            fixed_bytes: Some(bytes),
+            rows_max: 40_000,
+            effort,
+            ..FitOptions::default()
+        };
         let started = Instant::now();
         let trained = train(&load(folder, case), &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let fixed = trained.report.fixed.unwrap();

@@ -1,9 +1,9 @@
-//! The autoencoder, learned: for the latent rung, and alone in a fixed number of bytes.
+//! The autoencoder of the latent rung, learned.
 
 use std::ops::ControlFlow;
 
 use kinglet_codec::learn::{
-    CLASSES_MAX, LATENTS_MAX, LatentPart, NetPart, Parts, RESIDUAL_CONTEXTS, SYMBOLS_MAX, Site, observe,
+    CLASSES_MAX, LatentPart, NetPart, Parts, RESIDUAL_CONTEXTS, SYMBOLS_MAX, Site, observe,
 };
 use kinglet_codec::{Model, Rung, Window};
 
@@ -11,11 +11,8 @@ use super::curve::{Step, Told};
 use super::learn::{Effort, LearnError, Setup};
 use super::net::{net_part, normalised, norms};
 use super::rows::Rows;
-use crate::klt::FixedKlt;
 use crate::nn::Progress;
-use crate::nn::autoencoder::{
-    self, BoundedConfig, FixedConfig, Hidden, Integers, train_bounded, train_fixed,
-};
+use crate::nn::autoencoder::{self, BoundedConfig, Hidden, Integers, train_bounded};
 
 /// Latents beyond this magnitude are cut; the residual says the rest.
 const LATENT_LIMIT: i32 = 1023;
@@ -68,98 +65,6 @@ pub(crate) fn learn_latent(
     Ok(Some(count_tables(parts, net, fit_rows, n_samples)))
 }
 
-/// The autoencoder alone in `n_bytes` a window.
-///
-/// It is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last piece, which
-/// shows what drift does. Only if it beats the Karhunen–Loève transform clearly both times it is learned on all rows;
-/// else the transform itself is, in the same integers.
-pub(crate) fn learn_fixed(
-    setup: &Setup,
-    rows: &Rows,
-    n_bytes: usize,
-    told: Told<'_>,
-) -> Result<(NetPart, Vec<u8>), LearnError> {
-    let n_samples = usize::from(setup.n_samples);
-    let n = n_samples * rows.n_channels;
-    let norms = norms(rows);
-    let hidden = hidden_units(n, n_bytes);
-    let config = FixedConfig {
-        encoder: if hidden == 0 { Hidden::None } else { Hidden::Dense(hidden) },
-        bits_max: FIXED_BITS_MAX,
-        effort: effort(setup),
-        ..FixedConfig::new(n_bytes, hidden, setup.seed)
-    };
-    let mut part = 0;
-    let mut train = |train: &[f32], validation: &[f32], config: &FixedConfig| {
-        let mut told = |step: Step| told(step.within(part, FIXED_TRAININGS));
-        let trained = train_fixed(train, validation, n, config, &mut steps(&mut told));
-        part += 1;
-        trained.map_err(|e| match e {
-            autoencoder::AutoencoderError::Training(crate::nn::NnError::Cancelled) => LearnError::Cancelled,
-            other => LearnError::Fixed(other.to_string()),
-        })
-    };
-    let windows = |rows: &Rows, n_phases| normalised(rows, n_samples, &norms, n_phases);
-    let mut pays = true;
-    for n_blocks in [5, 1] {
-        let (fit_rows, held_out) = rows.split(0.8, n_blocks);
-        let (some, rest) = (windows(&fit_rows, 4), windows(&held_out, 1));
-        if !pays || rest.len() < 10 * n || some.len() < 40 * n {
-            pays = false;
-            break;
-        }
-        let report = train(&some, &rest, &config)?.report;
-        pays = !report.is_klt && report.rms < FIXED_PAYS * report.rms_klt.min(report.rms_klt_integer);
-    }
-    let all = windows(rows, 4);
-    let plain = FixedConfig {
-        encoder: Hidden::None,
-        decoder_hidden: 0,
-        effort: autoencoder::Effort { n_steps: 0, ..config.effort.clone() },
-        ..config.clone()
-    };
-    let trained = train(&all, &all, if pays { &config } else { &plain })?;
-    if trained.bits.len() > LATENTS_MAX {
-        let n_latents = trained.bits.len();
-        return Err(LearnError::Fixed(format!(
-            "{n_bytes} bytes need {n_latents} latents, at most {LATENTS_MAX} fit"
-        )));
-    }
-    Ok((net_part(&trained.encoder, &trained.decoder, &norms), trained.bits))
-}
-
-/// Trainings of one autoencoder of a fixed size: two to judge, one to keep.
-const FIXED_TRAININGS: usize = 3;
-/// Share of the transform's error that is better by more than chance.
-const FIXED_PAYS: f64 = 0.97;
-/// Most bits of a latent.
-const FIXED_BITS_MAX: u8 = 12;
-
-/// Error of the KLT at `n_bytes` a window, computed in floating point and read on the same grid, learned on
-/// `train_rows`: root of the mean square over the full windows of `test_rows`, in deviations of each channel.
-pub(crate) fn klt_rms(train_rows: &Rows, test_rows: &Rows, n_samples: usize, n_bytes: usize) -> Option<f64> {
-    let norms = norms(train_rows);
-    let n = n_samples * train_rows.n_channels;
-    let klt =
-        FixedKlt::learn(&normalised(train_rows, n_samples, &norms, 4), n, n_bytes, FIXED_BITS_MAX).ok()?;
-    let test = normalised(test_rows, n_samples, &norms, 1);
-    let squares = test.chunks_exact(n).flat_map(|window| {
-        let read = klt.window(&klt.codes(window));
-        let norms = &norms;
-        window
-            .iter()
-            .zip(read)
-            .enumerate()
-            .map(move |(at, (&truth, read))| {
-                let deviation = norms[at % norms.len()].1;
-                let step = |x: f32| (f64::from(x) * deviation).round();
-                ((step(truth) - step(read)) / deviation).powi(2)
-            })
-            .collect::<Vec<_>>()
-    });
-    Some((squares.sum::<f64>() / test.len().max(1) as f64).sqrt())
-}
-
 /// A recording the autoencoder cannot be trained on has no latent rung; only cancelling is an error.
 fn refused(error: autoencoder::AutoencoderError) -> Result<Option<LatentPart>, LearnError> {
     match error {
@@ -168,7 +73,7 @@ fn refused(error: autoencoder::AutoencoderError) -> Result<Option<LatentPart>, L
     }
 }
 
-fn hidden_units(n: usize, n_latents: usize) -> usize {
+pub(super) fn hidden_units(n: usize, n_latents: usize) -> usize {
     (WEIGHTS_MAX / (2 * n)).clamp(4, 24).min(4 * n_latents.max(2))
 }
 
@@ -181,7 +86,7 @@ fn effort(setup: &Setup) -> autoencoder::Effort {
     autoencoder::Effort { n_steps, seed: setup.seed, ..autoencoder::Effort::default() }
 }
 
-fn steps(told: Told<'_>) -> impl FnMut(Progress) -> ControlFlow<()> + '_ {
+pub(super) fn steps(told: Told<'_>) -> impl FnMut(Progress) -> ControlFlow<()> + '_ {
     move |p| told(Step::of(p, 0.0, 1.0))
 }
 

@@ -13,6 +13,7 @@ mod examples;
 mod expected;
 mod fill;
 mod first;
+mod fixed;
 mod judge;
 mod latent;
 mod learn;

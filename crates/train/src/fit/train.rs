@@ -10,7 +10,7 @@ use kinglet_codec::{CHANNELS_MAX, Grid, SAMPLES_MAX, VALUES_MAX, is_step};
 use super::curve::{Curve, Curves, LossSeen};
 use super::evaluate::{Evaluation, evaluate, evaluate_as};
 use super::fill::{FrameOptions, FrameSummary, frames};
-use super::latent::klt_rms;
+use super::fixed::beside_klt;
 use super::learn::{Effort, LearnError, Setup, learn};
 use super::reference::{ReferenceSummary, refer};
 use super::rows::Rows;
@@ -298,16 +298,8 @@ pub fn train(
     };
     let fixed = options.fixed_bytes.map(|bytes| {
         let test = rows_of(recording, &grids, split.test.clone(), options.cut);
-        let squares = evaluation
-            .channels
-            .iter()
-            .zip(&chosen)
-            .map(|(c, g)| (c.rms_error / g.deviation.max(1e-12)).powi(2));
-        FixedSummary {
-            bytes,
-            rms: (squares.sum::<f64>() / n_channels as f64).sqrt(),
-            rms_klt: klt_rms(&rows, &test, samples, bytes),
-        }
+        let (rms, rms_klt) = beside_klt(&model, &rows, &test, bytes);
+        FixedSummary { bytes, rms, rms_klt }
     });
     let n_sent = setup.samples_sent();
     let as_sent = evaluate_as(&model, recording, split.test.clone(), options.cut, n_sent)?;

@@ -8,6 +8,7 @@ mod bounded;
 mod fixed;
 mod half;
 mod rate;
+mod rounding;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::super::{Mse, Net, NetBuilder, NnError, Progress, Samples, fit};
 use super::half::{Half, HalfNodes, Hidden, Integers, exponent_for};
+use super::rounding::{self, Moments};
 use super::{AutoencoderError, Effort, shifted};
 use crate::klt::{FixedKlt, pack, unpack};
 
@@ -102,7 +103,7 @@ impl FixedAutoencoder {
 /// Trains on `train`, judges on `validation`, both `[n_windows × n]` and normalised.
 ///
 /// Begins as the KLT at the same bits, trains in floating point through rounded codes, then in integers; what is
-/// worse than the KLT in the end is thrown away for it.
+/// worse than the KLT in the end is thrown away for it. With no steps to train it is the KLT.
 pub fn train_fixed(
     train: &[f32],
     validation: &[f32],
@@ -118,11 +119,13 @@ pub fn train_fixed(
     }
     let klt = FixedKlt::learn(train, n, config.n_bytes, config.bits_max)?;
     let rms_klt = klt.rms(validation);
-    let mut linear = Shape::new(&klt, train, config, Hidden::None, 0);
-    let plain = linear.finish(train, config)?;
+    let plain = Shape::new(&klt, train, config, Hidden::None, 0).rounded(train, config)?;
     let rms_klt_integer = plain.rms(validation);
     let report = FixedReport { rms: rms_klt_integer, rms_klt, rms_klt_integer, is_klt: true, n_steps: 0 };
     let plain = FixedAutoencoder { report, ..plain };
+    if config.effort.n_steps == 0 {
+        return Ok(plain);
+    }
     let mut shape = Shape::new(&klt, train, config, config.encoder, config.decoder_hidden);
     let n_steps = shape.train(train, validation, config, progress)?;
     let trained = shape.finish(train, config)?;
@@ -189,6 +192,26 @@ impl Shape {
         let mut told = shifted(progress, n_first, 0);
         let b = fit(&mut self.net, inputs, Some(held), &mut Mse, &second, &mut told)?;
         Ok(a.n_steps + b.n_steps)
+    }
+
+    /// What [`Self::finish`] gives of a net without hidden paths, its weights rounded for the windows of `train`.
+    fn rounded(mut self, train: &[f32], config: &FixedConfig) -> Result<FixedAutoencoder, AutoencoderError> {
+        let mut plain = self.finish(train, config)?;
+        let n = plain.encoder.n_in();
+        let bits = config.integers.skip_weight_bits;
+        let layer = |node, moments: &Moments| {
+            rounding::rounded(self.net.weights(node), self.net.biases(node), bits, moments)
+        };
+        let mut moments = Moments::new(n);
+        train.chunks_exact(n).for_each(|window| moments.add(window));
+        plain.encoder.skip = layer(self.encoder.skip, &moments);
+        let mut moments = Moments::new(plain.bits.len());
+        for window in train.chunks_exact(n) {
+            let codes: Vec<f32> = plain.codes(window).into_iter().map(|code| code as f32).collect();
+            moments.add(&codes);
+        }
+        plain.decoder.skip = layer(self.decoder.skip, &moments);
+        Ok(plain)
     }
 
     fn quantise(&mut self, train: &[f32], config: &FixedConfig) -> Result<(), NnError> {

@@ -1,0 +1,127 @@
+//! The autoencoder alone in a fixed number of bytes, learned, and measured beside the transform.
+
+use kinglet_codec::learn::{LATENTS_MAX, NetPart};
+use kinglet_codec::{Model, Rung, Window, decode, encode};
+
+use super::curve::{Step, Told};
+use super::latent::{hidden_units, steps};
+use super::learn::{Effort, LearnError, Setup};
+use super::net::{net_part, normalised, norms};
+use super::rows::Rows;
+use crate::klt::FixedKlt;
+use crate::nn::autoencoder::{self, AutoencoderError, FixedConfig, Hidden, train_fixed};
+
+/// Trainings of one autoencoder: two to judge, one to keep.
+const TRAININGS: usize = 3;
+/// Share of the transform's error that is better by more than chance.
+const PAYS: f64 = 0.97;
+/// Most bits of a latent.
+const BITS_MAX: u8 = 12;
+
+/// Learns to say a window in `n_bytes`; the integers, and the bits of each latent.
+///
+/// It is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last piece, which
+/// shows what drift does. Only if it beats the Karhunen–Loève transform clearly both times it is learned on all rows, for
+/// no longer than helped where it was judged; else the transform itself is kept, in the same integers.
+pub(crate) fn learn_fixed(
+    setup: &Setup,
+    rows: &Rows,
+    n_bytes: usize,
+    told: Told<'_>,
+) -> Result<(NetPart, Vec<u8>), LearnError> {
+    let n_samples = usize::from(setup.n_samples);
+    let n = n_samples * rows.n_channels;
+    let norms = norms(rows);
+    let hidden = hidden_units(n, n_bytes);
+    let mut config = FixedConfig {
+        encoder: if hidden == 0 { Hidden::None } else { Hidden::Dense(hidden) },
+        bits_max: BITS_MAX,
+        effort: effort(setup),
+        ..FixedConfig::new(n_bytes, hidden, setup.seed)
+    };
+    let mut part = 0;
+    let mut train = |train: &[f32], validation: &[f32], config: &FixedConfig| {
+        let mut told = |step: Step| told(step.within(part, TRAININGS));
+        let trained = train_fixed(train, validation, n, config, &mut steps(&mut told));
+        part += 1;
+        trained.map_err(|e| match e {
+            AutoencoderError::Training(crate::nn::NnError::Cancelled) => LearnError::Cancelled,
+            other => LearnError::Fixed(other.to_string()),
+        })
+    };
+    let windows = |rows: &Rows, n_phases| normalised(rows, n_samples, &norms, n_phases);
+    let mut n_steps = config.effort.n_steps;
+    for n_blocks in [5, 1] {
+        let (fit_rows, held_out) = rows.split(0.8, n_blocks);
+        let (some, rest) = (windows(&fit_rows, 4), windows(&held_out, 1));
+        if n_steps == 0 || rest.len() < 10 * n || some.len() < 40 * n {
+            n_steps = 0;
+            break;
+        }
+        let report = train(&some, &rest, &config)?.report;
+        let pays = !report.is_klt && report.rms < PAYS * report.rms_klt.min(report.rms_klt_integer);
+        n_steps = if pays { n_steps.min(report.n_steps) } else { 0 };
+    }
+    config.effort.n_steps = n_steps;
+    let all = windows(rows, 4);
+    let trained = train(&all, &all, &config)?;
+    if trained.bits.len() > LATENTS_MAX {
+        let n_latents = trained.bits.len();
+        return Err(LearnError::Fixed(format!(
+            "{n_bytes} bytes need {n_latents} latents, at most {LATENTS_MAX} fit"
+        )));
+    }
+    Ok((net_part(&trained.encoder, &trained.decoder, &norms), trained.bits))
+}
+
+/// Root of the mean squared error in deviations of each channel, of `model` and of the transform at `n_bytes`, over the same
+/// full windows of `test_rows`, gaps filled. The transform is learned on `train_rows` and computed in floating point; both
+/// are read on the grid.
+pub(crate) fn beside_klt(
+    model: &Model<'_>,
+    train_rows: &Rows,
+    test_rows: &Rows,
+    n_bytes: usize,
+) -> (f64, Option<f64>) {
+    let (norms, n_samples) = (norms(train_rows), model.samples());
+    let n = n_samples * train_rows.n_channels;
+    let klt = FixedKlt::learn(&normalised(train_rows, n_samples, &norms, 4), n, n_bytes, BITS_MAX).ok();
+    let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
+    let (mut read, mut n_windows, mut ours, mut theirs) = (vec![0; n], 0.0, 0.0, 0.0);
+    let squares = |steps: &[i32], read: &dyn Fn(usize) -> f64| {
+        let each = steps.iter().enumerate();
+        each.map(|(at, &x)| ((f64::from(x) - read(at)) / norms[at % norms.len()].1).powi(2)).sum::<f64>()
+    };
+    for steps in test_rows.filled().windows_from(n_samples, 0).filter(|steps| steps.len() == n) {
+        let Ok(encoded) = encode(model, Window { steps, off_grid: false }, &mut workspace, &mut code) else {
+            continue;
+        };
+        let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut read);
+        if encoded.rung != Rung::Fixed || decoded.is_err() {
+            continue;
+        }
+        n_windows += 1.0;
+        ours += squares(steps, &|at| f64::from(read[at]));
+        if let Some(klt) = &klt {
+            let norm = |at: usize| norms[at % norms.len()];
+            let window: Vec<f32> = steps
+                .iter()
+                .enumerate()
+                .map(|(at, &x)| ((f64::from(x) - norm(at).0) / norm(at).1) as f32)
+                .collect();
+            let back = klt.window(&klt.codes(&window));
+            theirs += squares(steps, &|at| (f64::from(back[at]) * norm(at).1 + norm(at).0).round());
+        }
+    }
+    let rms = |sum: f64| (sum / (n as f64 * f64::max(n_windows, 1.0))).sqrt();
+    (rms(ours), klt.map(|_| rms(theirs)))
+}
+
+fn effort(setup: &Setup) -> autoencoder::Effort {
+    let n_steps = match setup.effort {
+        Effort::Fast => 2500,
+        Effort::Normal => 10_000,
+        Effort::High => 40_000,
+    };
+    autoencoder::Effort { n_steps, seed: setup.seed, ..autoencoder::Effort::default() }
+}
