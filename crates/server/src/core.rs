@@ -1,7 +1,7 @@
 //! What everything in the server shares.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
@@ -15,7 +15,7 @@ use crate::join::JoinLimit;
 use crate::limits::Limits;
 use crate::live::LiveWindow;
 use crate::lorawan::Air;
-use crate::metrics::Metrics;
+use crate::metrics::{ByName, Metrics};
 use crate::mqtt::Sessions;
 use crate::offers::{Offer, Offers, Reported};
 use crate::reference::Recent;
@@ -39,7 +39,7 @@ pub struct Core {
     /// What it was told when it began.
     pub config: Config,
     /// The same with what was changed since.
-    current: RwLock<Arc<Config>>,
+    pub(crate) told: watch::Sender<Arc<Config>>,
     /// What is kept.
     pub store: Arc<dyn Store>,
     /// The devices.
@@ -69,10 +69,10 @@ pub struct Core {
     pub(crate) arrived: Notify,
     /// Wakes those who pass on.
     pub(crate) stored: watch::Sender<()>,
-    /// What was passed on, for each target of the configuration.
-    pub(crate) forwarded: Vec<Arc<TargetCounts>>,
-    /// What was raised and cleared, for each alert rule of the configuration.
-    pub(crate) alerted: Vec<AlertCounts>,
+    /// What was passed on, by target.
+    pub(crate) forwarded: ByName<TargetCounts>,
+    /// What was raised and cleared, by alert rule.
+    pub(crate) alerted: ByName<AlertCounts>,
     pub(crate) live: broadcast::Sender<Arc<LiveWindow>>,
     pub(crate) live_streams: Arc<Semaphore>,
     /// True once the server is to stop.
@@ -90,9 +90,9 @@ impl Core {
             access: Access::new(Arc::clone(&store)),
             offers: Offers::new(Arc::clone(&store)),
             store,
-            forwarded: config.forward.iter().map(|_| Arc::default()).collect(),
-            alerted: config.alerts.iter().map(|_| AlertCounts::default()).collect(),
-            current: RwLock::new(Arc::new(config.clone())),
+            forwarded: ByName::default(),
+            alerted: ByName::default(),
+            told: watch::channel(Arc::new(config.clone())).0,
             config,
             clock,
             vault,
@@ -116,12 +116,7 @@ impl Core {
 impl Core {
     /// What it is told now. Only what can change while it runs differs from [`config`](Self::config).
     pub(crate) fn current(&self) -> Arc<Config> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Tells it something else; see `config::reload` for what may differ.
-    pub(crate) fn set_current(&self, config: Arc<Config>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Arc::clone(&self.told.borrow())
     }
 
     /// What a device is offered, whether it needs it or not.

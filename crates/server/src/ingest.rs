@@ -396,7 +396,7 @@ impl Core {
             self.overheard.remember(device, one.sealed, one.t_arrival);
         }
         self.arrived.notify_one();
-        if !(self.forwarded.is_empty() && self.alerted.is_empty()) {
+        if self.stored.receiver_count() > 0 {
             self.stored.send_replace(());
         }
     }

@@ -1,7 +1,9 @@
 //! What is counted for those who watch over the server, since this process started.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ingest::Refusal;
@@ -91,6 +93,17 @@ impl Metrics {
         }
         out.sample("kinglet_commit_duration_seconds_sum", &[], read(&self.commit_us) as f64 / 1e6);
         out.sample("kinglet_commit_duration_seconds_count", &[], n);
+    }
+}
+
+/// Counts of what the configuration names; they go on when the configuration is read anew.
+#[derive(Debug, Default)]
+pub(crate) struct ByName<T>(Mutex<HashMap<String, Arc<T>>>);
+
+impl<T: Default> ByName<T> {
+    pub(crate) fn of(&self, name: &str) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.into()).or_default())
     }
 }
 

@@ -62,9 +62,12 @@ impl Hook {
     }
 }
 
+fn target(name: &str, url: &str) -> String {
+    format!("[[forward]]\nkind = 'webhook'\nname = '{name}'\nurl = '{url}'\nformat = 'none'\n")
+}
+
 async fn rig(dir: &Path, url: &str, rules: &str) -> Rig {
-    let text =
-        format!("[[forward]]\nkind = 'webhook'\nname = 'hook'\nurl = '{url}'\nformat = 'none'\n{rules}");
+    let text = target("hook", url) + rules;
     Rig::start_with(dir, |config| config.apply_text("test", &text).unwrap()).await
 }
 
@@ -176,6 +179,42 @@ async fn a_restart_says_nothing_twice_and_a_dead_target_is_told_later() {
     }
     hook.until(&["raised frost garden-1"]).await;
     third.stop().await;
+}
+
+#[tokio::test]
+async fn rules_and_targets_change_while_the_server_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((old, old_url), (new, new_url)) = (Hook::start().await, Hook::start().await);
+    let rig = Rig::start(dir.path()).await;
+    let reload = |text: &str| {
+        let mut config = kinglet_server::Config::clone(&rig.core.config);
+        config.apply_text("test", text).unwrap();
+        let told = rig.core.reload(&config);
+        assert!(told.needs_restart.is_empty(), "{told:?}");
+    };
+    let mut garden = rig.ready_device("garden-1").await;
+    reload(&(target("hook", &old_url) + FROST));
+    // A new target begins with what comes once it stands.
+    looks().await;
+    send(&rig, &mut garden, 0, 10).await;
+    old.until(&["raised frost garden-1"]).await;
+    // Another target under the same name, and a rule that asks for more: what is raised stays raised.
+    let above =
+        "[[alert]]\nkind = 'range'\nname = 'heat'\nchannel = 'temperature'\nabove = 30\nto = ['hook']\n";
+    reload(&(target("hook", &new_url) + FROST + above));
+    send(&rig, &mut garden, 2, 310).await;
+    new.until(&["raised heat garden-1"]).await;
+    assert_eq!(list(&rig, "?state=raised").await.len(), 2);
+    // Without rules nothing is wrong, and without targets nobody is told.
+    reload("");
+    let start = Instant::now();
+    while !list(&rig, "?state=raised").await.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing would ever clear it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!rig.get("/metrics").await.text().contains("rule=\"frost\""));
+    assert_eq!((old.told().len(), new.told().len()), (1, 1));
+    rig.stop().await;
 }
 
 #[tokio::test]

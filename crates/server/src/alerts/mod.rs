@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
 
 pub use config::{AlertConfig, AlertKind, Patience};
 pub(crate) use config::{EXAMPLES, check, parse};
 
+use crate::config::Config;
 use crate::core::Core;
 use crate::http::iso;
 use crate::store::{AlertRow, AlertStep};
@@ -46,12 +48,21 @@ pub fn alert_json(row: &AlertRow, step: AlertStep) -> Value {
 impl Core {
     /// Looks for what the rules say until the server stops.
     pub(crate) async fn be_alert(self: Arc<Self>) {
-        if self.config.alerts.is_empty() {
-            return;
-        }
-        match watch::Watch::new(Arc::clone(&self)) {
-            Ok(watch) => watch.run().await,
-            Err(error) => tracing::error!(%error, "nothing is looked for, and no alert raised"),
+        let mut has_looked = false;
+        let work = |config: Arc<Config>, ending| {
+            // What was raised by rules that have been taken away is cleared.
+            has_looked |= !config.alerts.is_empty();
+            let rules = has_looked.then(|| config.alerts.clone().into());
+            Arc::clone(&self).look(rules, ending)
+        };
+        self.hold_to(|config| config.alerts.clone(), work).await;
+    }
+
+    async fn look(self: Arc<Self>, rules: Option<Arc<[AlertConfig]>>, ending: Receiver<bool>) {
+        match rules.map(|rules| watch::Watch::new(self, rules)) {
+            Some(Ok(watch)) => watch.run(ending).await,
+            Some(Err(error)) => tracing::error!(%error, "nothing is looked for, and no alert raised"),
+            None => {}
         }
     }
 }

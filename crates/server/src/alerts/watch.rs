@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::config::{AlertConfig, AlertKind};
 use super::range::Ranges;
 use super::refused::Refused;
@@ -38,6 +40,7 @@ pub(super) type Key = (usize, u32, String);
 
 pub(super) struct Watch {
     core: Arc<Core>,
+    rules: Arc<[AlertConfig]>,
     lease: Lease,
     /// What it remembers, while it holds the lease.
     memory: Option<Memory>,
@@ -83,15 +86,14 @@ enum Round {
 }
 
 impl Watch {
-    pub(super) fn new(core: Arc<Core>) -> Result<Self, VaultError> {
-        Ok(Self { core, lease: Lease::new(WORK, false)?, memory: None, said: None })
+    pub(super) fn new(core: Arc<Core>, rules: Arc<[AlertConfig]>) -> Result<Self, VaultError> {
+        Ok(Self { core, rules, lease: Lease::new(WORK, false)?, memory: None, said: None })
     }
 
-    /// Runs until the server stops.
-    pub(super) async fn run(mut self) {
-        let mut stopping = self.core.stopping.subscribe();
+    /// Runs until it is to end.
+    pub(super) async fn run(mut self, mut ending: watch::Receiver<bool>) {
         let mut stored = self.core.stored.subscribe();
-        while !*stopping.borrow() {
+        while !*ending.borrow() {
             stored.borrow_and_update();
             let pause = match self.round().await {
                 Ok(Round::More) => continue,
@@ -116,7 +118,7 @@ impl Watch {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = woken => {}
-                _ = stopping.wait_for(|stopping| *stopping) => {}
+                _ = ending.wait_for(|ending| *ending) => {}
             }
         }
         self.lease.release(&self.core).await;
@@ -129,7 +131,7 @@ impl Watch {
         };
         let memory = match &mut self.memory {
             Some(memory) => memory,
-            none => none.insert(Memory::begin(&self.core).await?),
+            none => none.insert(Memory::begin(&self.core, Arc::clone(&self.rules)).await?),
         };
         let core = &self.core;
         let end = memory.ranges.judge(core, at, &mut memory.raised).await?;
@@ -163,9 +165,8 @@ impl Watch {
 }
 
 impl Memory {
-    async fn begin(core: &Core) -> Result<Self, Trouble> {
-        let raised = Raised::read(core).await?;
-        let rules = Arc::clone(&raised.rules);
+    async fn begin(core: &Core, rules: Arc<[AlertConfig]>) -> Result<Self, Trouble> {
+        let raised = Raised::read(core, Arc::clone(&rules)).await?;
         Ok(Self {
             raised,
             silence: Silence::begin(core, Arc::clone(&rules)).await?,
@@ -179,8 +180,7 @@ impl Memory {
 
 impl Raised {
     /// What is raised of rules that are no more is cleared, and nobody is told: who was to be is not known any more.
-    async fn read(core: &Core) -> Result<Self, StoreError> {
-        let rules: Arc<[AlertConfig]> = core.config.alerts.clone().into();
+    async fn read(core: &Core, rules: Arc<[AlertConfig]>) -> Result<Self, StoreError> {
         let (mut open, mut changes, mut before) = (HashMap::new(), Vec::new(), i64::MAX);
         let now_ms = core.clock.now_ms();
         loop {
@@ -258,12 +258,11 @@ impl Raised {
         }
         if changed.len() < n_wanted {
             // Somebody else has changed something meanwhile: the store is right.
-            let now = Self::read(core).await?;
+            let now = Self::read(core, Arc::clone(&self.rules)).await?;
             (self.open, self.changes) = (now.open, now.changes);
         }
-        if !core.forwarded.is_empty() {
-            core.stored.send_replace(());
-        }
+        // Those who tell of it are woken.
+        core.stored.send_replace(());
         Ok(())
     }
 
@@ -271,9 +270,8 @@ impl Raised {
         let alert = &row.alert;
         let Some(rule) = self.rules.iter().position(|rule| rule.name == alert.rule) else { return };
         let is_over = row.t_cleared.is_some();
-        if let Some(counts) = core.alerted.get(rule) {
-            metrics::add(if is_over { &counts.cleared } else { &counts.raised }, 1);
-        }
+        let counts = core.alerted.of(&alert.rule);
+        metrics::add(if is_over { &counts.cleared } else { &counts.raised }, 1);
         let (rule_name, device) = (&alert.rule, &row.device_id);
         if is_over {
             tracing::info!(rule = %rule_name, %device, alert = row.id, "an alert is cleared");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Config;
 use super::keys::KEYS;
 use crate::core::Core;
@@ -28,6 +30,8 @@ impl Config {
         self.device_frames_per_s = new.device_frames_per_s;
         self.joins_per_s = new.joins_per_s;
         self.log_level = new.log_level;
+        self.forward.clone_from(&new.forward);
+        self.alerts.clone_from(&new.alerts);
     }
 
     fn differs_in(&self, other: &Self) -> Vec<&'static str> {
@@ -51,8 +55,33 @@ impl Core {
         next.take_over(new);
         let told = Reloaded { changed: before.differs_in(&next), needs_restart: next.differs_in(new) };
         self.limits.set(&next);
-        self.set_current(Arc::new(next));
+        self.told.send_replace(Arc::new(next));
         told
+    }
+
+    /// Works until the server stops, and begins anew whenever the part of the configuration that the work hangs on has
+    /// changed. `work` is to end once it reads `true`; if it ends before, it had nothing to do.
+    pub(crate) async fn hold_to<P: PartialEq, W: Future<Output = ()>>(
+        &self,
+        part: impl Fn(&Config) -> P,
+        mut work: impl FnMut(Arc<Config>, watch::Receiver<bool>) -> W,
+    ) {
+        let (mut stopping, mut told) = (self.stopping.subscribe(), self.told.subscribe());
+        while !*stopping.borrow() {
+            let config = Arc::clone(&told.borrow_and_update());
+            let held = part(&config);
+            let (end, ending) = watch::channel(false);
+            let over = async {
+                loop {
+                    tokio::select! {
+                        _ = stopping.wait_for(|stopping| *stopping) => break,
+                        _ = told.changed() => if part(&told.borrow()) != held { break },
+                    }
+                }
+                end.send_replace(true);
+            };
+            tokio::join!(work(config, ending), over);
+        }
     }
 }
 
@@ -114,6 +143,7 @@ mod tests {
         new.apply_text("x", "[[forward]]\nname = 'a'\nkind = 'webhook'\nurl = 'http://127.0.0.1:1/x'\n")
             .unwrap();
         new.apply_text("x", "[[alert]]\nkind = 'silent'\n").unwrap();
-        assert_eq!(core.reload(&new).needs_restart, ["forward", "alert"]);
+        let expected = Reloaded { changed: vec!["forward", "alert"], needs_restart: Vec::new() };
+        assert_eq!(core.reload(&new), expected);
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn page(
         h1 { "Alerts" }
         @if rows.is_empty() {
             section.card {
-                @if core.config.alerts.is_empty() {
+                @if core.current().alerts.is_empty() {
                     p { "Nothing is looked for. A section " code { "[[alert]]" } " in the configuration says what is to be noticed: devices that do not come, frames that do not open, readings outside of limits." }
                     p.soft { code { "kinglet config" } " prints examples." }
                 } @else {

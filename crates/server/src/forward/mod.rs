@@ -27,6 +27,7 @@ pub(crate) use http::{Answer, Poster};
 pub(crate) use lease::Lease;
 pub use secret::SecretSource;
 
+use crate::config::Config;
 use crate::core::Core;
 use crate::readings::Readings;
 use crate::store::{FrameId, LogPlace, StoreError};
@@ -121,16 +122,23 @@ pub(crate) fn said(text: &str) -> String {
 impl Core {
     /// Passes on what is stored until the server stops.
     pub(crate) async fn pass_on(self: Arc<Self>) {
-        let targets = self.config.forward.iter().zip(&self.forwarded);
-        let workers = targets.filter_map(|(config, counts)| {
-            match Worker::new(Arc::clone(&self), config, Arc::clone(counts)) {
-                Ok(worker) => Some(worker.run()),
-                Err(error) => {
-                    tracing::error!(target = %config.name, %error, "nothing is passed on to this target");
-                    None
-                }
+        let part = |config: &Config| (config.forward.clone(), config.alerts.clone());
+        self.hold_to(part, |config, ending| {
+            let workers: Vec<_> = config
+                .forward
+                .iter()
+                .filter_map(|target| match Worker::new(Arc::clone(&self), target, &config.alerts) {
+                    Ok(worker) => Some(worker.run(ending.clone())),
+                    Err(error) => {
+                        tracing::error!(target = %target.name, %error, "nothing is passed on to this target");
+                        None
+                    }
+                })
+                .collect();
+            async {
+                futures_util::future::join_all(workers).await;
             }
-        });
-        futures_util::future::join_all(workers).await;
+        })
+        .await;
     }
 }

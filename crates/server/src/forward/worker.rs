@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::config::{ForwardConfig, TargetKind};
 use super::influx::Influx;
 use super::lease::Lease;
 use super::mqtt::Mqtt;
 use super::webhook::Webhook;
 use super::{Delivery, Parcel, TargetCounts, Trouble};
+use crate::alerts::AlertConfig;
 use crate::core::Core;
 use crate::metrics;
 use crate::pace::{Meter, Pace};
@@ -25,7 +28,7 @@ const ELSEWHERE: Duration = Duration::from_secs(5);
 /// Waits after failures, doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How long the end of a delivery is waited for when the server stops.
+/// How long the end of a delivery is waited for when the worker is to end.
 const LAST: Duration = Duration::from_secs(3);
 /// Between two lines of the log about the same trouble.
 const REMINDER: Duration = Duration::from_secs(600);
@@ -78,7 +81,7 @@ impl Worker {
     pub(super) fn new(
         core: Arc<Core>,
         config: &ForwardConfig,
-        counts: Arc<TargetCounts>,
+        alerts: &[AlertConfig],
     ) -> Result<Self, Trouble> {
         let lease = Lease::new(&config.name, config.history).map_err(|e| Trouble::Target(e.to_string()))?;
         let target = match &config.kind {
@@ -87,20 +90,20 @@ impl Worker {
             TargetKind::Webhook(webhook) => Target::Webhook(Webhook::new(webhook)?),
         };
         let (name, passes_readings) = (config.name.clone(), config.kind.passes_readings());
-        let is_told = core.config.alerts.iter().any(|rule| rule.to.contains(&name));
+        let is_told = alerts.iter().any(|rule| rule.to.contains(&name));
+        let counts = core.forwarded.of(&name);
         let (begun, words, failing) = (Instant::now(), Meter::default(), Failing::default());
         Ok(Self { core, name, lease, target, passes_readings, is_told, begun, words, counts, failing })
     }
 
-    /// Runs until the server stops.
-    pub(super) async fn run(mut self) {
-        let mut stopping = self.core.stopping.subscribe();
+    /// Runs until it is to end.
+    pub(super) async fn run(mut self, mut ending: watch::Receiver<bool>) {
         let mut stored = self.core.stored.subscribe();
-        while !*stopping.borrow() {
+        while !*ending.borrow() {
             stored.borrow_and_update();
             let last = async {
                 // An error is a sender that is gone, and that is an end too.
-                let _ = stopping.wait_for(|stopping| *stopping).await;
+                let _ = ending.wait_for(|ending| *ending).await;
                 tokio::time::sleep(LAST).await;
             };
             let round = tokio::select! {
@@ -124,7 +127,7 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
                 () = woken => {}
                 () = self.target.idle() => {}
-                _ = stopping.wait_for(|stopping| *stopping) => {}
+                _ = ending.wait_for(|ending| *ending) => {}
             }
         }
         self.target.close().await;

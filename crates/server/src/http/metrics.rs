@@ -50,11 +50,13 @@ pub(super) async fn metrics(State(core): State<Arc<Core>>) -> Result<impl IntoRe
 fn alerted(core: &Core, out: &mut Exposition, n_raised: u64) {
     out.family("kinglet_alerts_raised", "gauge", "Alerts that are raised, of all rules and servers.");
     out.sample("kinglet_alerts_raised", &[], n_raised);
-    if core.alerted.is_empty() {
+    let config = core.current();
+    if config.alerts.is_empty() {
         return;
     }
     out.family("kinglet_alerts_total", "counter", "Alerts this server has raised and cleared, by rule.");
-    for (rule, counts) in core.config.alerts.iter().zip(&core.alerted) {
+    for rule in &config.alerts {
+        let counts = core.alerted.of(&rule.name);
         for (state, n) in [("raised", &counts.raised), ("cleared", &counts.cleared)] {
             out.sample("kinglet_alerts_total", &[("rule", &rule.name), ("state", state)], read(n));
         }
@@ -62,10 +64,12 @@ fn alerted(core: &Core, out: &mut Exposition, n_raised: u64) {
 }
 
 async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> {
-    if core.forwarded.is_empty() {
+    let config = core.current();
+    if config.forward.is_empty() {
         return Ok(());
     }
-    let targets = || core.config.forward.iter().map(|target| target.name.as_str()).zip(&core.forwarded);
+    let counted = |name: &'_ str| core.forwarded.of(name);
+    let targets = || config.forward.iter().map(|target| (target.name.as_str(), counted(&target.name)));
     out.family(
         "kinglet_forward_windows_total",
         "counter",
