@@ -12,6 +12,9 @@ pub use allocate::{QUANTISER_BITS_MAX, Quantiser};
 /// Windows used to learn a basis or quantisers, at most; more are thinned evenly.
 const WINDOWS_MAX: usize = 16_384;
 
+/// See [`FixedKlt::reaching`].
+const FAR: usize = 16;
+
 /// Why a transform could not be learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KltError {
@@ -118,12 +121,29 @@ pub struct FixedKlt {
 impl FixedKlt {
     /// Learns transform and quantisers from `windows` `[n_windows × n]`; no code gets more than `bits_max` bits.
     pub fn learn(windows: &[f32], n: usize, n_bytes: usize, bits_max: u8) -> Result<Self, KltError> {
+        Self::reaching(windows, n, n_bytes, bits_max, 1.0)
+    }
+
+    /// The same with quantisers laid out as if one window in sixteen lay `reach` times as far from the mean.
+    pub fn reaching(
+        windows: &[f32],
+        n: usize,
+        n_bytes: usize,
+        bits_max: u8,
+        reach: f64,
+    ) -> Result<Self, KltError> {
         let basis = Basis::learn(windows, n)?;
-        Self::from_basis(basis, windows, n_bytes, bits_max)
+        Self::from_basis(basis, windows, n_bytes, bits_max, reach)
     }
 
     /// Shares out the bits for a basis learned before.
-    pub fn from_basis(basis: Basis, windows: &[f32], n_bytes: usize, bits_max: u8) -> Result<Self, KltError> {
+    pub fn from_basis(
+        basis: Basis,
+        windows: &[f32],
+        n_bytes: usize,
+        bits_max: u8,
+        reach: f64,
+    ) -> Result<Self, KltError> {
         let n = basis.n();
         check(windows, n)?;
         let bits_max = bits_max.clamp(1, QUANTISER_BITS_MAX);
@@ -134,8 +154,10 @@ impl FixedKlt {
         let thin = thinned(windows, n);
         // Each direction that gets a bit, and a few that might.
         let n_tried = n.min(8 * n_bytes);
-        let coefficients: Vec<Vec<f64>> =
-            (0..n_tried).map(|i| thin.iter().map(|w| basis.coefficient(w, i)).collect()).collect();
+        let factor = |at: usize| if at.is_multiple_of(FAR) { reach } else { 1.0 };
+        let coefficients: Vec<Vec<f64>> = (0..n_tried)
+            .map(|i| thin.iter().enumerate().map(|(at, w)| factor(at) * basis.coefficient(w, i)).collect())
+            .collect();
         let choice = allocate::share_out(&coefficients, 8 * n_bytes, bits_max);
         let mut chosen: Vec<(usize, Quantiser)> =
             choice.into_iter().enumerate().filter(|(_, q)| q.bits > 0).collect();

@@ -15,13 +15,18 @@ use crate::nn::autoencoder::{self, AutoencoderError, FixedConfig, Hidden, train_
 const TRAININGS: usize = 3;
 /// Share of the transform's error that is better by more than chance.
 const PAYS: f64 = 0.97;
+/// How far codes reach where levels drift. Without drift that costs up to an eighth; what drifts wins a quarter and more.
+const REACH: f64 = 2.0;
+const REACH_PAYS: f64 = 0.85;
 /// Most bits of a latent.
 const BITS_MAX: u8 = 12;
 
 /// Learns to say a window in `n_bytes`; the integers, and the bits of each latent.
 ///
-/// It is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last piece, which
-/// shows what drift does. Only if it beats the Karhunen–Loève transform clearly both times it is learned on all rows, for
+/// First the transform is judged by held-out rows, with codes that reach as far as the windows it was learned from and with
+/// codes that reach farther: what lies beyond is cut, and costs more than all the rest. Then the autoencoder, which begins
+/// from the better one, is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last piece, which
+/// shows what drift does. Only if it beats the transform clearly both times it is learned on all rows, for
 /// no longer than helped where it was judged; else the transform itself is kept, in the same integers.
 pub(crate) fn learn_fixed(
     setup: &Setup,
@@ -50,15 +55,20 @@ pub(crate) fn learn_fixed(
         })
     };
     let windows = |rows: &Rows, n_phases| normalised(rows, n_samples, &norms, n_phases);
-    let mut n_steps = config.effort.n_steps;
-    for n_blocks in [5, 1] {
+    let parts = [5, 1].map(|n_blocks| {
         let (fit_rows, held_out) = rows.split(0.8, n_blocks);
-        let (some, rest) = (windows(&fit_rows, 4), windows(&held_out, 1));
-        if n_steps == 0 || rest.len() < 10 * n || some.len() < 40 * n {
-            n_steps = 0;
+        (windows(&fit_rows, 4), windows(&held_out, 1))
+    });
+    let is_enough = parts.iter().all(|(some, rest)| rest.len() >= 10 * n && some.len() >= 40 * n);
+    if is_enough && reaching_pays(&parts, n, n_bytes) {
+        config.reach = REACH;
+    }
+    let mut n_steps = if is_enough { config.effort.n_steps } else { 0 };
+    for (some, rest) in &parts {
+        if n_steps == 0 {
             break;
         }
-        let report = train(&some, &rest, &config)?.report;
+        let report = train(some, rest, &config)?.report;
         let pays = !report.is_klt && report.rms < PAYS * report.rms_klt.min(report.rms_klt_integer);
         n_steps = if pays { n_steps.min(report.n_steps) } else { 0 };
     }
@@ -72,6 +82,15 @@ pub(crate) fn learn_fixed(
         )));
     }
     Ok((net_part(&trained.encoder, &trained.decoder, &norms), trained.bits))
+}
+
+/// Whether codes that reach farther are better by more than chance, over pieces of all times and the last piece together.
+fn reaching_pays(parts: &[(Vec<f32>, Vec<f32>)], n: usize, n_bytes: usize) -> bool {
+    let ratio = |(some, rest): &(Vec<f32>, Vec<f32>)| {
+        let rms = |reach| Some(FixedKlt::reaching(some, n, n_bytes, BITS_MAX, reach).ok()?.rms(rest));
+        Some(rms(REACH)? / rms(1.0)?)
+    };
+    parts.iter().try_fold(1.0, |product, part| Some(product * ratio(part)?)).is_some_and(|p| p < REACH_PAYS)
 }
 
 /// Root of the mean squared error in deviations of each channel, of `model` and of the transform at `n_bytes`, over the same

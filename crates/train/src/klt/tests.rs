@@ -121,3 +121,14 @@ fn refuses_what_it_cannot_learn_from() {
     let klt = FixedKlt::learn(&[7.0; 40], 4, 1, 12).unwrap();
     assert!(klt.rms(&[7.0; 8]) < 1e-6);
 }
+
+#[test]
+fn codes_that_reach_farther_say_what_was_never_seen() {
+    let (n, train) = (8, walks(800, 8, 4));
+    let far: Vec<f32> = walks(200, n, 5).into_iter().map(|x| 2.0 * x).collect();
+    let near = walks(200, n, 6);
+    let [plain, wide] = [1.0, 2.0].map(|reach| FixedKlt::reaching(&train, n, 3, 10, reach).unwrap());
+    assert_eq!(plain, FixedKlt::learn(&train, n, 3, 10).unwrap());
+    assert!(wide.rms(&far) < 0.8 * plain.rms(&far), "{} {}", wide.rms(&far), plain.rms(&far));
+    assert!(wide.rms(&near) < 1.3 * plain.rms(&near), "{} {}", wide.rms(&near), plain.rms(&near));
+}

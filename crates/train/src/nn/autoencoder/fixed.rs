@@ -19,6 +19,8 @@ pub struct FixedConfig {
     pub decoder_hidden: usize,
     /// Bits of one code, at most.
     pub bits_max: u8,
+    /// How far codes reach, see [`FixedKlt::reaching`].
+    pub reach: f64,
     /// The device's integers.
     pub integers: Integers,
     /// How long and how hard.
@@ -33,6 +35,7 @@ impl FixedConfig {
             encoder: Hidden::Dense(hidden),
             decoder_hidden: hidden,
             bits_max: 10,
+            reach: 1.0,
             integers: Integers::default(),
             effort: Effort { seed, ..Effort::default() },
         }
@@ -117,7 +120,7 @@ pub fn train_fixed(
     if n == 0 || validation.is_empty() || !validation.len().is_multiple_of(n) {
         return Err(NnError::Shape { len: validation.len(), width: n }.into());
     }
-    let klt = FixedKlt::learn(train, n, config.n_bytes, config.bits_max)?;
+    let klt = FixedKlt::reaching(train, n, config.n_bytes, config.bits_max, config.reach)?;
     let rms_klt = klt.rms(validation);
     let plain = Shape::new(&klt, train, config, Hidden::None, 0).rounded(train, config)?;
     let rms_klt_integer = plain.rms(validation);
