@@ -9,7 +9,8 @@ use kinglet_wire::ranges;
 use super::memo::Memo;
 use super::received::Witness;
 use crate::store::{
-    Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, day_of,
+    Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, WindowRow,
+    day_of,
 };
 
 /// Takes frames in, in order; counts per device and day those that leave no row of a window behind. The others
@@ -57,7 +58,7 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
     }
     let verdict = match &arrival.content {
         Content::Window { .. } => keep_window(conn, memo, arrival)?,
-        Content::Status { .. } => keep_status(conn, arrival)?,
+        Content::Status { .. } => keep_status(conn, memo, arrival)?,
     };
     if verdict == Verdict::CounterReuse {
         return Ok(verdict);
@@ -120,11 +121,23 @@ fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<
         arrival.tag,
         code
     ])?;
-    memo.stored(device, origin, id);
+    memo.stored(WindowRow {
+        row_id: id,
+        device,
+        origin,
+        t_first,
+        t_arrival: arrival.t_arrival,
+        t_quality,
+        bundle: *bundle,
+        code: code.clone(),
+        frame_len: arrival.frame_len,
+        n_samples: None,
+        flaw: None,
+    });
     Ok(Verdict::Stored)
 }
 
-fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn keep_status(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
     let Content::Status { body, slot, windows_lost, sync } = &arrival.content else {
         return Ok(Verdict::CounterReuse);
     };
@@ -147,13 +160,18 @@ fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreErr
         super::registry::set_slot(conn, arrival.device, *slot, fingerprint)?;
     }
     if let (true, Some(sync)) = (newest, sync) {
-        learn_boot_time(conn, arrival.device, *sync)?;
+        learn_boot_time(conn, memo, arrival.device, *sync)?;
     }
     Ok(Verdict::Stored)
 }
 
 /// Keeps when a boot began and dates its windows that came with an uptime alone.
-fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(), StoreError> {
+fn learn_boot_time(
+    conn: &Connection,
+    memo: &mut Memo,
+    device: u32,
+    sync: BootSync,
+) -> Result<(), StoreError> {
     // Boot numbers wrap: the latest word is about the present boot.
     conn.prepare_cached(
         "INSERT INTO boot VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET t_boot = excluded.t_boot",
@@ -165,6 +183,9 @@ fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(),
         )?
         .query_map([device, sync.boot], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
+    if !undated.is_empty() {
+        memo.redated();
+    }
     let mut date = conn.prepare_cached("UPDATE window SET t_first = ?2, t_quality = ?3 WHERE id = ?1")?;
     // Windows of the tail are not in there yet; the background pass will find them with their new time.
     let mut shift = conn.prepare_cached(

@@ -13,7 +13,7 @@ use super::SqliteStore;
 use super::accept::db_counter;
 use super::memo::Memo;
 use super::windows::TAIL;
-use crate::store::{DecodedMark, Extent, FrameId, StoreError, day_of};
+use crate::store::{DecodedMark, Extent, Flaw, FrameId, StoreError, day_of};
 
 /// From how many windows on a transaction files no further device.
 const PIECE: usize = 256;
@@ -22,9 +22,10 @@ const PIECE: usize = 256;
 pub(super) struct Plan {
     /// Up to this window.
     to: i64,
-    /// Device and id of each, in this order.
-    places: Vec<(u32, i64)>,
-    found: Arc<HashMap<i64, DecodedMark>>,
+    /// In the order of the table by time.
+    rows: Vec<FiledRow>,
+    /// Of [`Fresh`](super::fresh::Fresh): while it is the same, the rows are as they were read.
+    version: u64,
 }
 
 /// What a transaction leaves to do.
@@ -42,12 +43,16 @@ impl SqliteStore {
         let found: Arc<HashMap<_, _>> = Arc::new(marks.into_iter().map(|mark| (mark.row_id, mark)).collect());
         loop {
             // Every row up to `to` was committed before it was marked: none is missed, some may be gone by then.
-            let places = self.read(move |conn| places(conn, to)).await?;
-            let plan = Arc::new(Plan { to, places, found: Arc::clone(&found) });
+            let (version, found) = (self.fresh.version(), Arc::clone(&found));
+            let rows = self.read(move |conn| rows(conn, to, &found)).await?;
+            let plan = Arc::new(Plan { to, rows, version });
             loop {
                 let plan = Arc::clone(&plan);
                 match self.write(move |conn, memo| file_some(conn, memo, &plan)).await? {
-                    Left::Nothing => return Ok(()),
+                    Left::Nothing => {
+                        self.fresh.filed(to);
+                        return Ok(());
+                    }
                     Left::Some => {}
                     Left::UpTo(later) => {
                         to = later;
@@ -59,13 +64,14 @@ impl SqliteStore {
     }
 }
 
-fn places(conn: &Connection, to: i64) -> Result<Vec<(u32, i64)>, StoreError> {
-    let mut places = conn
-        .prepare_cached(&format!("SELECT device, id FROM window WHERE {TAIL} AND id <= ?1"))?
-        .query_map([to], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    places.sort_unstable();
-    Ok(places)
+const ROW: &str = "SELECT id, device, t_first, generation, counter, t_arrival, frame_len FROM window";
+
+fn rows(conn: &Connection, to: i64, found: &HashMap<i64, DecodedMark>) -> Result<Vec<FiledRow>, StoreError> {
+    let mut statement = conn.prepare_cached(&format!("{ROW} WHERE {TAIL} AND id <= ?1"))?;
+    let rows = statement.query_map([to], |row| filed_row(row, |id| found.get(&id).map(|mark| mark.found)))?;
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(FiledRow::place);
+    Ok(rows)
 }
 
 /// Files the next devices of a plan.
@@ -81,18 +87,21 @@ fn file_some(conn: &Connection, memo: &mut Memo, plan: &Plan) -> Result<Left, St
     if to > plan.to {
         return Ok(Left::UpTo(to));
     }
-    let begin = plan.places.partition_point(|(device, _)| i64::from(*device) <= after);
-    let rest = &plan.places[begin..];
+    let begin = plan.rows.partition_point(|row| i64::from(row.device) <= after);
+    let rest = &plan.rows[begin..];
     let mut len = 0;
-    for device in rest.chunk_by(|a, b| a.0 == b.0) {
+    for device in rest.chunk_by(|a, b| a.device == b.device) {
         if len >= PIECE {
             break;
         }
         len += device.len();
     }
-    file_piece(conn, memo, &rest[..len], filed_to..to, &plan.found)?;
+    let piece = rest[..len].iter().filter(|row| filed_to < row.id && row.id <= to);
+    let is_known = memo.fresh.version() == plan.version;
+    let piece = if is_known { piece.cloned().collect() } else { read_again(conn, piece)? };
+    file_piece(conn, memo, piece)?;
     if len < rest.len() {
-        let device = rest[..len].last().map_or(after, |(device, _)| i64::from(*device));
+        let device = rest[..len].last().map_or(after, |row| i64::from(row.device));
         conn.prepare_cached("UPDATE progress SET filing_to = ?1, filing_device = ?2")?
             .execute(params![to, device])?;
         return Ok(Left::Some);
@@ -101,31 +110,28 @@ fn file_some(conn: &Connection, memo: &mut Memo, plan: &Plan) -> Result<Left, St
     Ok(if to < plan.to { Left::Some } else { Left::Nothing })
 }
 
-/// Files windows of some devices, those with an id after the beginning of `ids` and up to its end.
-fn file_piece(
+/// Rows as they are now.
+fn read_again<'a>(
     conn: &Connection,
-    memo: &mut Memo,
-    places: &[(u32, i64)],
-    ids: std::ops::Range<i64>,
-    marks: &HashMap<i64, DecodedMark>,
-) -> Result<(), StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT id, device, t_first, generation, counter, t_arrival, frame_len FROM window WHERE id = ?1",
-    )?;
-    let mut rows = Vec::with_capacity(places.len());
-    for (_, id) in places {
-        if ids.start < *id && *id <= ids.end {
-            rows.extend(select.query_row([id], filed_row).optional()?);
-        }
+    rows: impl Iterator<Item = &'a FiledRow>,
+) -> Result<Vec<FiledRow>, StoreError> {
+    let mut select = conn.prepare_cached(&format!("{ROW} WHERE id = ?1"))?;
+    let mut again = Vec::new();
+    for row in rows {
+        again.extend(select.query_row([row.id], |now| filed_row(now, |_| row.found)).optional()?);
     }
+    again.sort_unstable_by_key(FiledRow::place);
+    Ok(again)
+}
+
+/// Files windows of some devices.
+fn file_piece(conn: &Connection, memo: &mut Memo, mut rows: Vec<FiledRow>) -> Result<(), StoreError> {
     let mut counted = HashMap::<(u32, i32), Counted>::new();
     let mut file = conn.prepare_cached("INSERT INTO window_order VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     // In the order of the tables, so that each of their pages is visited once.
-    rows.sort_unstable_by_key(|row| (row.device, row.t_first, row.id));
     for row in &rows {
-        let mark = marks.get(&row.id);
-        let found: Option<Extent> = mark.and_then(|mark| mark.found.ok());
-        let flaw = mark.and_then(|mark| mark.found.err()).map_or(0, |flaw| flaw as u8);
+        let found: Option<Extent> = row.found.and_then(Result::ok);
+        let flaw = row.found.and_then(Result::err).map_or(0, |flaw| flaw as u8);
         let (n_samples, span_ms) = (found.map(|f| f.n_samples), found.map(|f| f.span_ms));
         file.execute(params![row.device, row.t_first, row.id, n_samples, span_ms, flaw])?;
         let day = counted.entry((row.device, day_of(row.t_arrival))).or_default();
@@ -152,6 +158,7 @@ fn file_piece(
     Ok(())
 }
 
+#[derive(Clone)]
 struct FiledRow {
     id: i64,
     device: u32,
@@ -159,12 +166,29 @@ struct FiledRow {
     number: FrameId,
     t_arrival: i64,
     frame_len: i64,
+    /// By the background pass, if it has looked.
+    found: Found,
 }
 
-fn filed_row(row: &Row<'_>) -> rusqlite::Result<FiledRow> {
-    let (id, device, t_first) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let number = FrameId { generation: row.get(3)?, counter: row.get(4)? };
-    Ok(FiledRow { id, device, t_first, number, t_arrival: row.get(5)?, frame_len: row.get(6)? })
+type Found = Option<Result<Extent, Flaw>>;
+
+impl FiledRow {
+    fn place(&self) -> (u32, i64, i64) {
+        (self.device, self.t_first, self.id)
+    }
+}
+
+fn filed_row(row: &Row<'_>, found: impl FnOnce(i64) -> Found) -> rusqlite::Result<FiledRow> {
+    let id = row.get(0)?;
+    Ok(FiledRow {
+        id,
+        device: row.get(1)?,
+        t_first: row.get(2)?,
+        number: FrameId { generation: row.get(3)?, counter: row.get(4)? },
+        t_arrival: row.get(5)?,
+        frame_len: row.get(6)?,
+        found: found(id),
+    })
 }
 
 /// Windows of one device and day.
@@ -193,7 +217,7 @@ impl Counted {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::store::{Arrival, Content, NewDevice, Store, TimeQuality, Verdict};
+    use crate::store::{Arrival, BootSync, Content, NewDevice, Place, Store, TimeQuality, Verdict};
 
     const N: u64 = PIECE as u64 + 3;
 
@@ -219,11 +243,16 @@ mod tests {
         (store, devices)
     }
 
+    async fn plan(store: &SqliteStore) -> Plan {
+        let to = store.undecoded(None, u32::MAX).await.unwrap().last().unwrap().row_id;
+        let version = store.fresh.version();
+        let rows = store.read(move |conn| rows(conn, to, &HashMap::new())).await.unwrap();
+        Plan { to, rows, version }
+    }
+
     /// One transaction of a pass over everything.
     async fn one_piece(store: &SqliteStore) {
-        let to = store.undecoded(None, u32::MAX).await.unwrap().last().unwrap().row_id;
-        let places = store.read(move |conn| places(conn, to)).await.unwrap();
-        let plan = Plan { to, places, found: Arc::default() };
+        let plan = plan(store).await;
         let left = store.write(move |conn, memo| file_some(conn, memo, &plan)).await.unwrap();
         assert!(matches!(left, Left::Some));
     }
@@ -261,6 +290,53 @@ mod tests {
         assert!(store.undecoded(None, 9999).await.unwrap().is_empty());
         let totals = store.totals(None).await.unwrap();
         assert_eq!(totals.windows, 2 * N + 1, "each is counted once");
+    }
+
+    #[tokio::test]
+    async fn a_boot_that_is_dated_while_the_pass_is_under_way_moves_its_windows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, devices) = stored(dir.path()).await;
+        let device = devices[0];
+        let mut undated = window(device, N);
+        if let Content::Window { t_quality, uptime, .. } = &mut undated.content {
+            (*t_quality, *uptime) = (TimeQuality::Uptime, Some((3, 500)));
+        }
+        store.accept(vec![undated]).await.unwrap();
+        let plan = plan(&store).await;
+        let sync = Some(BootSync { boot: 3, t_boot: 7_000_000 });
+        let content = Content::Status { body: vec![], slot: None, windows_lost: None, sync };
+        store.accept(vec![Arrival { content, ..window(device, N + 1) }]).await.unwrap();
+        assert!(matches!(store.write(move |conn, memo| file_some(conn, memo, &plan)).await, Ok(Left::Some)));
+        let after = Place { t_first: 7_000_000, row_id: 0 };
+        let rows = store.windows_after(device, after, i64::MAX, 9).await.unwrap();
+        assert_eq!(rows.last().map(|row| (row.origin.counter, row.t_first)), Some((N, 7_000_500)));
+    }
+
+    #[tokio::test]
+    async fn the_pass_is_handed_each_window_once_from_memory_and_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, devices) = stored(dir.path()).await;
+        let mut after = None;
+        let mut ids = Vec::new();
+        for counter in N..N + 10 {
+            // From the file, and then from memory, until something is filed.
+            let rows = store.undecoded(after, if counter < N + 3 { 200 } else { 9999 }).await.unwrap();
+            let marks = rows.iter().map(|row| DecodedMark {
+                row_id: row.row_id,
+                device: row.device,
+                found: Ok(Extent { n_samples: 8, n_readings: 8, span_ms: 1000 }),
+            });
+            let marks: Vec<_> = marks.collect();
+            ids.extend(rows.iter().map(|row| row.row_id));
+            after = ids.last().copied();
+            if counter == N + 5 {
+                store.mark_decoded(marks).await.unwrap();
+                after = None;
+            }
+            store.accept(devices.map(|device| window(device, counter)).into()).await.unwrap();
+        }
+        assert!(ids.iter().copied().eq(1..=ids.len() as i64), "{ids:?}");
+        assert_eq!(ids.len() as u64, 2 * (N + 9));
     }
 
     #[tokio::test]
