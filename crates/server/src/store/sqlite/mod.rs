@@ -220,7 +220,12 @@ impl Store for SqliteStore {
     fn undecoded(&self, after: Option<i64>, limit: u32) -> Answer<'_, Vec<WindowRow>> {
         match self.fresh.take(after, limit) {
             Some(rows) => Box::pin(async { Ok(rows) }),
-            None => self.read(move |conn| windows::undecoded(conn, after, limit)),
+            None => Box::pin(async move {
+                let version = self.fresh.version();
+                let rows = self.read(move |conn| windows::undecoded(conn, after, limit)).await?;
+                self.fresh.hand(&rows, version);
+                Ok(rows)
+            }),
         }
     }
 
