@@ -53,8 +53,10 @@ fn main() {
         ["hold", addr, path] => hold(addr.parse().expect("an address"), Path::new(path)),
         ["weigh", n] => weigh(number(n)),
         // For a profiler: nothing but the server under load.
-        ["frames", "many"] => frames_alone(MANY),
-        ["frames", "few"] => frames_alone(FEW),
+        ["frames", "many"] => frames_alone(MANY, 0.0),
+        ["frames", "few"] => frames_alone(FEW, 0.0),
+        ["frames", "many", rate] => frames_alone(MANY, number(rate) as f64),
+        ["frames", "few", rate] => frames_alone(FEW, number(rate) as f64),
         ["many"] => compare(&[MANY]),
         ["few"] => compare(&[FEW]),
         _ => compare(&[MANY, FEW]),
@@ -65,14 +67,14 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn frames_alone(shape: Shape) {
+fn frames_alone(shape: Shape, rate: f64) {
     runtime().block_on(async {
         let dir = tempfile::tempdir().expect("a place");
         let rig = mqtt_rig(dir.path()).await;
         let lanes = dir.path().join("lanes");
         prepare(&rig, &lanes, shape).await;
         let (begun, wall) = (cpu_s(), Instant::now());
-        let Load { rate, n, p50, p99 } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+        let Load { rate, n, p50, p99 } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, rate).await;
         let cpu = cpu_s() - begun;
         println!(
             "stored and acked {rate:.0} /s, {:.1} us CPU each, {:.2} cores busy; PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %)",

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same while somebody watches: another server's windows are to be seen soon.
 const PATIENCE_WATCHED: Duration = Duration::from_millis(300);
 /// From the first arrival to the round that takes it: under load many windows share one look.
-const BREATH: Duration = Duration::from_millis(200);
+const BREATH: Duration = Duration::from_millis(100);
 
 /// A window that has just been stored.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use kinglet_wire::ranges;
 
@@ -24,8 +24,13 @@ pub(super) fn accept(
     memo.received.keep_few(conn)?;
     let mut counted: HashMap<(u32, i32), Counted> = HashMap::new();
     let mut verdicts = Vec::with_capacity(arrivals.len());
+    // Nothing asks in here whether the number is there already: the ranges have said so, in this transaction.
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO window (id, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
+         frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
     for arrival in arrivals {
-        let verdict = accept_one(conn, memo, arrival)?;
+        let verdict = accept_one(conn, memo, &mut insert, arrival)?;
         count(&mut counted, arrival, verdict);
         verdicts.push(verdict);
     }
@@ -41,7 +46,12 @@ pub(super) fn accept(
     Ok(arrivals.iter().zip(verdicts).map(outcome).collect())
 }
 
-fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn accept_one(
+    conn: &Connection,
+    memo: &mut Memo,
+    insert: &mut CachedStatement<'_>,
+    arrival: &Arrival,
+) -> Result<Verdict, StoreError> {
     let device = arrival.device;
     if let Some(refused) = memo.standing(conn, device)? {
         return Ok(refused);
@@ -57,7 +67,7 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
         }
     }
     let verdict = match &arrival.content {
-        Content::Window { .. } => keep_window(conn, memo, arrival)?,
+        Content::Window { .. } => keep_window(conn, memo, insert, arrival)?,
         Content::Status { .. } => keep_status(conn, memo, arrival)?,
     };
     if verdict == Verdict::CounterReuse {
@@ -76,7 +86,12 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
     Ok(verdict)
 }
 
-fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn keep_window(
+    conn: &Connection,
+    memo: &mut Memo,
+    insert: &mut CachedStatement<'_>,
+    arrival: &Arrival,
+) -> Result<Verdict, StoreError> {
     let Content::Window { t_first, t_quality, uptime, bundle, code } = &arrival.content else {
         return Ok(Verdict::CounterReuse);
     };
@@ -100,12 +115,7 @@ fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<
     let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
     let crc = crate::store::row_crc(device, origin, bundle, &arrival.tag, code);
     let id = memo.next_id(conn)?;
-    // Nothing asks here whether the number is there already: the ranges have said so, in this transaction.
-    conn.prepare_cached(
-        "INSERT INTO window (id, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
-         frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    )?
-    .execute(params![
+    insert.execute(params![
         id,
         device,
         origin.generation,
