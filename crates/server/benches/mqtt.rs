@@ -4,7 +4,8 @@
 //! The load comes from a process of its own, the same for both servers: MQTT 3.1.1 with QoS 1, from 256 devices with one
 //! frame in flight each, and from 16 with 20. To ours the devices also listen for their sealed acks.
 //!
-//! `cargo bench -p kinglet-server --bench mqtt`; with `weigh 10000` behind `--` only what that many devices weigh.
+//! `cargo bench -p kinglet-server --bench mqtt`; with `many` or `few` behind `--` only that, with `weigh 10000` only what that many
+//! devices weigh.
 #![allow(clippy::print_stdout, reason = "a bench speaks to people")]
 
 #[path = "../tests/arrivals/mod.rs"]
@@ -52,9 +53,13 @@ fn main() {
         ["hold", addr, path] => hold(addr.parse().expect("an address"), Path::new(path)),
         ["weigh", n] => weigh(number(n)),
         // For a profiler: nothing but the server under load.
-        ["frames", "many"] => frames_alone(MANY),
-        ["frames", "few"] => frames_alone(FEW),
-        _ => compare(),
+        ["frames", "many"] => frames_alone(MANY, 0.0),
+        ["frames", "few"] => frames_alone(FEW, 0.0),
+        ["frames", "many", rate] => frames_alone(MANY, number(rate) as f64),
+        ["frames", "few", rate] => frames_alone(FEW, number(rate) as f64),
+        ["many"] => compare(&[MANY]),
+        ["few"] => compare(&[FEW]),
+        _ => compare(&[MANY, FEW]),
     }
 }
 
@@ -62,31 +67,31 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn frames_alone(shape: Shape) {
+fn frames_alone(shape: Shape, rate: f64) {
     runtime().block_on(async {
         let dir = tempfile::tempdir().expect("a place");
         let rig = mqtt_rig(dir.path()).await;
         let lanes = dir.path().join("lanes");
         prepare(&rig, &lanes, shape).await;
         let (begun, wall) = (cpu_s(), Instant::now());
-        let (rate, p50, p99) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+        let Load { rate, n, p50, p99 } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, rate).await;
         let cpu = cpu_s() - begun;
         println!(
             "stored and acked {rate:.0} /s, {:.1} us CPU each, {:.2} cores busy; PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %)",
-            1e6 * cpu / (rate * ROUND.as_secs_f64()),
+            1e6 * cpu / n,
             cpu / wall.elapsed().as_secs_f64()
         );
         rig.stop().await;
     });
 }
 
-fn compare() {
+fn compare(shapes: &[Shape]) {
     let broker = Mosquitto::start();
     if broker.is_none() {
         println!("mosquitto is not installed: no comparison with it (apt-get install mosquitto)");
     }
-    for (name, shape) in [("256 devices x 1 in flight", MANY), ("16 devices x 20 in flight", FEW)] {
-        println!("{name}");
+    for shape in shapes.iter().copied() {
+        println!("{} devices x {} in flight", shape.n_devices, shape.in_flight);
         let (mut ours, mut theirs, mut bare) = (0.0, 0.0, 0.0);
         runtime().block_on(async {
             for round in 0..N_ROUNDS {
@@ -95,12 +100,12 @@ fn compare() {
                 let lanes = dir.path().join("lanes");
                 prepare(&rig, &lanes, shape).await;
                 let broker_rate = match &broker {
-                    Some(broker) => run_load(broker.addr, &lanes, shape, 0.0).await.0,
+                    Some(broker) => run_load(broker.addr, &lanes, shape, 0.0).await.rate,
                     None => 0.0,
                 };
                 let begun = cpu_s();
-                let (rate, ..) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
-                let cpu_us = 1e6 * (cpu_s() - begun) / (rate * ROUND.as_secs_f64());
+                let Load { rate, n, .. } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
+                let cpu_us = 1e6 * (cpu_s() - begun) / n;
                 let store_rate = bare_store(shape.n_devices, shape.in_flight, &CODE, ROUND).await;
                 println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s");
                 (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
@@ -114,7 +119,8 @@ fn compare() {
             let lanes = dir.path().join("lanes");
             prepare(&rig, &lanes, shape).await;
             let half = ours / n / 2.0;
-            let (rate, p50, p99) = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, half).await;
+            let Load { rate, p50, p99, .. } =
+                run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, half).await;
             println!("  at half load ({rate:.0} /s): PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %; under 50 ms wanted)");
             rig.stop().await;
         });
@@ -222,8 +228,16 @@ async fn prepare(rig: &Rig, path: &Path, shape: Shape) {
     file.flush().expect("room");
 }
 
-/// Frames acked per second, and milliseconds to the PUBACK: median and 99 %. `rate` 0: as many as it takes.
-async fn run_load(addr: SocketAddr, lanes: &Path, shape: Shape, rate: f64) -> (f64, f64, f64) {
+/// Frames acked, per second and altogether, and milliseconds to the PUBACK: median and 99 %.
+struct Load {
+    rate: f64,
+    n: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// `rate` 0: as many as it takes.
+async fn run_load(addr: SocketAddr, lanes: &Path, shape: Shape, rate: f64) -> Load {
     let out = tokio::process::Command::new(std::env::current_exe().expect("this file"))
         .args(["load", &addr.to_string(), &lanes.display().to_string()])
         .args([shape.in_flight.to_string(), (rate as u64).to_string()])
@@ -232,8 +246,8 @@ async fn run_load(addr: SocketAddr, lanes: &Path, shape: Shape, rate: f64) -> (f
         .expect("it runs");
     let said = String::from_utf8_lossy(&out.stdout);
     let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [rate, p50, p99] = numbers[..] else { panic!("{said}{}", String::from_utf8_lossy(&out.stderr)) };
-    (rate, p50, p99)
+    let [rate, n, p50, p99] = numbers[..] else { panic!("{said}{}", String::from_utf8_lossy(&out.stderr)) };
+    Load { rate, n, p50, p99 }
 }
 
 fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
@@ -285,7 +299,7 @@ fn load(addr: SocketAddr, path: &Path, in_flight: usize, rate: u64) {
     let seconds = begun.elapsed().as_secs_f64();
     waits.sort_unstable();
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{} {} {}", n as f64 / seconds, at(0.5), at(0.99));
+    println!("{} {n} {} {}", n as f64 / seconds, at(0.5), at(0.99));
 }
 
 /// How long each frame waited for its PUBACK.

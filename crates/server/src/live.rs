@@ -1,5 +1,6 @@
 //! The background pass: follows the store, decodes what is new, tells those who watch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,10 @@ use crate::store::{DecodedMark, StoreError, WindowRow};
 
 /// Most windows per round.
 const ROUND: u32 = 4096;
-/// So many windows are filed together: the tables lie in the order of devices, and each of their pages is written once for
-/// all windows that belong there. Under load this is most of what filing costs.
+/// So many windows are filed together, of each device that has any and altogether: the tables lie in the order of devices,
+/// and each of their pages is written once for all windows that belong there. Under load this is most of what filing
+/// costs; more at once, and frames that come meanwhile wait long for their acks.
+const FILED_TOGETHER_EACH: usize = 256;
 const FILED_TOGETHER: usize = 32_768;
 /// So few are filed at once, and so are those that have waited this long.
 const FILED_AT_ONCE: usize = 1024;
@@ -22,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same while somebody watches: another server's windows are to be seen soon.
 const PATIENCE_WATCHED: Duration = Duration::from_millis(300);
 /// From the first arrival to the round that takes it: under load many windows share one look.
-const BREATH: Duration = Duration::from_millis(200);
+const BREATH: Duration = Duration::from_millis(100);
 
 /// A window that has just been stored.
 #[derive(Clone, Debug)]
@@ -39,14 +42,17 @@ pub struct LiveWindow {
 #[derive(Default)]
 struct Unfiled {
     marks: Vec<DecodedMark>,
+    /// Whose they are.
+    devices: HashSet<u32>,
     since: Option<Instant>,
 }
 
 impl Unfiled {
     fn is_due(&self) -> bool {
+        let enough = FILED_TOGETHER.min(FILED_TOGETHER_EACH * self.devices.len());
         match self.marks.len() {
             0 => false,
-            ..FILED_AT_ONCE | FILED_TOGETHER.. => true,
+            n if n < FILED_AT_ONCE || n >= enough => true,
             _ => self.since.is_none_or(|since| since.elapsed() >= FILED_AFTER),
         }
     }
@@ -107,6 +113,7 @@ impl Core {
         }
         if !marks.is_empty() {
             unfiled.since.get_or_insert_with(Instant::now);
+            unfiled.devices.extend(marks.iter().map(|mark| mark.device));
             unfiled.marks.append(&mut marks);
         }
         for (i, (row, readings)) in readings.into_iter().enumerate() {

@@ -225,13 +225,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             speech.puback(id, refused, out);
         }
         for frame in taken.downlinks {
-            self.entered.tell_others(&Note::Down(frame.clone()));
+            self.entered.tell_others(|| Note::Down(frame.clone()));
             if wants.down {
                 speech.publish(self.topics.down.clone(), frame, out);
             }
         }
         for word in taken.words {
-            self.entered.tell_others(&Note::Refused(word));
+            self.entered.tell_others(|| Note::Refused(word));
             if wants.refused {
                 speech.publish(self.topics.refused.clone(), Bytes::from_static(word.as_bytes()), out);
             }

@@ -118,7 +118,7 @@ impl Sessions {
 
 impl Entered<'_> {
     /// Tells the device's other connections.
-    pub(super) fn tell_others(&self, note: &Note) {
+    pub(super) fn tell_others(&self, note: impl Fn() -> Note) {
         // Nearly always: every ack comes by here.
         if self.only.load(Ordering::Acquire) == self.n {
             return;
@@ -127,7 +127,7 @@ impl Entered<'_> {
         let mine = inner.by_device.get(&self.id).into_iter().flat_map(|mine| &mine.entries);
         for other in mine.filter(|entry| entry.n != self.n) {
             // Who does not read misses it; the device asks again.
-            let _ = other.inbox.try_send(note.clone());
+            let _ = other.inbox.try_send(note());
         }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         assert!(attic.ended.try_recv().is_err());
         // The old one's place is not the new one's.
         drop(porch);
-        again.tell_others(&Note::Refused("x"));
+        again.tell_others(|| Note::Refused("x"));
         assert_eq!(sessions.lock().by_device[&id("porch")].entries.len(), 2);
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let mut all: Vec<_> = (0..6).map(|n| sessions.enter(id("porch"), format!("c{n}").into())).collect();
         let ended: Vec<bool> = all.iter_mut().map(|one| one.ended.try_recv().is_ok()).collect();
         assert_eq!(ended, [true, true, false, false, false, false]);
-        all[5].tell_others(&Note::Down(Bytes::from_static(b"x")));
+        all[5].tell_others(|| Note::Down(Bytes::from_static(b"x")));
         assert_eq!(all[4].inbox.try_recv(), Ok(Note::Down(Bytes::from_static(b"x"))));
         assert!(all[5].inbox.try_recv().is_err() && all[0].inbox.try_recv().is_err());
         sessions.end("porch");

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use kinglet_wire::ranges;
 
 use super::memo::Memo;
 use super::received::Witness;
 use crate::store::{
-    Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, day_of,
+    Arrival, BootSync, Content, FrameId, JoinChange, Outcome, StoreError, TimeQuality, Verdict, WindowRow,
+    day_of,
 };
 
 /// Takes frames in, in order; counts per device and day those that leave no row of a window behind. The others
@@ -23,8 +24,13 @@ pub(super) fn accept(
     memo.received.keep_few(conn)?;
     let mut counted: HashMap<(u32, i32), Counted> = HashMap::new();
     let mut verdicts = Vec::with_capacity(arrivals.len());
+    // Nothing asks in here whether the number is there already: the ranges have said so, in this transaction.
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO window (id, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
+         frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
     for arrival in arrivals {
-        let verdict = accept_one(conn, memo, arrival)?;
+        let verdict = accept_one(conn, memo, &mut insert, arrival)?;
         count(&mut counted, arrival, verdict);
         verdicts.push(verdict);
     }
@@ -40,7 +46,12 @@ pub(super) fn accept(
     Ok(arrivals.iter().zip(verdicts).map(outcome).collect())
 }
 
-fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn accept_one(
+    conn: &Connection,
+    memo: &mut Memo,
+    insert: &mut CachedStatement<'_>,
+    arrival: &Arrival,
+) -> Result<Verdict, StoreError> {
     let device = arrival.device;
     if let Some(refused) = memo.standing(conn, device)? {
         return Ok(refused);
@@ -56,8 +67,8 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
         }
     }
     let verdict = match &arrival.content {
-        Content::Window { .. } => keep_window(conn, memo, arrival)?,
-        Content::Status { .. } => keep_status(conn, arrival)?,
+        Content::Window { .. } => keep_window(conn, memo, insert, arrival)?,
+        Content::Status { .. } => keep_status(conn, memo, arrival)?,
     };
     if verdict == Verdict::CounterReuse {
         return Ok(verdict);
@@ -75,7 +86,12 @@ fn accept_one(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<V
     Ok(verdict)
 }
 
-fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn keep_window(
+    conn: &Connection,
+    memo: &mut Memo,
+    insert: &mut CachedStatement<'_>,
+    arrival: &Arrival,
+) -> Result<Verdict, StoreError> {
     let Content::Window { t_first, t_quality, uptime, bundle, code } = &arrival.content else {
         return Ok(Verdict::CounterReuse);
     };
@@ -99,12 +115,7 @@ fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<
     let (t_first, t_quality) = dated.map_or((*t_first, *t_quality), |t| (t, TimeQuality::Boot));
     let crc = crate::store::row_crc(device, origin, bundle, &arrival.tag, code);
     let id = memo.next_id(conn)?;
-    // Nothing asks here whether the number is there already: the ranges have said so, in this transaction.
-    conn.prepare_cached(
-        "INSERT INTO window (id, device, generation, counter, t_first, t_arrival, t_quality, boot, uptime, \
-         frame_len, crc, bundle, tag, code) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    )?
-    .execute(params![
+    insert.execute(params![
         id,
         device,
         origin.generation,
@@ -120,11 +131,23 @@ fn keep_window(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<
         arrival.tag,
         code
     ])?;
-    memo.stored(device, origin, id);
+    memo.stored(WindowRow {
+        row_id: id,
+        device,
+        origin,
+        t_first,
+        t_arrival: arrival.t_arrival,
+        t_quality,
+        bundle: *bundle,
+        code: code.clone(),
+        frame_len: arrival.frame_len,
+        n_samples: None,
+        flaw: None,
+    });
     Ok(Verdict::Stored)
 }
 
-fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreError> {
+fn keep_status(conn: &Connection, memo: &mut Memo, arrival: &Arrival) -> Result<Verdict, StoreError> {
     let Content::Status { body, slot, windows_lost, sync } = &arrival.content else {
         return Ok(Verdict::CounterReuse);
     };
@@ -147,13 +170,18 @@ fn keep_status(conn: &Connection, arrival: &Arrival) -> Result<Verdict, StoreErr
         super::registry::set_slot(conn, arrival.device, *slot, fingerprint)?;
     }
     if let (true, Some(sync)) = (newest, sync) {
-        learn_boot_time(conn, arrival.device, *sync)?;
+        learn_boot_time(conn, memo, arrival.device, *sync)?;
     }
     Ok(Verdict::Stored)
 }
 
 /// Keeps when a boot began and dates its windows that came with an uptime alone.
-fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(), StoreError> {
+fn learn_boot_time(
+    conn: &Connection,
+    memo: &mut Memo,
+    device: u32,
+    sync: BootSync,
+) -> Result<(), StoreError> {
     // Boot numbers wrap: the latest word is about the present boot.
     conn.prepare_cached(
         "INSERT INTO boot VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET t_boot = excluded.t_boot",
@@ -165,6 +193,9 @@ fn learn_boot_time(conn: &Connection, device: u32, sync: BootSync) -> Result<(),
         )?
         .query_map([device, sync.boot], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
+    if !undated.is_empty() {
+        memo.redated();
+    }
     let mut date = conn.prepare_cached("UPDATE window SET t_first = ?2, t_quality = ?3 WHERE id = ?1")?;
     // Windows of the tail are not in there yet; the background pass will find them with their new time.
     let mut shift = conn.prepare_cached(

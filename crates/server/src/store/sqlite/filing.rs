@@ -13,7 +13,7 @@ use super::SqliteStore;
 use super::accept::db_counter;
 use super::memo::Memo;
 use super::windows::TAIL;
-use crate::store::{DecodedMark, Extent, FrameId, StoreError, day_of};
+use crate::store::{DecodedMark, Extent, Flaw, FrameId, StoreError, WindowRow, day_of};
 
 /// From how many windows on a transaction files no further device.
 const PIECE: usize = 256;
@@ -22,16 +22,20 @@ const PIECE: usize = 256;
 pub(super) struct Plan {
     /// Up to this window.
     to: i64,
-    /// Device and id of each, in this order.
-    places: Vec<(u32, i64)>,
-    found: Arc<HashMap<i64, DecodedMark>>,
+    /// All that are not filed, in the order of the table by time.
+    rows: Vec<FiledRow>,
+    /// The first of them, if they were not looked for in the file.
+    first: Option<i64>,
+    /// Of [`Fresh`](super::fresh::Fresh): while it is the same, the rows are as they were read.
+    version: u64,
 }
 
 /// What a transaction leaves to do.
 pub(super) enum Left {
     Nothing,
     Some,
-    /// Another process began to file up to a later window, and its pass must be ended first.
+    /// Of windows up to this one, also such as the plan does not know: another process has handed them out, or began to
+    /// file up to a later window, and its pass must be ended first.
     UpTo(i64),
 }
 
@@ -39,15 +43,28 @@ impl SqliteStore {
     /// Files the tail up to the last window marked.
     pub(super) async fn file(&self, marks: Vec<DecodedMark>) -> Result<(), StoreError> {
         let Some(mut to) = marks.iter().map(|mark| mark.row_id).max() else { return Ok(()) };
-        let found: Arc<HashMap<_, _>> = Arc::new(marks.into_iter().map(|mark| (mark.row_id, mark)).collect());
+        let marks = Arc::new(Marks::new(marks));
+        let mut handed = self.fresh.handed(to);
         loop {
-            // Every row up to `to` was committed before it was marked: none is missed, some may be gone by then.
-            let places = self.read(move |conn| places(conn, to)).await?;
-            let plan = Arc::new(Plan { to, places, found: Arc::clone(&found) });
+            let found = Arc::clone(&marks);
+            let plan = match handed.take() {
+                Some((rows, version)) => {
+                    blocking(move || Ok(Plan::of_handed(to, rows, &found, version))).await?
+                }
+                None => {
+                    // Every row up to `to` was committed before it was marked: none is missed, some may be gone by then.
+                    let version = self.fresh.version();
+                    self.read(move |conn| Plan::read(conn, to, &found, version)).await?
+                }
+            };
+            let plan = Arc::new(plan);
             loop {
                 let plan = Arc::clone(&plan);
                 match self.write(move |conn, memo| file_some(conn, memo, &plan)).await? {
-                    Left::Nothing => return Ok(()),
+                    Left::Nothing => {
+                        self.fresh.filed(to);
+                        return Ok(());
+                    }
                     Left::Some => {}
                     Left::UpTo(later) => {
                         to = later;
@@ -59,14 +76,46 @@ impl SqliteStore {
     }
 }
 
-fn places(conn: &Connection, to: i64) -> Result<Vec<(u32, i64)>, StoreError> {
-    let mut places = conn
-        .prepare_cached(&format!("SELECT device, id FROM window WHERE {TAIL} AND id <= ?1"))?
-        .query_map([to], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    places.sort_unstable();
-    Ok(places)
+impl Plan {
+    fn read(conn: &Connection, to: i64, marks: &Marks, version: u64) -> Result<Self, StoreError> {
+        let mut statement = conn.prepare_cached(&format!("{ROW} WHERE {TAIL} AND id <= ?1"))?;
+        let rows = statement.query_map([to], filed_row)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { first: None, ..Self::of_handed(to, rows, marks, version) })
+    }
+
+    fn of_handed(to: i64, mut rows: Vec<FiledRow>, marks: &Marks, version: u64) -> Self {
+        let first = rows.first().map(|row| row.id);
+        for row in &mut rows {
+            row.found = marks.find(row.id);
+        }
+        rows.sort_unstable_by_key(FiledRow::place);
+        Self { to, rows, first, version }
+    }
 }
+
+/// By id.
+struct Marks(Vec<DecodedMark>);
+
+impl Marks {
+    fn new(mut marks: Vec<DecodedMark>) -> Self {
+        marks.sort_unstable_by_key(|mark| mark.row_id);
+        Self(marks)
+    }
+
+    fn find(&self, id: i64) -> Found {
+        let at = self.0.binary_search_by_key(&id, |mark| mark.row_id).ok()?;
+        Some(self.0[at].found)
+    }
+}
+
+/// Some milliseconds' work: not where connections are served.
+async fn blocking<T: Send + 'static>(
+    todo: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(todo).await.map_err(|e| StoreError::Database(e.to_string()))?
+}
+
+const ROW: &str = "SELECT id, device, t_first, generation, counter, t_arrival, frame_len FROM window";
 
 /// Files the next devices of a plan.
 fn file_some(conn: &Connection, memo: &mut Memo, plan: &Plan) -> Result<Left, StoreError> {
@@ -77,22 +126,28 @@ fn file_some(conn: &Connection, memo: &mut Memo, plan: &Plan) -> Result<Left, St
         // Another process was here: of windows that were looked at before nothing is left to say.
         return Ok(Left::Nothing);
     }
+    if plan.first.is_some_and(|first| first > filed_to + 1) {
+        return Ok(Left::UpTo(plan.to));
+    }
     let (to, after) = if pass_to > filed_to { (pass_to, pass_device) } else { (plan.to, -1) };
     if to > plan.to {
         return Ok(Left::UpTo(to));
     }
-    let begin = plan.places.partition_point(|(device, _)| i64::from(*device) <= after);
-    let rest = &plan.places[begin..];
+    let begin = plan.rows.partition_point(|row| i64::from(row.device) <= after);
+    let rest = &plan.rows[begin..];
     let mut len = 0;
-    for device in rest.chunk_by(|a, b| a.0 == b.0) {
+    for device in rest.chunk_by(|a, b| a.device == b.device) {
         if len >= PIECE {
             break;
         }
         len += device.len();
     }
-    file_piece(conn, memo, &rest[..len], filed_to..to, &plan.found)?;
+    let piece = rest[..len].iter().filter(|row| filed_to < row.id && row.id <= to);
+    let is_known = memo.fresh.version() == plan.version;
+    let piece = if is_known { piece.cloned().collect() } else { read_again(conn, piece)? };
+    file_piece(conn, memo, piece)?;
     if len < rest.len() {
-        let device = rest[..len].last().map_or(after, |(device, _)| i64::from(*device));
+        let device = rest[..len].last().map_or(after, |row| i64::from(row.device));
         conn.prepare_cached("UPDATE progress SET filing_to = ?1, filing_device = ?2")?
             .execute(params![to, device])?;
         return Ok(Left::Some);
@@ -101,37 +156,35 @@ fn file_some(conn: &Connection, memo: &mut Memo, plan: &Plan) -> Result<Left, St
     Ok(if to < plan.to { Left::Some } else { Left::Nothing })
 }
 
-/// Files windows of some devices, those with an id after the beginning of `ids` and up to its end.
-fn file_piece(
+/// Rows as they are now.
+fn read_again<'a>(
     conn: &Connection,
-    memo: &mut Memo,
-    places: &[(u32, i64)],
-    ids: std::ops::Range<i64>,
-    marks: &HashMap<i64, DecodedMark>,
-) -> Result<(), StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT id, device, t_first, generation, counter, t_arrival, frame_len FROM window WHERE id = ?1",
-    )?;
-    let mut rows = Vec::with_capacity(places.len());
-    for (_, id) in places {
-        if ids.start < *id && *id <= ids.end {
-            rows.extend(select.query_row([id], filed_row).optional()?);
-        }
+    rows: impl Iterator<Item = &'a FiledRow>,
+) -> Result<Vec<FiledRow>, StoreError> {
+    let mut select = conn.prepare_cached(&format!("{ROW} WHERE id = ?1"))?;
+    let mut again = Vec::new();
+    for row in rows {
+        let now = select.query_row([row.id], filed_row).optional()?;
+        again.extend(now.map(|now| FiledRow { found: row.found, ..now }));
     }
+    again.sort_unstable_by_key(FiledRow::place);
+    Ok(again)
+}
+
+/// Files windows of some devices.
+fn file_piece(conn: &Connection, memo: &mut Memo, mut rows: Vec<FiledRow>) -> Result<(), StoreError> {
     let mut counted = HashMap::<(u32, i32), Counted>::new();
     let mut file = conn.prepare_cached("INSERT INTO window_order VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     // In the order of the tables, so that each of their pages is visited once.
-    rows.sort_unstable_by_key(|row| (row.device, row.t_first, row.id));
     for row in &rows {
-        let mark = marks.get(&row.id);
-        let found: Option<Extent> = mark.and_then(|mark| mark.found.ok());
-        let flaw = mark.and_then(|mark| mark.found.err()).map_or(0, |flaw| flaw as u8);
+        let found: Option<Extent> = row.found.and_then(Result::ok);
+        let flaw = row.found.and_then(Result::err).map_or(0, |flaw| flaw as u8);
         let (n_samples, span_ms) = (found.map(|f| f.n_samples), found.map(|f| f.span_ms));
         file.execute(params![row.device, row.t_first, row.id, n_samples, span_ms, flaw])?;
         let day = counted.entry((row.device, day_of(row.t_arrival))).or_default();
         day.t_last = day.t_last.max(row.t_arrival);
         day.windows += 1;
-        day.bytes += row.frame_len;
+        day.bytes += i64::from(row.frame_len);
         day.readings += found.map_or(0, |found| i64::from(found.n_readings));
     }
     rows.sort_unstable_by_key(|row| (row.device, row.number));
@@ -152,19 +205,51 @@ fn file_piece(
     Ok(())
 }
 
-struct FiledRow {
-    id: i64,
+/// What is filed of a window.
+#[derive(Clone)]
+pub(super) struct FiledRow {
+    pub(super) id: i64,
     device: u32,
     t_first: i64,
     number: FrameId,
     t_arrival: i64,
-    frame_len: i64,
+    frame_len: u32,
+    /// By the background pass, if it has looked.
+    found: Found,
+}
+
+type Found = Option<Result<Extent, Flaw>>;
+
+impl FiledRow {
+    fn place(&self) -> (u32, i64, i64) {
+        (self.device, self.t_first, self.id)
+    }
+}
+
+impl From<&WindowRow> for FiledRow {
+    fn from(row: &WindowRow) -> Self {
+        Self {
+            id: row.row_id,
+            device: row.device,
+            t_first: row.t_first,
+            number: row.origin,
+            t_arrival: row.t_arrival,
+            frame_len: row.frame_len,
+            found: None,
+        }
+    }
 }
 
 fn filed_row(row: &Row<'_>) -> rusqlite::Result<FiledRow> {
-    let (id, device, t_first) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let number = FrameId { generation: row.get(3)?, counter: row.get(4)? };
-    Ok(FiledRow { id, device, t_first, number, t_arrival: row.get(5)?, frame_len: row.get(6)? })
+    Ok(FiledRow {
+        id: row.get(0)?,
+        device: row.get(1)?,
+        t_first: row.get(2)?,
+        number: FrameId { generation: row.get(3)?, counter: row.get(4)? },
+        t_arrival: row.get(5)?,
+        frame_len: row.get(6)?,
+        found: None,
+    })
 }
 
 /// Windows of one device and day.
@@ -191,87 +276,4 @@ impl Counted {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use crate::store::{Arrival, Content, NewDevice, Store, TimeQuality, Verdict};
-
-    const N: u64 = PIECE as u64 + 3;
-
-    fn window(device: u32, counter: u64) -> Arrival {
-        let id = FrameId { generation: 1, counter };
-        let (t_first, t_quality) = (1000 * counter as i64, TimeQuality::Clock);
-        let content = Content::Window { t_first, t_quality, uptime: None, bundle: [7; 16], code: vec![] };
-        let (tag, frame_len, confirm) = (vec![counter as u8; 16], 60, None);
-        Arrival { device, sealed_as: id, origin: id, tag, frame_len, t_arrival: 5, content, confirm }
-    }
-
-    async fn stored(dir: &std::path::Path) -> (SqliteStore, [u32; 2]) {
-        let store = SqliteStore::open(&dir.join("kinglet.db")).unwrap();
-        let mut devices = [0; 2];
-        for (device, id) in devices.iter_mut().zip(["a", "b"]) {
-            let (name, wrapped_key, join_state) = (String::new(), vec![], vec![]);
-            let new = NewDevice { id: id.into(), name, wrapped_key, join_state, t_created: 0 };
-            *device = store.add_device(new).await.unwrap().short_id;
-        }
-        for counter in 0..N {
-            store.accept(devices.map(|device| window(device, counter)).into()).await.unwrap();
-        }
-        (store, devices)
-    }
-
-    /// One transaction of a pass over everything.
-    async fn one_piece(store: &SqliteStore) {
-        let to = store.undecoded(None, u32::MAX).await.unwrap().last().unwrap().row_id;
-        let places = store.read(move |conn| places(conn, to)).await.unwrap();
-        let plan = Plan { to, places, found: Arc::default() };
-        let left = store.write(move |conn, memo| file_some(conn, memo, &plan)).await.unwrap();
-        assert!(matches!(left, Left::Some));
-    }
-
-    async fn check(store: &SqliteStore, devices: [u32; 2]) {
-        for device in devices {
-            let rows = store.windows(device, 0, i64::MAX, 9999).await.unwrap();
-            assert!(rows.iter().map(|row| row.origin.counter).eq(0..N), "each once, in its order");
-            let repeated = store.accept(vec![window(device, 5)]).await.unwrap();
-            assert_eq!(repeated[0].verdict, Verdict::AlreadyStored);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_pass_that_ends_half_way_leaves_every_window_in_one_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, devices) = stored(dir.path()).await;
-        one_piece(&store).await;
-        assert_eq!(store.undecoded(None, 9999).await.unwrap().len() as u64, N, "one device's are filed");
-        check(&store, devices).await;
-        store.close().await.unwrap();
-        let store = SqliteStore::open(&dir.path().join("kinglet.db")).unwrap();
-        check(&store, devices).await;
-        // Later windows of the device that is filed belong to the next pass.
-        store.accept(vec![window(devices[0], N)]).await.unwrap();
-        for _ in 0..2 {
-            let rows = store.undecoded(None, 9999).await.unwrap();
-            let mark = |row: &crate::store::WindowRow| DecodedMark {
-                row_id: row.row_id,
-                device: row.device,
-                found: Err(crate::store::Flaw::Damaged),
-            };
-            store.mark_decoded(rows.iter().map(mark).collect()).await.unwrap();
-        }
-        assert!(store.undecoded(None, 9999).await.unwrap().is_empty());
-        let totals = store.totals(None).await.unwrap();
-        assert_eq!(totals.windows, 2 * N + 1, "each is counted once");
-    }
-
-    #[tokio::test]
-    async fn a_shorter_pass_ends_the_longer_one_that_another_process_began() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, devices) = stored(dir.path()).await;
-        one_piece(&store).await;
-        let first = store.undecoded(None, 1).await.unwrap()[0].row_id;
-        let mark = DecodedMark { row_id: first, device: devices[1], found: Err(crate::store::Flaw::Damaged) };
-        store.mark_decoded(vec![mark]).await.unwrap();
-        assert!(store.undecoded(None, 9999).await.unwrap().is_empty());
-        check(&store, devices).await;
-    }
-}
+mod tests;

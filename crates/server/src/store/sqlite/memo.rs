@@ -2,13 +2,15 @@
 //! is after a rollback or when another process has written.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accept::db_counter;
+use super::fresh::Fresh;
 use super::received::Received;
 use super::windows::TAIL;
-use crate::store::{FrameId, StoreError, Verdict};
+use crate::store::{FrameId, StoreError, Verdict, WindowRow};
 
 /// Most windows of the tail that are found by number without reading the tail.
 const TAIL_KEPT: usize = 1 << 16;
@@ -28,13 +30,18 @@ pub(super) struct Memo {
     tail: Option<Tail>,
     next_id: Option<i64>,
     data_version: i64,
+    /// Windows of this transaction.
+    added: Vec<WindowRow>,
+    /// Times of windows stored before have changed in this transaction.
+    is_redated: bool,
+    pub(super) fresh: Arc<Fresh>,
 }
 
 impl Memo {
     /// Knows nothing yet of a file at this `data_version`.
-    pub(super) fn new(data_version: i64) -> Self {
-        let (received, standing) = (Received::default(), HashSet::new());
-        Self { received, standing, tail: None, next_id: None, data_version }
+    pub(super) fn new(data_version: i64, fresh: Arc<Fresh>) -> Self {
+        let (received, standing, added) = (Received::default(), HashSet::new(), Vec::new());
+        Self { received, standing, tail: None, next_id: None, data_version, added, is_redated: false, fresh }
     }
 
     /// Whether another process has written since the last call.
@@ -44,7 +51,24 @@ impl Memo {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.data_version);
+        self.fresh.clear();
+        // What was done in the transaction before may be committed yet.
+        *self = Self { is_redated: true, ..Self::new(self.data_version, Arc::clone(&self.fresh)) };
+    }
+
+    /// To be called after a commit.
+    pub(super) fn committed(&mut self) {
+        if std::mem::take(&mut self.is_redated) {
+            self.fresh.clear();
+        }
+        self.fresh.add(&mut self.added);
+    }
+
+    /// To be called when times of windows that were stored before change.
+    pub(super) fn redated(&mut self) {
+        self.is_redated = true;
+        self.added.clear();
+        self.fresh.clear();
     }
 
     /// Stays within bounds; only between transactions.
@@ -94,10 +118,11 @@ impl Memo {
     }
 
     /// Takes note of a window that was just inserted.
-    pub(super) fn stored(&mut self, device: u32, origin: FrameId, id: i64) {
+    pub(super) fn stored(&mut self, row: WindowRow) {
         if let Some(tail) = &mut self.tail {
-            tail.insert((device, origin), id);
+            tail.insert((row.device, row.origin), row.row_id);
         }
+        self.added.push(row);
     }
 
     /// Takes note that a window is not in the tail any more.

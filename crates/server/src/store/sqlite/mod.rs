@@ -8,6 +8,7 @@ mod checkpoint;
 mod filing;
 mod forget;
 mod forward;
+mod fresh;
 mod memo;
 mod received;
 mod registry;
@@ -31,6 +32,7 @@ use crate::store::{
 };
 pub use backup::{Checked, back_up, check, restore};
 use checkpoint::Checkpoints;
+use fresh::Fresh;
 use memo::Memo;
 use windows::Found;
 use writer::Writer;
@@ -45,6 +47,7 @@ pub struct SqliteStore {
     path: PathBuf,
     writer: Writer,
     readers: Arc<Readers>,
+    fresh: Arc<Fresh>,
 }
 
 impl SqliteStore {
@@ -63,9 +66,12 @@ impl SqliteStore {
         schema::migrate(&mut conn).map_err(refused)?;
         let beside = connect(path, true).map_err(|e| refused(e.into()))?;
         let checkpoints = Checkpoints::start(&mut conn, beside).map_err(|e| refused(e.into()))?;
-        let writer = Writer::start(conn, checkpoints).map_err(|e| failed(e.to_string()))?;
+        let fresh = Arc::new(Fresh::default());
+        let writer =
+            Writer::start(conn, checkpoints, Arc::clone(&fresh)).map_err(|e| failed(e.to_string()))?;
         let path = path.to_path_buf();
-        Ok(Self { path: path.clone(), writer, readers: Arc::new(Readers { path, idle: Mutex::default() }) })
+        let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
+        Ok(Self { path, writer, readers, fresh })
     }
 
     fn read<T, F>(&self, todo: F) -> Answer<'_, T>
@@ -212,7 +218,15 @@ impl Store for SqliteStore {
     }
 
     fn undecoded(&self, after: Option<i64>, limit: u32) -> Answer<'_, Vec<WindowRow>> {
-        self.read(move |conn| windows::undecoded(conn, after, limit))
+        match self.fresh.take(after, limit) {
+            Some(rows) => Box::pin(async { Ok(rows) }),
+            None => Box::pin(async move {
+                let version = self.fresh.version();
+                let rows = self.read(move |conn| windows::undecoded(conn, after, limit)).await?;
+                self.fresh.hand(&rows, version);
+                Ok(rows)
+            }),
+        }
     }
 
     fn mark_decoded(&self, marks: Vec<DecodedMark>) -> Answer<'_, ()> {

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpoints;
+use super::fresh::Fresh;
 use super::memo::Memo;
 use crate::store::{Answer, StoreError};
 
@@ -65,15 +66,20 @@ where
 
 impl Writer {
     /// Starts the thread; it ends when the writer is dropped or closed and the queue is empty.
-    pub(super) fn start(conn: Connection, checkpoints: Checkpoints) -> std::io::Result<Self> {
+    pub(super) fn start(
+        conn: Connection,
+        checkpoints: Checkpoints,
+        fresh: Arc<Fresh>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let epoch = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&epoch);
         let answers = Arc::new(Answers::default());
         let answering = Arc::clone(&answers);
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || serve(conn, checkpoints, queue, &answering, &seen))?;
+        std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+            let memo = Memo::new(data_version(&conn).unwrap_or(0), fresh);
+            serve(conn, memo, checkpoints, queue, &answering, &seen);
+        })?;
         Ok(Self { jobs, answers, epoch })
     }
 
@@ -165,13 +171,13 @@ impl Job for Close {
 
 fn serve(
     conn: Connection,
+    mut memo: Memo,
     mut checkpoints: Checkpoints,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     answers: &Answers,
     epoch: &AtomicU64,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut memo = Memo::new(data_version(&conn).unwrap_or(0));
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let mut closing = false;
         let outcomes = commit(&conn, &mut memo, &mut batch, &mut closing, epoch);
@@ -210,8 +216,9 @@ fn commit(
         Ok(false) => one_by_one(conn, memo, batch, closing),
         Err(error) => Err(error),
     };
-    if done.is_err() {
-        memo.clear();
+    match done {
+        Ok(_) => memo.committed(),
+        Err(_) => memo.clear(),
     }
     memo.trim();
     done.unwrap_or_else(|error| vec![Err(error); batch.len()])
