@@ -42,10 +42,19 @@ pub(crate) const fn fixed(total: u32, codes: &'static [u8]) -> Table<'static> {
 impl<'a> Table<'a> {
     /// Reads `n_symbols` bytes after a 16-bit total minus one, and checks the total.
     pub(crate) fn parse(reader: &mut Reader<'a>, n_symbols: usize) -> Option<Self> {
+        Self::read(reader, n_symbols).filter(Self::is_sound)
+    }
+
+    /// Reads a table whose total is another's to check.
+    pub(crate) fn read(reader: &mut Reader<'a>, n_symbols: usize) -> Option<Self> {
         let total = u32::from(reader.u16()?) + 1;
-        let codes = reader.bytes(n_symbols)?;
-        let sum: u32 = codes.iter().map(|&c| freq_of(c)).sum();
-        (n_symbols <= SYMBOLS_MAX && sum == total).then_some(Self { total, codes })
+        Some(Self { total, codes: reader.bytes(n_symbols)? })
+    }
+
+    /// True if the total is that of the frequencies.
+    pub(crate) fn is_sound(&self) -> bool {
+        let sum: u32 = self.codes.iter().map(|&c| freq_of(c)).sum();
+        self.codes.len() <= SYMBOLS_MAX && sum == self.total
     }
 
     /// A table whose bytes [`Table::parse`] has accepted before.
@@ -70,6 +79,11 @@ impl<'a> Table<'a> {
     /// Width of `sym`.
     pub(crate) fn interval_width(&self, sym: usize) -> u32 {
         freq_of(self.codes[sym])
+    }
+
+    /// Widths of a run of symbols; none where it begins behind the last.
+    pub(crate) fn widths(&self, from: core::ops::RangeFrom<usize>) -> impl Iterator<Item = u32> + use<'a> {
+        self.codes.get(from).unwrap_or_default().iter().map(|&code| freq_of(code))
     }
 
     /// Start and width of `sym`.
