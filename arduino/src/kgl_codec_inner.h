@@ -179,6 +179,9 @@ bool kgl_signed(kgl_coder *coder, const kgl_table *table, int32_t value);
 uint32_t kgl_signed_cost(const kgl_table *table, int32_t value);
 uint32_t kgl_freq_of_value(const kgl_table *table, int32_t value);
 uint32_t kgl_freq_below(const kgl_table *table, int32_t value);
+/* True if a value has a class of its own; then its share is what kgl_freq_below grows by from it to the next. */
+bool kgl_is_exact(int32_t value);
+uint32_t kgl_freq_of_exact(const kgl_table *table, int32_t value);
 
 /* --- lattice, first values, context ------------------------------------------------------------------------------- */
 
@@ -195,14 +198,13 @@ typedef struct kgl_first {
     uint8_t zero;
 } kgl_first;
 
-/* How a channel moved up to now, in lattice units. Four words of a workspace hold one. */
+/* How a channel moved up to now, in lattice units. Four words of a workspace hold one, the last three fields in one. */
 typedef struct kgl_history {
     int32_t r, d1, d2;
     uint16_t run;
     int8_t sign;
     uint8_t n_seen;
 } kgl_history;
-typedef char kgl_history_fits[sizeof(kgl_history) == KGL_HISTORY_WORDS * sizeof(int32_t) ? 1 : -1];
 
 int32_t kgl_div_floor(int32_t a, int32_t b);
 kgl_lattice kgl_lattice_of(const kgl_model *model, size_t idx);
@@ -210,6 +212,8 @@ bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value);
 /* The same for an r that anyone may have chosen. */
 bool kgl_lattice_value_wide(kgl_lattice lattice, int32_t r, int32_t *value);
 int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x);
+/* The first of the candidates. */
+int32_t kgl_lattice_lowest(kgl_lattice lattice, int32_t x, int32_t bound);
 void kgl_lattice_candidates(kgl_lattice lattice, int32_t x, int32_t bound, int32_t *from, int32_t *to);
 bool kgl_first_parse(kgl_reader *reader, uint8_t idx, kgl_first *first);
 kgl_first kgl_first_of(const kgl_model *model, uint8_t idx);
@@ -219,9 +223,17 @@ int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *hi
 /* The first value that the first symbols say. */
 int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *histories);
 
+/* Word by word: where a C library is small its memcpy goes byte by byte. */
 static inline kgl_history kgl_history_load(const int32_t *histories, size_t idx) {
+    const int32_t *words = histories + idx * KGL_HISTORY_WORDS;
+    uint32_t rest = (uint32_t)words[3];
     kgl_history history;
-    memcpy(&history, histories + idx * KGL_HISTORY_WORDS, sizeof history);
+    history.r = words[0];
+    history.d1 = words[1];
+    history.d2 = words[2];
+    history.run = (uint16_t)rest;
+    history.sign = (int8_t)(uint8_t)(rest >> 16);
+    history.n_seen = (uint8_t)(rest >> 24);
     return history;
 }
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r);
@@ -237,6 +249,9 @@ typedef struct kgl_past {
 void kgl_histories_begin(const kgl_model *model, const kgl_past *past, int32_t *histories);
 bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
                       int32_t *histories, const kgl_past *past);
+/* The same for a run of `rs`; `histories` are what they are before it, and become what they are after it. */
+bool kgl_context_run(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t from, size_t to,
+                     int32_t *histories);
 
 /* --- rungs ---------------------------------------------------------------------------------------------------------- */
 
@@ -271,8 +286,11 @@ bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, i
  * how many; none where there is nothing to choose. kgl_search_trace has them. */
 uint8_t kgl_search_ends(const kgl_model *model, const kgl_window *window, int32_t forced, int32_t *back,
                         int32_t *beam);
-void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t *rs, const int32_t *back,
+/* Follows the back pointers of the path that ends in a slot, down to value `from`. */
+void kgl_search_trace(const kgl_model *model, const kgl_window *window, size_t from, int32_t *rs, const int32_t *back,
                       uint8_t slot);
+/* How many values at the window's beginning are the same in the first paths kept. */
+size_t kgl_search_shared(const kgl_window *window, const int32_t *back, uint8_t n_paths);
 /* `forced`: a channel and which of the values within all its bounds it takes, channel -1 for the cheapest of all. */
 bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
                      int8_t forced, int32_t place, const kgl_past *past);

@@ -4,7 +4,7 @@
 //! the place inside as raw bits, as in the magnitude categories of JPEG; the last class of a table is open-ended
 //! and coded in Elias gamma. Symbols are ordered 0, +1, −1, +2, −2, …: the likely ones come first.
 
-use crate::freq::Table;
+use crate::freq::{Table, ilog2};
 use crate::range::{Coder, Site, Stop, code_unbounded, code_wide};
 
 /// Magnitudes with a symbol of their own.
@@ -20,7 +20,7 @@ fn class_of(magnitude: u32) -> (u32, u32, u32) {
         return (magnitude, magnitude, 0);
     }
     // From 9 on, octave k >= 0 covers [9 + 4(2^k - 1), …) in two halves of 2^(k+1) each.
-    let octave = 31 - ((magnitude - EXACT - 1) / 4 + 1).leading_zeros();
+    let octave = ilog2((magnitude - EXACT - 1) / 4 + 1);
     let octave_first = EXACT + 1 + 4 * ((1 << octave) - 1);
     let half = (magnitude - octave_first) >> (octave + 1);
     (EXACT + 1 + 2 * octave + half, octave_first + (half << (octave + 1)), octave + 1)
@@ -70,7 +70,7 @@ pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
         raw_bits
     } else {
         let (first, _) = class_span(n_classes as u32);
-        2 * (31 - (magnitude - first + 1).leading_zeros()) + 1
+        2 * ilog2(magnitude - first + 1) + 1
     };
     table.cost(symbol_in(class, value, n_classes)) + 16 * raw
 }

@@ -5,7 +5,7 @@
 //! The first `r` is coded against a trained linear prediction from the channels already known, in a histogram of
 //! equal bins with open ends.
 
-use crate::freq::{SYMBOLS_MAX, Table};
+use crate::freq::{SYMBOLS_MAX, Table, ilog2};
 use crate::model::Reader;
 use crate::range::{BITS_MAX, Coder, Site, Stop, code_unbounded};
 
@@ -149,7 +149,7 @@ impl<'a> First<'a> {
         let n_bins = (self.table.len() - 2) as i32;
         let first = predicted + self.bin_first;
         let end = first.saturating_add(n_bins << self.bin_shift);
-        let gamma = |above: u32| 16 * (2 * (31 - (above + 1).leading_zeros()) + 1);
+        let gamma = |above: u32| 16 * (2 * ilog2(above + 1) + 1);
         match r {
             _ if r < first => self.table.cost(n_bins as usize) + gamma(beyond(first - 1, r)),
             _ if r >= end => self.table.cost(n_bins as usize + 1) + gamma(beyond(r, end)),

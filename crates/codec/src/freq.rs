@@ -20,11 +20,26 @@ pub fn freq_of(code: u8) -> u32 {
     (u32::from(MANTISSA[usize::from(code & 15)]) >> (code >> 4)).max(1)
 }
 
+/// Position of the highest bit; 0 for 0. Where there is no instruction for it, it is counted in a few steps.
+pub(crate) fn ilog2(x: u32) -> u32 {
+    if cfg!(not(target_arch = "riscv32")) {
+        return x.checked_ilog2().unwrap_or(0);
+    }
+    let (mut rest, mut n) = (x, 0);
+    for half in [16, 8, 4, 2, 1] {
+        if rest >> half != 0 {
+            rest >>= half;
+            n += half;
+        }
+    }
+    n
+}
+
 /// Binary logarithm in sixteenths, linear inside an octave; 0 for 0.
 pub(crate) fn log2_q4(x: u32) -> u32 {
-    let Some(octave) = x.checked_ilog2() else { return 0 };
-    let mantissa = ((u64::from(x) << 4) >> octave) as u32 & 15;
-    16 * octave + mantissa
+    let octave = ilog2(x);
+    let mantissa = if octave < 4 { x << (4 - octave) } else { x >> (octave - 4) };
+    16 * octave + (mantissa & 15)
 }
 
 /// A checked frequency table.

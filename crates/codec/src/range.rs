@@ -5,7 +5,7 @@
 //! all values that decode alike, one with the most zero bytes at the end, and drops those. The decoder reads
 //! zeros past the end. Hence no code ends in a zero byte, and the empty code is valid.
 
-use crate::freq::{Table, log2_q4};
+use crate::freq::{Table, ilog2, log2_q4};
 
 /// Range below which a byte is put out.
 const RENORM_BELOW: u32 = 1 << 24;
@@ -441,7 +441,7 @@ impl Narrow for Metered<'_> {
 
 /// Codes `value < 2^28` of unknown size: Elias gamma on `value + 1`, all bits equally likely.
 pub(crate) fn code_unbounded(coder: &mut dyn Coder, value: u32) -> Result<u32, Stop> {
-    let wanted = 31 - (value + 1).leading_zeros();
+    let wanted = ilog2(value + 1);
     let mut n_bits = 0;
     while coder.bits(1, u32::from(n_bits < wanted))? == 1 {
         n_bits += 1;

@@ -35,7 +35,6 @@ struct Candidate {
     parent: u8,
     /// Which of the values within the bound.
     choice: u8,
-    r: i32,
 }
 
 /// A window's search.
@@ -117,33 +116,29 @@ impl Search<'_> {
                 for (r, bonus) in (from_r..=last_r).zip(bonuses) {
                     let cost = costs[parent] + pricing.cost(r) as i32;
                     let choice = (r - first_r) as u8;
-                    kept.offer(Candidate { rank: cost - bonus, cost, parent: parent as u8, choice, r });
+                    kept.offer(Candidate { rank: cost - bonus, cost, parent: parent as u8, choice });
                 }
             }
             // Beginnings that end alike differ in the past only: the cheapest stands for all.
             let (mut n_kept, mut word) = (0, 0u32);
-            let own = idx * History::WORDS..(idx + 1) * History::WORDS;
+            let own = idx * History::WORDS;
             for candidate in &kept.list[..kept.len] {
                 if n_kept == BEAM {
                     break;
                 }
                 let parent = &now[usize::from(candidate.parent) * path_len..][..path_len];
                 let (earlier, rest) = next.split_at_mut(n_kept * path_len);
-                let mut history = load(parent, idx);
-                history.push(candidate.r);
-                let others = || parent.iter().enumerate().filter(|(at, _)| !own.contains(at));
-                let is_like = |other: &[i32]| {
-                    // Few say the same value.
-                    other[own.start] == candidate.r
-                        && load(other, idx) == history
-                        && others().all(|(at, word)| other[at] == *word)
-                };
+                let r = first_r + i32::from(candidate.choice);
+                let path = &mut rest[..path_len];
+                path.copy_from_slice(parent);
+                let mut history = load(path, idx);
+                history.push(r);
+                history.store(&mut path[own..]);
+                // Few say the same value.
+                let is_like = |other: &[i32]| other[own] == r && other.iter().eq(path.iter());
                 if earlier.chunks_exact(path_len).any(is_like) {
                     continue;
                 }
-                let path = &mut rest[..path_len];
-                path.copy_from_slice(parent);
-                history.store(&mut path[own.clone()]);
                 costs[n_kept] = candidate.cost;
                 word |= u32::from(candidate.parent | candidate.choice << 2) << (8 * n_kept);
                 n_kept += 1;
@@ -269,7 +264,7 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        let none = Candidate { rank: i32::MAX, cost: 0, parent: 0, choice: 0, r: 0 };
+        let none = Candidate { rank: i32::MAX, cost: 0, parent: 0, choice: 0 };
         Self { list: [none; 2 * BEAM], len: 0 }
     }
 }
