@@ -177,11 +177,9 @@ int8_t kgl_signed_class(int32_t value, int8_t n_classes);
 bool kgl_inside(kgl_coder *coder, int8_t class_idx, int8_t n_classes, int32_t value);
 bool kgl_signed(kgl_coder *coder, const kgl_table *table, int32_t value);
 uint32_t kgl_signed_cost(const kgl_table *table, int32_t value);
+/* Of a value below 9 and the open class it is what kgl_freq_below grows by from it to the next. */
 uint32_t kgl_freq_of_value(const kgl_table *table, int32_t value);
 uint32_t kgl_freq_below(const kgl_table *table, int32_t value);
-/* True if a value has a class of its own; then its share is what kgl_freq_below grows by from it to the next. */
-bool kgl_is_exact(int32_t value);
-uint32_t kgl_freq_of_exact(const kgl_table *table, int32_t value);
 
 /* --- lattice, first values, context ------------------------------------------------------------------------------- */
 
@@ -198,13 +196,14 @@ typedef struct kgl_first {
     uint8_t zero;
 } kgl_first;
 
-/* How a channel moved up to now, in lattice units. Four words of a workspace hold one, the last three fields in one. */
+/* How a channel moved up to now, in lattice units. Four words of a workspace hold one. */
 typedef struct kgl_history {
     int32_t r, d1, d2;
     uint16_t run;
     int8_t sign;
     uint8_t n_seen;
 } kgl_history;
+typedef char kgl_history_fits[sizeof(kgl_history) == KGL_HISTORY_WORDS * sizeof(int32_t) ? 1 : -1];
 
 int32_t kgl_div_floor(int32_t a, int32_t b);
 kgl_lattice kgl_lattice_of(const kgl_model *model, size_t idx);
@@ -223,17 +222,16 @@ int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *hi
 /* The first value that the first symbols say. */
 int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *histories);
 
-/* Word by word: where a C library is small its memcpy goes byte by byte. */
+/* Word by word, so that compilers know how it is aligned: else it is a call, and where a C library is small byte by byte. */
 static inline kgl_history kgl_history_load(const int32_t *histories, size_t idx) {
-    const int32_t *words = histories + idx * KGL_HISTORY_WORDS;
-    uint32_t rest = (uint32_t)words[3];
+    const int32_t *from = histories + idx * KGL_HISTORY_WORDS;
+    int32_t words[KGL_HISTORY_WORDS];
     kgl_history history;
-    history.r = words[0];
-    history.d1 = words[1];
-    history.d2 = words[2];
-    history.run = (uint16_t)rest;
-    history.sign = (int8_t)(uint8_t)(rest >> 16);
-    history.n_seen = (uint8_t)(rest >> 24);
+    words[0] = from[0];
+    words[1] = from[1];
+    words[2] = from[2];
+    words[3] = from[3];
+    memcpy(&history, words, sizeof history);
     return history;
 }
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r);

@@ -138,7 +138,7 @@ int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *h
 }
 
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r) {
-    int32_t *words = histories + idx * KGL_HISTORY_WORDS;
+    int32_t *to = histories + idx * KGL_HISTORY_WORDS, words[KGL_HISTORY_WORDS];
     kgl_history history = kgl_history_load(histories, idx);
     if (history.n_seen > 0) {
         int32_t d = kgl_sub(r, history.r);
@@ -152,10 +152,12 @@ void kgl_history_push(int32_t *histories, size_t idx, int32_t r) {
         }
     }
     history.n_seen = (uint8_t)(history.n_seen < 3 ? history.n_seen + 1 : 3);
-    words[0] = r;
-    words[1] = history.d1;
-    words[2] = history.d2;
-    words[3] = (int32_t)(history.run | (uint32_t)(uint8_t)history.sign << 16 | (uint32_t)history.n_seen << 24);
+    history.r = r;
+    memcpy(words, &history, sizeof words);
+    to[0] = words[0];
+    to[1] = words[1];
+    to[2] = words[2];
+    to[3] = words[3];
 }
 
 /* How many of the first n of `tops` lie below x. */

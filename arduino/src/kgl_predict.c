@@ -211,7 +211,11 @@ static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_t
     if (class_idx < CLASSES) {
         end = centre + edge_of((int8_t)(class_idx + 1));
         /* Most symbols are one value. */
-        freq = end == edge + 1 && kgl_is_exact(edge) ? freq + kgl_freq_of_exact(table, edge) : kgl_freq_below(table, end);
+        if (end == edge + 1 && kgl_abs(edge) < 9U && kgl_abs(edge) < table->n_symbols / 2U) {
+            freq += kgl_freq_of_value(table, edge);
+        } else {
+            freq = kgl_freq_below(table, end);
+        }
         to = gated_cum(mixture, table, (int8_t)(class_idx + 1), end, freq);
     }
     return kgl_narrow(coder, from, to - from, TOTAL) && kgl_inside(coder, class_idx, CLASSES, distance);

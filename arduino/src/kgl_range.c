@@ -259,15 +259,6 @@ uint32_t kgl_freq_below(const kgl_table *table, int32_t value) {
                       : table->total - freq_beyond(table, kgl_abs(value) - 1, 1);
 }
 
-bool kgl_is_exact(int32_t value) {
-    return kgl_abs(value) <= EXACT;
-}
-
-uint32_t kgl_freq_of_exact(const kgl_table *table, int32_t value) {
-    uint8_t magnitude = (uint8_t)kgl_abs(value), n_classes = table->n_symbols / 2;
-    return magnitude <= n_classes ? kgl_table_freq(table, symbol_of(value, n_classes, magnitude)) : 0;
-}
-
 /* The class of a value, negative for negative values, with at most n_classes on each side. */
 int8_t kgl_signed_class(int32_t value, int8_t n_classes) {
     uint32_t first;

@@ -109,9 +109,11 @@ impl History {
             return 0;
         }
         if self.d1 != 0 {
-            let activity = 2 * u64::from(self.d1.unsigned_abs()) + u64::from(self.d2.unsigned_abs());
+            // Beyond 96 all are alike.
+            let [d1, d2] = [self.d1, self.d2].map(|d| d.unsigned_abs().min(1 << 20));
+            let activity = 2 * d1 + d2;
             let level = [3, 5, 8, 13, 24, 48, 96].iter().filter(|&&top| activity > top).count();
-            let turn = match i64::from(self.d1).signum() * i64::from(self.d2).signum() {
+            let turn = match self.d1.signum() * self.d2.signum() {
                 0 => 0,
                 1 => 1,
                 _ => 2,

@@ -285,7 +285,7 @@ fn prepare(model: &Model<'_>, window: Counted<'_>, rung: Rung, areas: &mut Areas
     let reserve = i32::from(window.off_grid);
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
-            let search = Search { model, context, steps: window.steps, reserve, past: &[] };
+            let search = Search::new(model, context, window.steps, reserve, &[]);
             let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
             areas.has_path = search.run(areas.path, areas.back, beam);
             areas.has_path

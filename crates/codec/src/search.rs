@@ -42,16 +42,27 @@ pub(crate) struct Search<'a> {
     pub(crate) model: &'a Model<'a>,
     pub(crate) context: &'a Context<'a>,
     /// The window, sample-major grid steps.
-    pub(crate) steps: &'a [i32],
-    /// The reserve kept of each bound, 0 or 1 steps.
-    pub(crate) reserve: i32,
+    steps: &'a [i32],
     /// Lattice values of an earlier window that this one is coded after, sample-major; none for one that stands alone.
-    pub(crate) past: &'a [i32],
+    past: &'a [i32],
+    /// Of each channel: the lattice, and the bound less the reserve. Asked for with every value.
+    channels: [(Lattice, i32); crate::CHANNELS_MAX],
 }
 
-impl Search<'_> {
-    fn bound(&self, idx: usize) -> i32 {
-        (self.model.bound_steps(idx) - self.reserve).max(0)
+impl<'a> Search<'a> {
+    /// `reserve`: steps kept of each bound, 0 or 1.
+    pub(crate) fn new(
+        model: &'a Model<'a>,
+        context: &'a Context<'a>,
+        steps: &'a [i32],
+        reserve: i32,
+        past: &'a [i32],
+    ) -> Self {
+        let mut channels = [(Lattice { step: 1, phase: 0 }, 0); crate::CHANNELS_MAX];
+        for (idx, channel) in channels.iter_mut().enumerate().take(model.channels()) {
+            *channel = (model.lattice(idx), (model.bound_steps(idx) - reserve).max(0));
+        }
+        Self { model, context, steps, past, channels }
     }
 
     /// Fills `rs` with the path found; false if some value has no lattice value within its bound.
@@ -78,10 +89,10 @@ impl Search<'_> {
         beam: &mut [i32],
     ) -> Option<Option<[i32; BEAM]>> {
         let n_channels = self.model.channels();
-        if (0..n_channels).all(|idx| self.model.lattice(idx).step as i32 == 2 * self.bound(idx) + 1) {
+        if self.channels[..n_channels].iter().all(|(lattice, bound)| lattice.step as i32 == 2 * bound + 1) {
             // One value within each bound: there is nothing to choose.
             for (at, (r, &x)) in rs.iter_mut().zip(self.steps).enumerate() {
-                *r = if is_step(x) { self.model.lattice(at % n_channels).nearest(x) } else { x };
+                *r = if is_step(x) { self.channels[at % n_channels].0.nearest(x) } else { x };
             }
             return Some(None);
         }
@@ -98,8 +109,8 @@ impl Search<'_> {
                 continue;
             }
             let idx = at % n_channels;
-            let lattice = self.model.lattice(idx);
-            let (first_r, last_r) = lattice.candidates(x, self.bound(idx));
+            let (lattice, bound) = self.channels[idx];
+            let (first_r, last_r) = lattice.candidates(x, bound);
             let mut last_r = last_r.min(first_r + CANDIDATES_MAX as i32 - 1);
             let mut from_r = first_r;
             if let Some(forced) = forced.take() {
@@ -108,7 +119,7 @@ impl Search<'_> {
                 }
                 (from_r, last_r) = (first_r + forced, first_r + forced);
             }
-            let bonuses = self.bonuses(at, lattice, from_r..=last_r, self.bound(idx));
+            let bonuses = self.bonuses(at, lattice, from_r..=last_r, bound);
             kept.len = 0;
             for parent in 0..n_paths {
                 let histories = &now[parent * path_len..][..path_len];
@@ -130,7 +141,11 @@ impl Search<'_> {
                 let (earlier, rest) = next.split_at_mut(n_kept * path_len);
                 let r = first_r + i32::from(candidate.choice);
                 let path = &mut rest[..path_len];
-                path.copy_from_slice(parent);
+                // Histories one by one: where a copy is a call it takes longer.
+                for (to, from) in path.as_chunks_mut().0.iter_mut().zip(parent.as_chunks().0) {
+                    let [a, b, c, d] = *from;
+                    *to = [a, b, c, d];
+                }
                 let mut history = load(path, idx);
                 history.push(r);
                 history.store(&mut path[own..]);
@@ -168,9 +183,9 @@ impl Search<'_> {
                 rs[at] = x;
                 continue;
             }
-            let idx = at % n_channels;
+            let (lattice, bound) = self.channels[at % n_channels];
             let byte = (back[at] as u32 >> (8 * slot)) as u8;
-            rs[at] = self.model.lattice(idx).lowest(x, self.bound(idx)) + i32::from(byte >> 2);
+            rs[at] = lattice.lowest(x, bound) + i32::from(byte >> 2);
             slot = usize::from(byte & 3);
         }
     }
@@ -271,15 +286,11 @@ impl Default for Kept {
 
 impl Kept {
     fn offer(&mut self, candidate: Candidate) {
-        let mut at = self.len;
-        if at == self.list.len() {
-            if self.list[at - 1].rank <= candidate.rank {
-                return;
-            }
-            at -= 1;
-        } else {
-            self.len += 1;
+        if self.len == self.list.len() && self.list[self.len - 1].rank <= candidate.rank {
+            return;
         }
+        let mut at = self.len.min(self.list.len() - 1);
+        self.len = at + 1;
         while at > 0 && self.list[at - 1].rank > candidate.rank {
             self.list[at] = self.list[at - 1];
             at -= 1;

@@ -175,7 +175,7 @@ pub(crate) fn encode_after(
 fn find_path(Parts { model, context, .. }: Parts<'_, '_>, window: Counted<'_>, room: &mut Room<'_>) -> bool {
     let reserve = i32::from(window.off_grid);
     let Room { whole, n_past, path, back, scratch, .. } = room;
-    let search = Search { model, context, steps: window.steps, reserve, past: &whole[..*n_past] };
+    let search = Search::new(model, context, window.steps, reserve, &whole[..*n_past]);
     search.run(path, back, &mut scratch[..search::workspace_len(model.channels())])
 }
 

@@ -82,7 +82,7 @@ fn offer_paths(
         return;
     }
     let reserve = i32::from(window.off_grid);
-    let search = Search { model, context, steps: window.steps, reserve, past: &[] };
+    let search = Search::new(model, context, window.steps, reserve, &[]);
     for forced in 0..FORCED_MAX {
         let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
         let Some(Some(costs)) = search.ends(Some(forced), areas.path, areas.back, beam) else { return };
