@@ -289,14 +289,21 @@ impl Coder for Decoder<'_> {
         let total = cum(n);
         let target = (self.offset / (self.range / total)).min(total - 1);
         let (mut low, mut low_cum, mut high, mut high_cum) = (0, 0, n, total);
+        let (mut at, mut step) = (n / 2, 1);
         while high - low > 1 {
-            let middle = low.midpoint(high);
-            let middle_cum = cum(middle);
-            if target < middle_cum {
-                (high, high_cum) = (middle, middle_cum);
+            let at_cum = cum(at);
+            if target < at_cum {
+                (high, high_cum) = (at, at_cum);
             } else {
-                (low, low_cum) = (middle, middle_cum);
+                (low, low_cum) = (at, at_cum);
             }
+            // Nearly always it lies near the middle: outwards from there, then between what is known.
+            at = match (low, high) {
+                (0, _) => high.saturating_sub(step).max(1),
+                (_, high) if high == n => (low + step).min(n - 1),
+                _ => low.midpoint(high),
+            };
+            step *= 2;
         }
         self.take(low_cum, high_cum - low_cum, total);
         Ok(low)
