@@ -56,22 +56,14 @@ static bool symbols_code(const kgl_model *model, const kgl_window *window, kgl_r
     size_t n = window->n_values;
     switch (rung) {
     case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch, &window->past);
-    case KGL_RUNG_CONTEXT:
-        if (!kgl_context_code(model, coder, a->values, n, a->scratch, &window->past)) {
-            return false;
-        }
-        break;
+    case KGL_RUNG_CONTEXT: return kgl_context_code(model, coder, a->values, n, a->scratch, &window->past);
     default:
-        if (!kgl_has_predict(model) ||
-            !kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, a->said, a->has_said)) {
-            return false;
-        }
+        return kgl_has_predict(model) &&
+               kgl_predict_code(model, coder, a->values, n, a->scratch, &window->past, a->said, a->has_said);
     }
-    kgl_to_values(model, a->values, n);
-    return true;
 }
 
-/* Writes a window after the tail; `values` becomes what a decoder reads, `back` the same before rests. */
+/* Writes a window after the tail. What a decoder reads is left to the code that stands alone; `back` becomes what is held. */
 static bool write_after(const kgl_model *model, const kgl_window *window, kgl_rung rung, uint8_t distance,
                         kgl_areas *a, kgl_coder *coder) {
     size_t len = window->n_values * sizeof *a->values;
@@ -94,8 +86,12 @@ static bool write_after(const kgl_model *model, const kgl_window *window, kgl_ru
     if (!kgl_symbol(coder, &model->reference.head, (size_t)rung) || !symbols_code(model, window, rung, a, coder)) {
         return false;
     }
-    memcpy(a->back, a->values, len);
-    return kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, window->n_values);
+    if (rung == KGL_RUNG_HOLD) {
+        memcpy(a->back, a->values, len);
+    } else if (window->is_beside) {
+        kgl_to_values(model, a->values, window->n_values);
+    }
+    return !window->is_beside || kgl_rests_code(model, coder, window->given, a->values, window->n_values);
 }
 
 /* The rung of the fewest bytes, and of those the least cost, and its bytes; UINT32_MAX if none says the window. */
@@ -156,7 +152,8 @@ static bool write_both(const kgl_model *model, const kgl_window *window, uint8_t
     a->has_said = false;
     memcpy(a->values, rung == KGL_RUNG_HOLD ? a->back : a->path, len);
     kgl_coder_init(&coder, out + cap, cap, true, false, UINT32_MAX);
-    if (!kgl_write_rung(model, window, rung, a, &coder) || !kgl_coder_finish(&coder, &made->alone_len)) {
+    if (!kgl_write_rung(model, window, rung, a, &coder) || !kgl_coder_finish(&coder, &made->alone_len) ||
+        !kgl_settle(model, window, rung, a)) {
         return false;
     }
     memmove(out + made->code_len, out + cap, made->alone_len);

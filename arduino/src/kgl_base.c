@@ -24,6 +24,9 @@ uint8_t kgl_ilog2(uint32_t x) {
 uint64_t kgl_div_u64(uint64_t a, uint32_t b) {
     uint64_t rest = 0;
     uint8_t i;
+    if (a <= UINT32_MAX) {
+        return (uint32_t)a / b;
+    }
     for (i = 0; i < 64; i++) {
         rest = rest << 1 | a >> 63;
         a <<= 1;

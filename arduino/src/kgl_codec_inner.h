@@ -177,6 +177,7 @@ int8_t kgl_signed_class(int32_t value, int8_t n_classes);
 bool kgl_inside(kgl_coder *coder, int8_t class_idx, int8_t n_classes, int32_t value);
 bool kgl_signed(kgl_coder *coder, const kgl_table *table, int32_t value);
 uint32_t kgl_signed_cost(const kgl_table *table, int32_t value);
+/* Of a value below 9 and the open class it is what kgl_freq_below grows by from it to the next. */
 uint32_t kgl_freq_of_value(const kgl_table *table, int32_t value);
 uint32_t kgl_freq_below(const kgl_table *table, int32_t value);
 
@@ -210,6 +211,8 @@ bool kgl_lattice_value(kgl_lattice lattice, int32_t r, int32_t *value);
 /* The same for an r that anyone may have chosen. */
 bool kgl_lattice_value_wide(kgl_lattice lattice, int32_t r, int32_t *value);
 int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x);
+/* The first of the candidates. */
+int32_t kgl_lattice_lowest(kgl_lattice lattice, int32_t x, int32_t bound);
 void kgl_lattice_candidates(kgl_lattice lattice, int32_t x, int32_t bound, int32_t *from, int32_t *to);
 bool kgl_first_parse(kgl_reader *reader, uint8_t idx, kgl_first *first);
 kgl_first kgl_first_of(const kgl_model *model, uint8_t idx);
@@ -219,9 +222,16 @@ int32_t kgl_predict_first(const kgl_model *model, uint8_t idx, const int32_t *hi
 /* The first value that the first symbols say. */
 int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *histories);
 
+/* Word by word, so that compilers know how it is aligned: else it is a call, and where a C library is small byte by byte. */
 static inline kgl_history kgl_history_load(const int32_t *histories, size_t idx) {
+    const int32_t *from = histories + idx * KGL_HISTORY_WORDS;
+    int32_t words[KGL_HISTORY_WORDS];
     kgl_history history;
-    memcpy(&history, histories + idx * KGL_HISTORY_WORDS, sizeof history);
+    words[0] = from[0];
+    words[1] = from[1];
+    words[2] = from[2];
+    words[3] = from[3];
+    memcpy(&history, words, sizeof history);
     return history;
 }
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r);
@@ -237,6 +247,9 @@ typedef struct kgl_past {
 void kgl_histories_begin(const kgl_model *model, const kgl_past *past, int32_t *histories);
 bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
                       int32_t *histories, const kgl_past *past);
+/* The same for a run of `rs`; `histories` are what they are before it, and become what they are after it. */
+bool kgl_context_run(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t from, size_t to,
+                     int32_t *histories);
 
 /* --- rungs ---------------------------------------------------------------------------------------------------------- */
 
@@ -271,8 +284,11 @@ bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, i
  * how many; none where there is nothing to choose. kgl_search_trace has them. */
 uint8_t kgl_search_ends(const kgl_model *model, const kgl_window *window, int32_t forced, int32_t *back,
                         int32_t *beam);
-void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t *rs, const int32_t *back,
+/* Follows the back pointers of the path that ends in a slot, down to value `from`. */
+void kgl_search_trace(const kgl_model *model, const kgl_window *window, size_t from, int32_t *rs, const int32_t *back,
                       uint8_t slot);
+/* How many values at the window's beginning are the same in the first paths kept. */
+size_t kgl_search_shared(const kgl_window *window, const int32_t *back, uint8_t n_paths);
 /* `forced`: a channel and which of the values within all its bounds it takes, channel -1 for the cheapest of all. */
 bool kgl_hold_choose(const kgl_model *model, int32_t *values, size_t n_values, int32_t *histories, int32_t reserve,
                      int8_t forced, int32_t place, const kgl_past *past);

@@ -33,9 +33,13 @@ int32_t kgl_lattice_nearest(kgl_lattice lattice, int32_t x) {
     return kgl_div_floor(x - lattice.phase + lattice.step / 2, lattice.step);
 }
 
+int32_t kgl_lattice_lowest(kgl_lattice lattice, int32_t x, int32_t bound) {
+    return kgl_div_floor(x - bound - lattice.phase + lattice.step - 1, lattice.step);
+}
+
 /* First and last r whose value lies within the bound of x; none when first > last. */
 void kgl_lattice_candidates(kgl_lattice lattice, int32_t x, int32_t bound, int32_t *from, int32_t *to) {
-    *from = kgl_div_floor(x - bound - lattice.phase + lattice.step - 1, lattice.step);
+    *from = kgl_lattice_lowest(lattice, x, bound);
     *to = kgl_div_floor(x + bound - lattice.phase, lattice.step);
 }
 
@@ -134,6 +138,7 @@ int32_t kgl_first_expected(const kgl_model *model, uint8_t idx, const int32_t *h
 }
 
 void kgl_history_push(int32_t *histories, size_t idx, int32_t r) {
+    int32_t *to = histories + idx * KGL_HISTORY_WORDS, words[KGL_HISTORY_WORDS];
     kgl_history history = kgl_history_load(histories, idx);
     if (history.n_seen > 0) {
         int32_t d = kgl_sub(r, history.r);
@@ -146,9 +151,13 @@ void kgl_history_push(int32_t *histories, size_t idx, int32_t r) {
             history.sign = d > 0 ? 1 : -1;
         }
     }
-    history.r = r;
     history.n_seen = (uint8_t)(history.n_seen < 3 ? history.n_seen + 1 : 3);
-    memcpy(histories + idx * KGL_HISTORY_WORDS, &history, sizeof history);
+    history.r = r;
+    memcpy(words, &history, sizeof words);
+    to[0] = words[0];
+    to[1] = words[1];
+    to[2] = words[2];
+    to[3] = words[3];
 }
 
 /* How many of the first n of `tops` lie below x. */
@@ -209,10 +218,15 @@ void kgl_histories_begin(const kgl_model *model, const kgl_past *past, int32_t *
 /* `rs`: lattice values, sample-major; what is no step is skipped. */
 bool kgl_context_code(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t n_values,
                       int32_t *histories, const kgl_past *past) {
-    size_t at;
-    uint8_t idx = 0;
     kgl_histories_begin(model, past, histories);
-    for (at = 0; at < n_values; at++, idx = (uint8_t)(idx + 1 < model->n_channels ? idx + 1 : 0)) {
+    return kgl_context_run(model, coder, rs, 0, n_values, histories);
+}
+
+bool kgl_context_run(const kgl_model *model, kgl_coder *coder, const int32_t *rs, size_t from, size_t to,
+                     int32_t *histories) {
+    size_t at;
+    uint8_t idx = (uint8_t)(from % model->n_channels);
+    for (at = from; at < to; at++, idx = (uint8_t)(idx + 1 < model->n_channels ? idx + 1 : 0)) {
         int32_t value;
         kgl_history history;
         if (!kgl_is_step(rs[at])) {

@@ -139,19 +139,10 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
                          bool off_grid) {
     switch (rung) {
     case KGL_RUNG_CONTEXT:
-        if (!kgl_context_code(model, coder, a->path, n, a->scratch, NULL)) {
-            return false;
-        }
-        memcpy(a->values, a->path, n * sizeof *a->values);
-        kgl_to_values(model, a->values, n);
-        return true;
+        return kgl_context_code(model, coder, a->path, n, a->scratch, NULL);
     case KGL_RUNG_PREDICT:
-        if (!kgl_has_predict(model) ||
-            !kgl_predict_code(model, coder, a->values, n, a->scratch, NULL, a->said, a->has_said)) {
-            return false;
-        }
-        kgl_to_values(model, a->values, n);
-        return true;
+        return kgl_has_predict(model) &&
+               kgl_predict_code(model, coder, a->values, n, a->scratch, NULL, a->said, a->has_said);
     case KGL_RUNG_HOLD: return kgl_hold_code(model, coder, a->values, n, a->scratch, NULL);
     case KGL_RUNG_LATENT: return kgl_has_latent(model) && kgl_latent_code(model, coder, a->values, n, a->back, a->scratch);
     case KGL_RUNG_RAW: return kgl_raw_code(model, coder, a->values, n, off_grid);
@@ -159,14 +150,36 @@ static bool symbols_code(const kgl_model *model, kgl_rung rung, kgl_areas *a, kg
     }
 }
 
-bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder) {
+/* Turns what a rung has said into grid steps, and says the rests of those beside the counts. */
+static bool finish_values(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a,
+                          kgl_coder *coder) {
+    size_t n = window->n_values;
+    if (rung == KGL_RUNG_CONTEXT) {
+        memcpy(a->values, a->path, n * sizeof *a->values);
+    }
+    if (rung == KGL_RUNG_CONTEXT || rung == KGL_RUNG_PREDICT) {
+        kgl_to_values(model, a->values, n);
+    }
+    return kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, n);
+}
+
+bool kgl_write_head(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_coder *coder) {
     bool is_special = window->is_beside || !kgl_is_plain(model, window);
     return (!kgl_has_references(model) || kgl_symbol(coder, &model->reference.mark, 1)) &&
            (!is_special || (kgl_symbol(coder, &model->head, kgl_head_symbol(model, KGL_HEAD_SPECIAL)) &&
                             kgl_shape_code(model, coder, window))) &&
-           kgl_symbol(coder, &model->head, kgl_head_symbol(model, (size_t)rung)) &&
+           kgl_symbol(coder, &model->head, kgl_head_symbol(model, (size_t)rung));
+}
+
+bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder) {
+    return kgl_write_head(model, window, rung, coder) &&
            symbols_code(model, rung, a, coder, window->n_values, window->off_grid) &&
-           kgl_rests_code(model, coder, window->is_beside ? window->given : NULL, a->values, window->n_values);
+           /* What nobody needs to go on is left for the code that is taken: many are only measured. */
+           (!window->is_beside || finish_values(model, window, rung, a, coder));
+}
+
+bool kgl_settle(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a) {
+    return window->is_beside || finish_values(model, window, rung, a, NULL);
 }
 
 bool kgl_is_window(const kgl_model *model, const kgl_window *window) {
@@ -281,7 +294,7 @@ static bool cheapest(const kgl_model *model, const kgl_window *window, kgl_areas
         /* A full window has this many bytes; no code ends in zero, so a zero tells them apart. */
         out[(*code_len)++] = 0;
     }
-    return true;
+    return kgl_settle(model, window, *rung, a);
 }
 
 kgl_status kgl_encode(const kgl_model *model, const int32_t *steps, size_t n_values, bool off_grid,

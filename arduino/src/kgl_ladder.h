@@ -27,8 +27,11 @@ bool kgl_shape_code(const kgl_model *model, kgl_coder *coder, const kgl_window *
 void kgl_to_values(const kgl_model *model, int32_t *rs, size_t n_values);
 /* Makes ready what kgl_write_rung says; false if the rung cannot keep this window's bound. */
 bool kgl_prepare(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a);
-/* Writes a prepared window; `values` becomes what a decoder reads. */
+/* What stands before the rung's own symbols. */
+bool kgl_write_head(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_coder *coder);
+/* Writes a prepared window; kgl_settle then makes `values` what a decoder reads. */
 bool kgl_write_rung(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a, kgl_coder *coder);
+bool kgl_settle(const kgl_model *model, const kgl_window *window, kgl_rung rung, kgl_areas *a);
 /* What is written on the predict rung, and after which distance if it refers. */
 typedef struct kgl_writing {
     const kgl_model *model;

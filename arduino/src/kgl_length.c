@@ -30,8 +30,8 @@ bool kgl_length(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl
                 uint8_t *out, size_t out_len, size_t *code_len) {
     /* Shorter lengths than `shortest` do not fit, and `fits` does. */
     size_t len_max = bytes_of(add(cost_max, KGL_LENGTH_END)), next, shortest = 0, fits = SIZE_MAX, written;
-    /* What stands in `out`, and its bytes. */
-    size_t last = SIZE_MAX, last_written = 0;
+    /* What stands in front, and its bytes. The code that fits is kept at the end, if there is room for both. */
+    size_t front = SIZE_MAX, front_len = 0, kept_at = out_len, kept_len;
     kgl_coder coder;
     uint32_t cost;
     uint8_t i;
@@ -42,14 +42,21 @@ bool kgl_length(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl
     cost = kgl_coder_cost(&coder);
     next = cost > SAVED ? bytes_of(cost - SAVED) : 0;
     for (i = 0; i < LENGTHS_MAX; i++) {
-        if (!write_for(write, w, next, out, out_len, &written)) {
-            return false;
+        if (!write_for(write, w, next, out, kept_at, &written)) {
+            /* A code as long as that is no reason to end: what was kept is written again. */
+            kept_at = out_len;
+            if (!write_for(write, w, next, out, out_len, &written)) {
+                return false;
+            }
         }
-        last = next;
-        last_written = written;
+        front = next;
+        front_len = written;
         if (written <= next) {
             if (next - written <= KGL_PADDING_MAX) {
                 fits = next;
+                kept_len = 2 * written <= out_len ? written : 0;
+                kept_at = out_len - kept_len;
+                memmove(out + kept_at, out, kept_len);
             }
             written = written > shortest ? written : shortest;
             if (written >= next) {
@@ -64,11 +71,17 @@ bool kgl_length(bool (*write)(const kgl_writing *w, kgl_coder *coder), const kgl
             next = fits != SIZE_MAX && written > fits - 1 ? fits - 1 : written;
         }
     }
-    if (fits == SIZE_MAX || fits > len_max ||
-        (last != fits && !write_for(write, w, fits, out, out_len, &last_written))) {
+    if (fits == SIZE_MAX || fits > len_max) {
         return false;
     }
-    memset(out + last_written, 0, fits - last_written);
+    if (front != fits) {
+        front_len = out_len - kept_at;
+        memmove(out, out + kept_at, front_len);
+        if (front_len == 0 && !write_for(write, w, fits, out, out_len, &front_len)) {
+            return false;
+        }
+    }
+    memset(out + front_len, 0, fits - front_len);
     *code_len = fits;
     return true;
 }

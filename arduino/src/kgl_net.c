@@ -60,11 +60,22 @@ void kgl_dense_run(const kgl_dense *dense, const int32_t *input, int32_t *out, k
         for (; x < end; x++, weight++) {
             sum += (int8_t)kgl_m8(weight) * *x;
         }
-        shift = kgl_m8(row + 2);
-        scaled = ((int64_t)sum * kgl_m16(row) + ((int64_t)1 << (shift - 1))) >> shift;
-        sum = scaled < -OUTPUT_MAX ? -OUTPUT_MAX : scaled > OUTPUT_MAX ? OUTPUT_MAX : (int32_t)scaled;
-        if (use == KGL_DENSE_HIDDEN) {
-            sum = kgl_clamp(sum, 0, KGL_HIDDEN_VALUE_MAX);
+        if (use == KGL_DENSE_HIDDEN && sum <= 0) {
+            /* It stays on its side of 0. */
+            *out = 0;
+            continue;
+        }
+        shift = (uint8_t)(kgl_m8(row + 2) - 1);
+        if (sum == (int16_t)sum) {
+            /* It nearly always fits 32 bits. */
+            sum = (sum * (int32_t)kgl_m16(row)) >> (shift < 31 ? shift : 31);
+            sum = kgl_clamp((sum + 1) >> 1, -OUTPUT_MAX, OUTPUT_MAX);
+        } else {
+            scaled = ((((int64_t)sum * kgl_m16(row)) >> shift) + 1) >> 1;
+            sum = scaled < -OUTPUT_MAX ? -OUTPUT_MAX : scaled > OUTPUT_MAX ? OUTPUT_MAX : (int32_t)scaled;
+        }
+        if (use == KGL_DENSE_HIDDEN && sum > KGL_HIDDEN_VALUE_MAX) {
+            sum = KGL_HIDDEN_VALUE_MAX;
         }
         *out = use == KGL_DENSE_ADD ? *out + sum : sum;
     }

@@ -179,38 +179,45 @@ static void budget_inputs(const kgl_model *model, const kgl_coder *coder, size_t
 #define TOTAL (UINT32_C(1) << 16)
 #define CENTRE_MAX (INT32_C(1) << 26)
 
-/* Where the symbol of a class begins. Every symbol keeps a width of one. */
-static uint32_t gated_cum(const kgl_mixture *mixture, const kgl_table *table, int32_t centre, int8_t class_idx) {
-    uint32_t below = 0;
-    int32_t edge;
-    if (class_idx <= -CLASSES) {
-        return 0;
-    }
-    if (class_idx > CLASSES) {
-        return TOTAL;
-    }
-    edge = class_idx > 0 ? (int32_t)kgl_class_first((uint8_t)class_idx)
+/* The lowest distance of a class. */
+static int32_t edge_of(int8_t class_idx) {
+    return class_idx > 0 ? (int32_t)kgl_class_first((uint8_t)class_idx)
                          : 1 - (int32_t)kgl_class_first((uint8_t)(1 - class_idx));
-    edge += centre;
-    if (mixture->rest > 0) {
-        below = mixture->rest * ((kgl_freq_below(table, edge) << 15) / table->total);
-    }
+}
+
+/* Where the symbol of a class begins whose lowest value is `edge`, `freq` being the table's share below that. Every
+ * symbol keeps a width of one. */
+static uint32_t gated_cum(const kgl_mixture *mixture, const kgl_table *table, int8_t class_idx, int32_t edge,
+                          uint32_t freq) {
     /* Boundaries lie half way between values. */
-    below = (kgl_mixture_below(mixture, (int64_t)edge * 16 - 8) + below) >> 9;
-    return ((below * (TOTAL - SYMBOLS_GATED)) >> 16) + (uint32_t)(class_idx + CLASSES);
+    uint32_t below = kgl_mixture_below(mixture, (int64_t)edge * 16 - 8) + mixture->rest * ((freq << 15) / table->total);
+    return (((below >> 9) * (TOTAL - SYMBOLS_GATED)) >> 16) + (uint32_t)(class_idx + CLASSES);
 }
 
 static bool gated_code(kgl_coder *coder, const kgl_mixture *mixture, const kgl_table *table, int32_t *d) {
-    int32_t centre = kgl_clamp(mixture->centre, -CENTRE_MAX, CENTRE_MAX), distance = kgl_sub(*d, centre);
+    int32_t centre = kgl_clamp(mixture->centre, -CENTRE_MAX, CENTRE_MAX), distance = kgl_sub(*d, centre), edge, end;
     int8_t class_idx = kgl_signed_class(distance, CLASSES);
-    uint32_t from, to;
+    uint32_t from = 0, to = TOTAL, freq;
     if (coder == NULL) {
         /* The lowest class, and of it the value nearest to the centre. */
         *d = centre - (int32_t)kgl_class_first(CLASSES);
         return true;
     }
-    from = gated_cum(mixture, table, centre, class_idx);
-    to = gated_cum(mixture, table, centre, (int8_t)(class_idx + 1));
+    edge = centre + edge_of(class_idx);
+    freq = kgl_freq_below(table, edge);
+    if (class_idx > -CLASSES) {
+        from = gated_cum(mixture, table, class_idx, edge, freq);
+    }
+    if (class_idx < CLASSES) {
+        end = centre + edge_of((int8_t)(class_idx + 1));
+        /* Most symbols are one value. */
+        if (end == edge + 1 && kgl_abs(edge) < 9U && kgl_abs(edge) < table->n_symbols / 2U) {
+            freq += kgl_freq_of_value(table, edge);
+        } else {
+            freq = kgl_freq_below(table, end);
+        }
+        to = gated_cum(mixture, table, (int8_t)(class_idx + 1), end, freq);
+    }
     return kgl_narrow(coder, from, to - from, TOTAL) && kgl_inside(coder, class_idx, CLASSES, distance);
 }
 

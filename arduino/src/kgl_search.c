@@ -19,32 +19,38 @@ typedef struct kept {
 
 /* The best so far, cheapest first; twice the beam, because some turn out to be alike. */
 static void offer(kept *kept_, const candidate *c) {
-    uint8_t at = kept_->len, i;
-    while (at > 0 && kept_->list[at - 1].rank > c->rank) {
-        at--;
-    }
-    if (at == KEPT_MAX) {
-        return;
-    }
+    candidate *at = kept_->list + kept_->len;
     if (kept_->len < KEPT_MAX) {
         kept_->len++;
+    } else if ((--at)->rank <= c->rank) {
+        return;
     }
-    for (i = (uint8_t)(kept_->len - 1); i > at; i--) {
-        kept_->list[i] = kept_->list[i - 1];
+    for (; at > kept_->list && at[-1].rank > c->rank; at--) {
+        *at = at[-1];
     }
-    kept_->list[at] = *c;
+    *at = *c;
 }
 
-/* For how many of the next samples the channel could stay at the value. */
-static int32_t holds(const kgl_model *model, const kgl_window *window, size_t at, int32_t bound, int32_t value) {
-    int32_t n = 0;
-    for (at += model->n_channels; n < AHEAD && at < window->n_values; at += model->n_channels, n++) {
+/* The bonus of each of the `n` lattice values within the bound: for how many of the next samples the channel could stay
+ * there. They ascend, so that those drop out first that lie at the ends. */
+static void bonuses_of(const kgl_model *model, const kgl_window *window, size_t at, int32_t bound,
+                       const int32_t *values, int32_t n, int32_t *bonuses) {
+    int32_t first = 0, bonus = 0;
+    for (at += model->n_channels; first < n && bonus < AHEAD * AHEAD_BONUS && at < window->n_values;
+         at += model->n_channels, bonus += AHEAD_BONUS) {
         int32_t x = window->steps[at];
-        if (kgl_is_step(x) && kgl_abs(x - value) > (uint32_t)bound) {
-            break;
+        if (kgl_is_step(x)) {
+            while (first < n && values[first] < x - bound) {
+                bonuses[first++] = bonus;
+            }
+            while (first < n && values[n - 1] > x + bound) {
+                bonuses[--n] = bonus;
+            }
         }
     }
-    return n;
+    while (first < n) {
+        bonuses[first++] = bonus;
+    }
 }
 
 /* One value within each bound: there is nothing to choose. */
@@ -58,13 +64,12 @@ static bool is_decided(const kgl_model *model, int32_t reserve) {
     return true;
 }
 
-/* Follows the back pointers of the path that ends in a slot. */
-void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t *rs, const int32_t *back,
+void kgl_search_trace(const kgl_model *model, const kgl_window *window, size_t from, int32_t *rs, const int32_t *back,
                       uint8_t slot) {
     int32_t reserve = window->off_grid ? 1 : 0;
     size_t at = window->n_values;
-    while (at > 0) {
-        int32_t x = window->steps[--at], from, to;
+    while (at > from) {
+        int32_t x = window->steps[--at];
         size_t idx = at % model->n_channels;
         uint8_t byte;
         if (!kgl_is_step(x)) {
@@ -72,10 +77,30 @@ void kgl_search_trace(const kgl_model *model, const kgl_window *window, int32_t 
             continue;
         }
         byte = (uint8_t)((uint32_t)back[at] >> (8U * slot));
-        kgl_lattice_candidates(kgl_lattice_of(model, idx), x, kgl_bound_less(model, idx, reserve), &from, &to);
-        rs[at] = from + (byte >> 2);
+        rs[at] = kgl_lattice_lowest(kgl_lattice_of(model, idx), x, kgl_bound_less(model, idx, reserve)) + (byte >> 2);
         slot = byte & 3;
     }
+}
+
+size_t kgl_search_shared(const kgl_window *window, const int32_t *back, uint8_t n_paths) {
+    uint8_t slots[KGL_BEAM] = {0, 1, 2, 3}, i;
+    size_t at = window->n_values, n_shared = at;
+    while (at > 0) {
+        bool are_one = true;
+        for (i = 1; i < n_paths; i++) {
+            are_one = are_one && slots[i] == slots[0];
+        }
+        if (are_one) {
+            break;
+        }
+        if (kgl_is_step(window->steps[--at])) {
+            for (i = 0; i < n_paths; i++) {
+                slots[i] = (uint8_t)((uint32_t)back[at] >> (8U * slots[i])) & 3;
+            }
+            n_shared = at;
+        }
+    }
+    return n_shared;
 }
 
 /* Offers every way to say value `at` after each of the beginnings; if `forced` is not negative, that way alone. */
@@ -84,9 +109,8 @@ static void extend(const kgl_model *model, const kgl_window *window, int32_t for
     size_t path_len = (size_t)model->n_channels * KGL_HISTORY_WORDS;
     uint8_t idx = (uint8_t)(at % model->n_channels), parent;
     kgl_lattice lattice = kgl_lattice_of(model, idx);
-    kgl_first own = kgl_first_of(model, idx);
-    int32_t bound = kgl_bound_less(model, idx, window->off_grid ? 1 : 0), from, to, r, first_r;
-    int32_t values[KGL_CANDIDATES_MAX], bonus[KGL_CANDIDATES_MAX];
+    int32_t bound = kgl_bound_less(model, idx, window->off_grid ? 1 : 0), from, to, r, first_r, n = 0;
+    int32_t values[KGL_CANDIDATES_MAX], bonuses[KGL_CANDIDATES_MAX];
     kgl_lattice_candidates(lattice, window->steps[at], bound, &from, &to);
     first_r = from;
     to = to < from + KGL_CANDIDATES_MAX - 1 ? to : from + KGL_CANDIDATES_MAX - 1;
@@ -95,34 +119,51 @@ static void extend(const kgl_model *model, const kgl_window *window, int32_t for
         to = to < from ? to : from;
     }
     for (r = from; r <= to; r++) {
-        bool is_sayable = kgl_lattice_value(lattice, r, &values[r - first_r]);
-        bonus[r - first_r] = is_sayable ? AHEAD_BONUS * holds(model, window, at, bound, values[r - first_r]) : -1;
+        (void)kgl_lattice_value(lattice, r, &values[n++]);
     }
+    bonuses_of(model, window, at, bound, values, n, bonuses);
     for (parent = 0; parent < n_paths; parent++) {
         const int32_t *histories = now + parent * path_len;
         kgl_history history = kgl_history_load(histories, idx);
         bool is_first = history.n_seen == 0;
         int32_t predicted = 0;
-        kgl_table table = own.table;
+        kgl_first own;
+        kgl_table table;
         if (is_first) {
+            own = kgl_first_of(model, idx);
             predicted = kgl_predict_first(model, idx, histories);
         } else {
             table = kgl_context_table(model, &history, idx, histories);
         }
-        for (r = from; r <= to; r++) {
+        for (r = from, n = 0; r <= to; r++, n++) {
             candidate c;
-            if (bonus[r - first_r] < 0) {
-                continue;
-            }
             c.cost = costs[parent] + (int32_t)(is_first ? kgl_first_cost(&own, predicted, r)
                                                         : kgl_signed_cost(&table, kgl_sub(r, history.r)));
-            c.rank = c.cost - bonus[r - first_r];
+            c.rank = c.cost - bonuses[n];
             c.r = r;
             c.parent = parent;
             c.choice = (uint8_t)(r - first_r);
             offer(kept_, &c);
         }
     }
+}
+
+static void copy(int32_t *path, const int32_t *from, size_t path_len) {
+    size_t i;
+    for (i = 0; i < path_len; i += KGL_HISTORY_WORDS) {
+        /* Not a loop that becomes memcpy. */
+        path[i] = from[i];
+        path[i + 1] = from[i + 1];
+        path[i + 2] = from[i + 2];
+        path[i + 3] = from[i + 3];
+    }
+}
+
+static bool is_like(const int32_t *path, const int32_t *other, size_t path_len) {
+    while (path_len > 0 && path[path_len - 1] == other[path_len - 1]) {
+        path_len--;
+    }
+    return path_len == 0;
 }
 
 /* Beginnings that end alike differ in the past only: the cheapest stands for all. Gives how many are kept. */
@@ -135,10 +176,12 @@ static uint8_t keep(const kgl_model *model, size_t idx, const kept *kept_, const
         const candidate *c = &kept_->list[i];
         int32_t *path = next + n_kept * path_len;
         bool is_new = true;
-        memcpy(path, now + c->parent * path_len, path_len * sizeof *path);
+        copy(path, now + c->parent * path_len, path_len);
         kgl_history_push(path, idx, c->r);
         for (j = 0; j < n_kept && is_new; j++) {
-            is_new = memcmp(next + j * path_len, path, path_len * sizeof *path) != 0;
+            /* Few say the same value. */
+            const int32_t *other = next + j * path_len;
+            is_new = other[idx * KGL_HISTORY_WORDS] != c->r || !is_like(path, other, path_len);
         }
         if (is_new) {
             costs[n_kept] = c->cost;
@@ -204,7 +247,7 @@ bool kgl_search(const kgl_model *model, const kgl_window *window, int32_t *rs, i
         best = costs[i] < costs[best] ? i : best;
     }
     if (n_paths > 0) {
-        kgl_search_trace(model, window, rs, back, best);
+        kgl_search_trace(model, window, 0, rs, back, best);
     }
     return n_paths > 0;
 }

@@ -44,6 +44,43 @@ static bool offer(job *j, kgl_rung rung, uint32_t cost_max) {
     return true;
 }
 
+/* Undoes a carry, if one has come as far as the first `len` bytes: then it has changed the last of them. */
+static void undo_carry(uint8_t *bytes, size_t len, uint8_t last) {
+    if (len > 0 && bytes[len - 1] != last) {
+        while (len > 0 && bytes[--len]-- == 0) {
+        }
+    }
+}
+
+/* The paths a search has kept. They differ in their last values at most: what they share is written once. */
+static void offer_ends(job *j, uint8_t n_ends) {
+    size_t n_shared = kgl_search_shared(j->window, j->a->back, n_ends), n = j->window->n_values;
+    size_t histories_len = (size_t)KGL_HISTORY_WORDS * j->model->n_channels;
+    int32_t *histories = j->a->scratch, *kept = histories + histories_len;
+    kgl_coder shared;
+    uint8_t slot, last;
+    kgl_search_trace(j->model, j->window, 0, j->a->path, j->a->back, 0);
+    kgl_coder_init(&shared, j->out, j->out_cap, true, true, UINT32_MAX);
+    if (!kgl_write_head(j->model, j->window, KGL_RUNG_CONTEXT, &shared) ||
+        !kgl_context_code(j->model, &shared, j->a->path, n_shared, kept, NULL)) {
+        return;
+    }
+    last = shared.out_len > 0 ? j->out[shared.out_len - 1] : 0;
+    for (slot = 0; slot < n_ends; slot++) {
+        kgl_coder coder = shared;
+        size_t len;
+        kgl_search_trace(j->model, j->window, n_shared, j->a->path, j->a->back, slot);
+        memcpy(histories, kept, histories_len * sizeof *histories);
+        if (kgl_context_run(j->model, &coder, j->a->path, n_shared, n, histories)) {
+            uint32_t cost = kgl_coder_cost(&coder);
+            if (kgl_coder_finish(&coder, &len)) {
+                take(j, (uint32_t)len, cost, KGL_RUNG_CONTEXT);
+            }
+        }
+        undo_carry(j->out, shared.out_len, last);
+    }
+}
+
 /* The paths that the search ends with, for each value within the bound that the first may take. */
 static void offer_paths(job *j) {
     int32_t forced;
@@ -51,14 +88,11 @@ static void offer_paths(job *j) {
         return;
     }
     for (forced = 0; forced < FORCED_MAX; forced++) {
-        uint8_t n_ends = kgl_search_ends(j->model, j->window, forced, j->a->back, j->a->scratch), slot;
+        uint8_t n_ends = kgl_search_ends(j->model, j->window, forced, j->a->back, j->a->scratch);
         if (n_ends == 0) {
             return;
         }
-        for (slot = 0; slot < n_ends; slot++) {
-            kgl_search_trace(j->model, j->window, j->a->path, j->a->back, slot);
-            (void)offer(j, KGL_RUNG_CONTEXT, UINT32_MAX);
-        }
+        offer_ends(j, n_ends);
     }
 }
 
@@ -137,5 +171,6 @@ bool kgl_shortest(const kgl_model *model, const kgl_window *window, kgl_areas *a
     }
     *rung = j.rung;
     kgl_coder_init(&coder, out, out_len, true, false, UINT32_MAX);
-    return kgl_write_rung(model, window, j.rung, a, &coder) && kgl_coder_finish(&coder, code_len);
+    return kgl_write_rung(model, window, j.rung, a, &coder) && kgl_coder_finish(&coder, code_len) &&
+           kgl_settle(model, window, j.rung, a);
 }

@@ -4,7 +4,7 @@
 //! the place inside as raw bits, as in the magnitude categories of JPEG; the last class of a table is open-ended
 //! and coded in Elias gamma. Symbols are ordered 0, +1, −1, +2, −2, …: the likely ones come first.
 
-use crate::freq::Table;
+use crate::freq::{Table, ilog2};
 use crate::range::{Coder, Site, Stop, code_unbounded, code_wide};
 
 /// Magnitudes with a symbol of their own.
@@ -20,7 +20,7 @@ fn class_of(magnitude: u32) -> (u32, u32, u32) {
         return (magnitude, magnitude, 0);
     }
     // From 9 on, octave k >= 0 covers [9 + 4(2^k - 1), …) in two halves of 2^(k+1) each.
-    let octave = 31 - ((magnitude - EXACT - 1) / 4 + 1).leading_zeros();
+    let octave = ilog2((magnitude - EXACT - 1) / 4 + 1);
     let octave_first = EXACT + 1 + 4 * ((1 << octave) - 1);
     let half = (magnitude - octave_first) >> (octave + 1);
     (EXACT + 1 + 2 * octave + half, octave_first + (half << (octave + 1)), octave + 1)
@@ -37,7 +37,12 @@ fn class_span(class: u32) -> (u32, u32) {
 
 /// The symbol of `value` in an alphabet of `2 · n_classes + 1` symbols.
 pub fn symbol_of(value: i32, n_classes: usize) -> usize {
-    let class = (class_of(value.unsigned_abs()).0 as usize).min(n_classes);
+    symbol_in(class_of(value.unsigned_abs()).0, value, n_classes)
+}
+
+/// The same, the class of its magnitude being known.
+fn symbol_in(class: u32, value: i32, n_classes: usize) -> usize {
+    let class = (class as usize).min(n_classes);
     match value {
         0 => 0,
         1.. => 2 * class - 1,
@@ -48,6 +53,10 @@ pub fn symbol_of(value: i32, n_classes: usize) -> usize {
 /// Raw bits behind the symbol of `value`, those of an open class guessed.
 pub fn symbol_raw_bits(value: i32, n_classes: usize) -> u32 {
     let (class, _, raw_bits) = class_of(value.unsigned_abs());
+    raw_bits_in(class, raw_bits, n_classes)
+}
+
+fn raw_bits_in(class: u32, raw_bits: u32, n_classes: usize) -> u32 {
     // Values of the open class share it out as far as an octave of its own would.
     if class as usize >= n_classes { raw_bits.max(3) + 1 } else { raw_bits }
 }
@@ -61,15 +70,25 @@ pub(crate) fn cost(table: Table<'_>, value: i32) -> u32 {
         raw_bits
     } else {
         let (first, _) = class_span(n_classes as u32);
-        2 * (31 - (magnitude - first + 1).leading_zeros()) + 1
+        2 * ilog2(magnitude - first + 1) + 1
     };
-    table.cost(symbol_of(value, n_classes)) + 16 * raw
+    table.cost(symbol_in(class, value, n_classes)) + 16 * raw
 }
 
 /// Share of a table's total that falls on `value` alone.
 pub(crate) fn freq_of_value(table: Table<'_>, value: i32) -> u32 {
     let n_classes = table.len() / 2;
-    table.interval_width(symbol_of(value, n_classes)) >> symbol_raw_bits(value, n_classes).min(31)
+    let (class, _, raw_bits) = class_of(value.unsigned_abs());
+    let width = table.interval_width(symbol_in(class, value, n_classes));
+    width >> raw_bits_in(class, raw_bits, n_classes).min(31)
+}
+
+/// What [`freq_below`] grows by from `value` to the next, if `value` has a class of its own.
+pub(crate) fn freq_of_exact(table: Table<'_>, value: i32) -> Option<u32> {
+    let magnitude = value.unsigned_abs();
+    let has_symbol = magnitude as usize <= table.len() / 2;
+    let freq = || if has_symbol { table.interval_width(symbol_of(value, table.len() / 2)) } else { 0 };
+    (magnitude <= EXACT).then(freq)
 }
 
 /// Share of a table's total that falls below `value`, each class spread evenly over its values; what lies beyond
@@ -96,10 +115,7 @@ fn freq_beyond(table: Table<'_>, magnitude: u32, sym_of_one: usize) -> u32 {
         let left = (1 << raw_bits) - 1 - (magnitude - first);
         sum = ((u64::from(table.interval_width(sym_of(class))) * u64::from(left)) >> raw_bits) as u32;
     }
-    for class in class + 1..=n_classes {
-        sum += table.interval_width(sym_of(class));
-    }
-    sum
+    sum + table.widths(sym_of(class + 1)..).step_by(2).sum::<u32>()
 }
 
 /// First magnitude of `class`, for alphabets without a table.
@@ -177,6 +193,17 @@ mod tests {
             if value.abs() <= 8 {
                 let own = table.interval_width(symbol_of(value, 12));
                 assert_eq!(freq_below(table, value + 1) - below, own, "{value}");
+            }
+            for n_symbols in [3, 9, 17, 19, 25] {
+                let mut bytes = std::vec::Vec::new();
+                crate::freq::emit_table(&[1.0, 0.5, 0.2].repeat(9)[..n_symbols], &mut bytes);
+                let table = Table::checked(&bytes);
+                let own = freq_below(table, value + 1) - freq_below(table, value);
+                assert_eq!(
+                    freq_of_exact(table, value),
+                    (value.abs() <= 8).then_some(own),
+                    "{value} {n_symbols}"
+                );
             }
             before = below;
         }

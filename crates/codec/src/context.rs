@@ -5,6 +5,8 @@
 //! this instant. There are many; a trained map sends each to one of few tables, so that contexts which behave alike
 //! share one (context clustering, as in JPEG XL and Brotli).
 
+use core::ops::Range;
+
 use crate::alphabet::{self, CLASSES_MAX};
 use crate::first::Lattice;
 use crate::freq::Table;
@@ -107,9 +109,11 @@ impl History {
             return 0;
         }
         if self.d1 != 0 {
-            let activity = 2 * u64::from(self.d1.unsigned_abs()) + u64::from(self.d2.unsigned_abs());
+            // Beyond 96 all are alike.
+            let [d1, d2] = [self.d1, self.d2].map(|d| d.unsigned_abs().min(1 << 20));
+            let activity = 2 * d1 + d2;
             let level = [3, 5, 8, 13, 24, 48, 96].iter().filter(|&&top| activity > top).count();
-            let turn = match i64::from(self.d1).signum() * i64::from(self.d2).signum() {
+            let turn = match self.d1.signum() * self.d2.signum() {
                 0 => 0,
                 1 => 1,
                 _ => 2,
@@ -186,19 +190,31 @@ pub(crate) fn code(
     rs: &mut [i32],
     histories: &mut [i32],
 ) -> Result<(), Stop> {
-    let n_channels = model.channels();
-    begin(n_channels, past, histories);
-    for sample in rs.chunks_exact_mut(n_channels) {
-        for (idx, r) in sample.iter_mut().enumerate() {
-            if !is_step(*r) {
-                continue;
-            }
-            let mut history = load(histories, idx);
-            *r = code_next(model, context, coder, idx, histories, *r)?;
-            model.lattice(idx).value(*r).ok_or(Stop)?;
-            history.push(*r);
-            history.store(&mut histories[idx * History::WORDS..]);
+    begin(model.channels(), past, histories);
+    let end = rs.len();
+    code_run(model, context, coder, rs, 0..end, histories)
+}
+
+/// The same for a run of `rs`; `histories` are what they are before it, and become what they are after it.
+pub(crate) fn code_run(
+    model: &Model<'_>,
+    context: &Context<'_>,
+    coder: &mut dyn Coder,
+    rs: &mut [i32],
+    run: Range<usize>,
+    histories: &mut [i32],
+) -> Result<(), Stop> {
+    for at in run {
+        if !is_step(rs[at]) {
+            continue;
         }
+        let idx = at % model.channels();
+        let mut history = load(histories, idx);
+        let r = code_next(model, context, coder, idx, histories, rs[at])?;
+        model.lattice(idx).value(r).ok_or(Stop)?;
+        history.push(r);
+        history.store(&mut histories[idx * History::WORDS..]);
+        rs[at] = r;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! The first `r` is coded against a trained linear prediction from the channels already known, in a histogram of
 //! equal bins with open ends.
 
-use crate::freq::{SYMBOLS_MAX, Table};
+use crate::freq::{SYMBOLS_MAX, Table, ilog2};
 use crate::model::Reader;
 use crate::range::{BITS_MAX, Coder, Site, Stop, code_unbounded};
 
@@ -35,9 +35,13 @@ impl Lattice {
 
     /// First and last `r` whose value lies within `bound` of `x`; none when first > last.
     pub fn candidates(&self, x: i32, bound: i32) -> (i32, i32) {
+        (self.lowest(x, bound), (x + bound - self.phase).div_euclid(self.step as i32))
+    }
+
+    /// The first of [`Lattice::candidates`].
+    pub(crate) fn lowest(&self, x: i32, bound: i32) -> i32 {
         let step = self.step as i32;
-        let from = x - bound - self.phase + step - 1;
-        (from.div_euclid(step), (x + bound - self.phase).div_euclid(step))
+        (x - bound - self.phase + step - 1).div_euclid(step)
     }
 
     /// The `r` nearest to `x`.
@@ -69,17 +73,24 @@ pub(crate) struct First<'a> {
 
 impl<'a> First<'a> {
     pub(crate) fn parse(reader: &mut Reader<'a>, idx: usize) -> Option<Self> {
+        let this = Self::checked(reader, idx)?;
+        let ok = this.bin_shift <= BITS_MAX
+            && (1..=SYMBOLS_MAX - 2).contains(&this.bins())
+            && this.mean.unsigned_abs() <= crate::STEP_MAX.unsigned_abs()
+            && this.bin_first.unsigned_abs() <= 1 << 26
+            && this.table.is_sound();
+        ok.then_some(this)
+    }
+
+    /// Reads what [`First::parse`] has accepted before: encoders do so for every window, many times.
+    pub(crate) fn checked(reader: &mut Reader<'a>, idx: usize) -> Option<Self> {
         let mean = reader.i32()?;
         let coefs = reader.bytes(2 * idx.min(COEFS_MAX))?;
         let bin_first = reader.i32()?;
         let bin_shift = u32::from(reader.u8()?);
         let n_bins = usize::from(reader.u8()?);
-        let ok = bin_shift <= BITS_MAX
-            && (1..=SYMBOLS_MAX - 2).contains(&n_bins)
-            && mean.unsigned_abs() <= crate::STEP_MAX.unsigned_abs()
-            && bin_first.unsigned_abs() <= 1 << 26;
-        let table = Table::parse(reader, n_bins + 2)?;
-        ok.then_some(Self { mean, coefs, bin_first, bin_shift, table, zero: 0 })
+        let table = Table::read(reader, n_bins + 2)?;
+        Some(Self { mean, coefs, bin_first, bin_shift, table, zero: 0 })
     }
 
     /// Predicted grid step, from earlier channels' values minus their means.
@@ -138,7 +149,7 @@ impl<'a> First<'a> {
         let n_bins = (self.table.len() - 2) as i32;
         let first = predicted + self.bin_first;
         let end = first.saturating_add(n_bins << self.bin_shift);
-        let gamma = |above: u32| 16 * (2 * (31 - (above + 1).leading_zeros()) + 1);
+        let gamma = |above: u32| 16 * (2 * ilog2(above + 1) + 1);
         match r {
             _ if r < first => self.table.cost(n_bins as usize) + gamma(beyond(first - 1, r)),
             _ if r >= end => self.table.cost(n_bins as usize + 1) + gamma(beyond(r, end)),

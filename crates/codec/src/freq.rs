@@ -20,11 +20,26 @@ pub fn freq_of(code: u8) -> u32 {
     (u32::from(MANTISSA[usize::from(code & 15)]) >> (code >> 4)).max(1)
 }
 
+/// Position of the highest bit; 0 for 0. Where there is no instruction for it, it is counted in a few steps.
+pub(crate) fn ilog2(x: u32) -> u32 {
+    if cfg!(not(target_arch = "riscv32")) {
+        return x.checked_ilog2().unwrap_or(0);
+    }
+    let (mut rest, mut n) = (x, 0);
+    for half in [16, 8, 4, 2, 1] {
+        if rest >> half != 0 {
+            rest >>= half;
+            n += half;
+        }
+    }
+    n
+}
+
 /// Binary logarithm in sixteenths, linear inside an octave; 0 for 0.
 pub(crate) fn log2_q4(x: u32) -> u32 {
-    let Some(octave) = x.checked_ilog2() else { return 0 };
-    let mantissa = ((u64::from(x) << 4) >> octave) as u32 & 15;
-    16 * octave + mantissa
+    let octave = ilog2(x);
+    let mantissa = if octave < 4 { x << (4 - octave) } else { x >> (octave - 4) };
+    16 * octave + (mantissa & 15)
 }
 
 /// A checked frequency table.
@@ -42,10 +57,19 @@ pub(crate) const fn fixed(total: u32, codes: &'static [u8]) -> Table<'static> {
 impl<'a> Table<'a> {
     /// Reads `n_symbols` bytes after a 16-bit total minus one, and checks the total.
     pub(crate) fn parse(reader: &mut Reader<'a>, n_symbols: usize) -> Option<Self> {
+        Self::read(reader, n_symbols).filter(Self::is_sound)
+    }
+
+    /// Reads a table whose total is another's to check.
+    pub(crate) fn read(reader: &mut Reader<'a>, n_symbols: usize) -> Option<Self> {
         let total = u32::from(reader.u16()?) + 1;
-        let codes = reader.bytes(n_symbols)?;
-        let sum: u32 = codes.iter().map(|&c| freq_of(c)).sum();
-        (n_symbols <= SYMBOLS_MAX && sum == total).then_some(Self { total, codes })
+        Some(Self { total, codes: reader.bytes(n_symbols)? })
+    }
+
+    /// True if the total is that of the frequencies.
+    pub(crate) fn is_sound(&self) -> bool {
+        let sum: u32 = self.codes.iter().map(|&c| freq_of(c)).sum();
+        self.codes.len() <= SYMBOLS_MAX && sum == self.total
     }
 
     /// A table whose bytes [`Table::parse`] has accepted before.
@@ -70,6 +94,11 @@ impl<'a> Table<'a> {
     /// Width of `sym`.
     pub(crate) fn interval_width(&self, sym: usize) -> u32 {
         freq_of(self.codes[sym])
+    }
+
+    /// Widths of a run of symbols; none where it begins behind the last.
+    pub(crate) fn widths(&self, from: core::ops::RangeFrom<usize>) -> impl Iterator<Item = u32> + use<'a> {
+        self.codes.get(from).unwrap_or_default().iter().map(|&code| freq_of(code))
     }
 
     /// Start and width of `sym`.

@@ -94,6 +94,7 @@ pub(crate) fn encode(
     // The networks are dear: they run once, writing what they measure, and no further than where they have lost.
     if tells_alone(model) {
         if let Some(code_len) = fitting(model, window, &mut areas, best.0, out) {
+            settle(model, window, Rung::Predict, &mut areas);
             return Ok(Encoded { code_len, rung: Rung::Predict });
         }
     } else if prepare(model, window, Rung::Predict, &mut areas) {
@@ -101,6 +102,7 @@ pub(crate) fn encode(
         let written = write(model, window, Rung::Predict, &mut areas, &mut metered);
         let on_par_wins = matches!(best.1, Rung::Latent | Rung::Raw);
         if written.is_ok() && (metered.cost() < best.0 || on_par_wins && metered.cost() == best.0) {
+            settle(model, window, Rung::Predict, &mut areas);
             return finished(model, metered.finish(), Rung::Predict, out);
         }
     }
@@ -110,6 +112,7 @@ pub(crate) fn encode(
     }
     let mut encoder = Encoder::new(out);
     let written = write(model, window, rung, &mut areas, &mut encoder).and_then(|()| encoder.finish());
+    settle(model, window, rung, &mut areas);
     finished(model, written, rung, out)
 }
 
@@ -282,7 +285,7 @@ fn prepare(model: &Model<'_>, window: Counted<'_>, rung: Rung, areas: &mut Areas
     let reserve = i32::from(window.off_grid);
     match (rung, &model.context, &model.latent) {
         (Rung::Context, Some(context), _) => {
-            let search = Search { model, context, steps: window.steps, reserve, past: &[] };
+            let search = Search::new(model, context, window.steps, reserve, &[]);
             let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
             areas.has_path = search.run(areas.path, areas.back, beam);
             areas.has_path
@@ -331,8 +334,37 @@ fn to_values(model: &Model<'_>, rs: &mut [i32]) {
     }
 }
 
-/// Writes a prepared window; `areas.values` becomes what a decoder reads.
+/// Writes a prepared window; [`settle`] then makes `areas.values` what a decoder reads.
 fn write(
+    model: &Model<'_>,
+    window: Counted<'_>,
+    rung: Rung,
+    areas: &mut Areas<'_>,
+    coder: &mut dyn Coder,
+) -> Result<(), Stop> {
+    write_head(model, window, rung, areas, coder)?;
+    match (rung, &model.context, &model.latent) {
+        (Rung::Context, Some(context), _) => {
+            context::code(model, context, coder, &[], areas.path, areas.scratch)?;
+        }
+        (Rung::Predict, Some(context), _) => {
+            let predict = model.predict.as_ref().ok_or(Stop)?;
+            let memory = Memory::of(areas.said, areas.has_said);
+            predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch, memory)?;
+        }
+        (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch)?,
+        (Rung::Latent, _, Some(latent)) => {
+            latent.code(model, coder, areas.values, areas.back, areas.scratch)?;
+        }
+        (Rung::Raw, ..) => raw::code(model, coder, areas.values, window.off_grid)?,
+        _ => return Err(Stop),
+    }
+    // What nobody needs to go on is left for the code that is taken: many are only measured.
+    if window.is_beside { finish_values(model, window, rung, areas, coder) } else { Ok(()) }
+}
+
+/// What stands before the rung's own symbols.
+fn write_head(
     model: &Model<'_>,
     window: Counted<'_>,
     rung: Rung,
@@ -350,25 +382,30 @@ fn write(
         let shape = (window.steps.len() / model.channels(), window.is_beside);
         shape::code(model, coder, shape, areas.back)?;
     }
-    coder.symbol(Site::Head, model.head, model.head_symbol(head))?;
-    match (rung, &model.context, &model.latent) {
-        (Rung::Context, Some(context), _) => {
-            context::code(model, context, coder, &[], areas.path, areas.scratch)?;
-            areas.values.copy_from_slice(areas.path);
-            to_values(model, areas.values);
-        }
-        (Rung::Predict, Some(context), _) => {
-            let predict = model.predict.as_ref().ok_or(Stop)?;
-            let memory = Memory::of(areas.said, areas.has_said);
-            predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch, memory)?;
-            to_values(model, areas.values);
-        }
-        (Rung::Hold, ..) => hold::code(model, coder, areas.values, areas.scratch)?,
-        (Rung::Latent, _, Some(latent)) => {
-            latent.code(model, coder, areas.values, areas.back, areas.scratch)?;
-        }
-        (Rung::Raw, ..) => raw::code(model, coder, areas.values, window.off_grid)?,
-        _ => return Err(Stop),
+    coder.symbol(Site::Head, model.head, model.head_symbol(head)).map(|_| ())
+}
+
+/// Makes `areas.values` what a decoder reads of the window that was written last.
+fn settle(model: &Model<'_>, window: Counted<'_>, rung: Rung, areas: &mut Areas<'_>) {
+    if !window.is_beside {
+        // No rests follow, so nothing is written, and what was chosen within its bound is a grid step.
+        _ = finish_values(model, window, rung, areas, &mut Meter::new());
+    }
+}
+
+/// Turns what a rung has said into grid steps, and says the rests of those beside the counts.
+fn finish_values(
+    model: &Model<'_>,
+    window: Counted<'_>,
+    rung: Rung,
+    areas: &mut Areas<'_>,
+    coder: &mut dyn Coder,
+) -> Result<(), Stop> {
+    if rung == Rung::Context {
+        areas.values.copy_from_slice(areas.path);
+    }
+    if matches!(rung, Rung::Context | Rung::Predict) {
+        to_values(model, areas.values);
     }
     match &model.counts {
         Some(counts) => code_rests(counts, coder, window.is_beside, window.given, areas.values),
@@ -458,7 +495,12 @@ pub(crate) fn observe(
     let (workspace, spare) = Counted::split(model, workspace);
     let window = Counted::new(model, window, spare);
     let mut areas = Areas::split(model, workspace, window.steps.len());
-    prepare(model, window, rung, &mut areas) && write(model, window, rung, &mut areas, coder).is_ok()
+    let is_said =
+        prepare(model, window, rung, &mut areas) && write(model, window, rung, &mut areas, coder).is_ok();
+    if is_said {
+        settle(model, window, rung, &mut areas);
+    }
+    is_said
 }
 
 /// The lattice values the context rung says for a window.

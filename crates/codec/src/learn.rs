@@ -101,13 +101,9 @@ impl Spent {
 
     /// Before the step that is the `nth` of the window's and stands at value `at`; `usual_bits` as in [`BudgetPart`].
     pub fn inputs(&self, nth: usize, at: usize, usual_bits: i8, n_channels: usize) -> [i16; BUDGET_INPUTS] {
-        let budget = Budget {
-            total: 128 * self.code_len as u32,
-            spent: self.before.get(nth).copied().unwrap_or(0),
-            n_values: self.n_values as u32,
-            n_left: self.n_values.saturating_sub(at).max(1) as u32,
-        };
-        budget.inputs(i32::from(usual_bits), n_channels)
+        let budget = Budget::new(self.code_len, self.n_values, n_channels, usual_bits);
+        let spent = self.before.get(nth).copied().unwrap_or(0);
+        budget.inputs(spent, self.n_values.saturating_sub(at).max(1))
     }
 }
 

@@ -381,7 +381,7 @@ impl<'a> Model<'a> {
         let bins = self.expected.get(1..).unwrap_or(&[]);
         (0..self.n_channels).map_while(move |idx| {
             let bin = bins.get(idx).copied().unwrap_or(0);
-            First::parse(&mut reader, idx).map(|first| first.beginning(bin))
+            First::checked(&mut reader, idx).map(|first| first.beginning(bin))
         })
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Dense<'a> {
 }
 
 const BIAS_MAX: u32 = 1 << 29;
+/// Largest magnitude of an output.
+const OUTPUT_MAX: i32 = 1 << 27;
 // Sums stay within an i32.
 const _: () = assert!(crate::VALUES_MAX as i64 * 128 * INPUT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
 const _: () = assert!(LATENTS_MAX as i64 * 128 * LATENT_MAX as i64 + BIAS_MAX as i64 <= i32::MAX as i64);
@@ -59,27 +61,63 @@ impl<'a> Dense<'a> {
         Some(Self { n_in, weights, outs, is_biased })
     }
 
-    /// The outputs for `input`, one after the other.
-    pub(crate) fn run<'i, T: Copy + Into<i32>>(
-        &self,
-        input: &'i [T],
-    ) -> impl Iterator<Item = i32> + use<'a, 'i, T> {
-        let is_biased = self.is_biased;
+    /// Outputs there are.
+    pub(crate) fn n_out(&self) -> usize {
+        self.outs.len() / out_len(self.is_biased)
+    }
+
+    /// The outputs for `input`, to the front of `out`. On its own, so that its loops have the registers to themselves.
+    #[inline(never)]
+    pub(crate) fn run<T: Copy + Into<i32>>(&self, input: &[T], out: &mut [i32], how: Use) {
         let rows = self.weights.chunks_exact(self.n_in.max(1));
-        rows.zip(self.outs.chunks_exact(out_len(is_biased))).map(move |(row, out)| {
-            let (bias, factor) = match out {
-                [a, b, c, d, factor @ ..] if is_biased => (i32::from_le_bytes([*a, *b, *c, *d]), factor),
-                _ => (0, out),
-            };
-            let (mul, shift) = match factor {
-                [low, high, shift] => (u16::from_le_bytes([*low, *high]), *shift),
-                _ => (0, 1),
+        let outs = self.outs.chunks_exact(out_len(self.is_biased));
+        for ((row, bytes), out) in rows.zip(outs).zip(out) {
+            let (bias, factor) = match bytes {
+                [a, b, c, d, factor @ ..] if self.is_biased => (i32::from_le_bytes([*a, *b, *c, *d]), factor),
+                _ => (0, bytes),
             };
             let sum = bias + dot(row, input);
-            let scaled = (i64::from(sum) * i64::from(mul) + (1 << (shift - 1))) >> shift;
-            scaled.clamp(-(1 << 27), 1 << 27) as i32
-        })
+            let y = match *factor {
+                // It stays on its side of 0.
+                _ if how == Use::Hidden && sum <= 0 => 0,
+                [low, high, shift] => scaled(sum, u16::from_le_bytes([low, high]), shift),
+                _ => 0,
+            };
+            *out = match how {
+                Use::Output => y,
+                Use::Hidden => y.min(HIDDEN_VALUE_MAX),
+                Use::Add => *out + y,
+            };
+        }
     }
+}
+
+/// What becomes of a layer's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// They are taken as they are.
+    Output,
+    /// ReLU into a byte's range.
+    Hidden,
+    /// They are added to what is there.
+    Add,
+}
+
+/// `sum · mul · 2^-shift`, rounded half up, limited to ±2^27. `shift`: `1..=46`.
+fn scaled(sum: i32, mul: u16, shift: u8) -> i32 {
+    match i16::try_from(sum) {
+        Ok(sum) if cfg!(target_pointer_width = "32") => scaled_small(sum, mul, shift),
+        _ => {
+            let twice = (i64::from(sum) * i64::from(mul)) >> (shift - 1);
+            ((twice + 1) >> 1).clamp(i64::from(-OUTPUT_MAX), i64::from(OUTPUT_MAX)) as i32
+        }
+    }
+}
+
+/// The same of what fits 32 bits, as most sums do; small processors multiply and shift those at once.
+fn scaled_small(sum: i16, mul: u16, shift: u8) -> i32 {
+    let twice = (i32::from(sum) * i32::from(mul)) >> (shift - 1).min(31);
+    ((twice + 1) >> 1).clamp(-OUTPUT_MAX, OUTPUT_MAX)
 }
 
 /// Products at a time: as many as a large processor's vector registers hold side by side; a small one spends as much on the
@@ -125,17 +163,9 @@ impl<'a> Half<'a> {
     /// `hidden`: `n_hidden` words of scratch.
     fn run(&self, input: &[i32], hidden: &mut [i32], out: &mut [i32]) {
         let hidden = &mut hidden[..self.n_hidden];
-        for (h, y) in hidden.iter_mut().zip(self.hidden.run(input)) {
-            *h = y.clamp(0, HIDDEN_VALUE_MAX);
-        }
-        for (o, y) in out.iter_mut().zip(self.linear.run(input)) {
-            *o = y;
-        }
-        if self.n_hidden > 0 {
-            for (o, y) in out.iter_mut().zip(self.output.run(hidden)) {
-                *o += y;
-            }
-        }
+        self.hidden.run(input, hidden, Use::Hidden);
+        self.linear.run(input, out, Use::Output);
+        self.output.run(hidden, out, Use::Add);
     }
 }
 
@@ -213,6 +243,25 @@ impl<'a> Net<'a> {
             let (mean, _, from_output) = self.norm(at % n_channels);
             let value = i64::from(mean) + ((i64::from(*step) * from_output + (1 << 15)) >> 16);
             *step = value.clamp(i64::from(-crate::STEP_MAX), i64::from(crate::STEP_MAX)) as i32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_sums_scale_like_others() {
+        for sum in [i16::MIN, -32767, -1000, -2, -1, 0, 1, 2, 3, 999, i16::MAX] {
+            for mul in [0, 1, 3, 255, 256, 40000, u16::MAX] {
+                for shift in 1..=46 {
+                    let wide = (i64::from(sum) * i64::from(mul) + (1 << (shift - 1))) >> shift;
+                    let limited = wide.clamp(-(1 << 27), 1 << 27) as i32;
+                    let got = (scaled_small(sum, mul, shift), scaled(i32::from(sum), mul, shift));
+                    assert_eq!(got, (limited, limited), "{sum} {mul} {shift}");
+                }
+            }
         }
     }
 }

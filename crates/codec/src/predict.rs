@@ -14,7 +14,7 @@ use crate::alphabet;
 use crate::context::{self, Context, History, load, neighbour_of};
 use crate::grid::is_step;
 use crate::model::{Model, Reader};
-use crate::net::Dense;
+use crate::net::{Dense, Use};
 use crate::parts;
 use crate::range::{Coder, Site, Stop, code_unbounded};
 use gated::Gated;
@@ -165,49 +165,38 @@ impl<'a> Record<'a> {
 
     /// What the network says of the next difference. On its own, so that its loops have the registers to themselves.
     #[inline(never)]
-    fn say(&self, features: &Features, gated: bool) -> Said {
-        let mut linear = [0i64; COMPONENTS];
+    fn say(&self, features: &Features, gated: bool, said: &mut Said) {
         let inputs = features.linear();
         let weights = self.linear.as_chunks().0;
         // As many rows of weights as there are linear predictions, one or three.
-        for (sum, weights) in linear.iter_mut().zip(weights.chunks_exact(inputs.len().max(1))) {
-            for (&weight, &x) in weights.iter().zip(inputs) {
-                *sum += i64::from(i16::from_le_bytes(weight)) * i64::from(x);
-            }
-            *sum >>= 8;
+        for (sum, weights) in said.linear.iter_mut().zip(weights.chunks_exact(inputs.len().max(1))) {
+            let products = weights.iter().zip(inputs);
+            let product = |(&weight, &x): (&_, &i32)| i64::from(i16::from_le_bytes(weight)) * i64::from(x);
+            *sum = products.map(product).sum::<i64>() >> 8;
         }
         if !gated {
-            linear = [linear[0]; COMPONENTS];
+            said.linear = [said.linear[0]; COMPONENTS];
         }
-        let mut hidden = [[0i16; PREDICT_HIDDEN_MAX]; 2];
-        let [first, second] = &mut hidden;
-        let n = fill(first, self.layers[0].run(features.values()));
-        let m = fill(second, self.layers[1].run(&first[..n]));
-        let mut outputs = [0i32; OUTPUTS];
-        for (out, y) in outputs.iter_mut().zip(self.layers[2].run(&second[..m])) {
-            *out = y;
-        }
-        Said { linear, outputs }
+        let mut units = [0; PREDICT_HIDDEN_MAX];
+        let [first, second, last] = &self.layers;
+        first.run(features.values(), &mut units, Use::Hidden);
+        let hidden = bytes_of(&units);
+        second.run(&hidden[..first.n_out()], &mut units, Use::Hidden);
+        let hidden = bytes_of(&units);
+        last.run(&hidden[..second.n_out()], &mut said.outputs, Use::Output);
     }
 
     /// What a network said, moved by what the code's length tells.
     fn move_by(&self, inputs: &[i16; BUDGET_INPUTS], said: &mut Said) {
         if let Some(by_budget) = &self.by_budget {
-            for (out, y) in said.outputs.iter_mut().zip(by_budget.run(inputs)) {
-                *out += y;
-            }
+            by_budget.run(inputs, &mut said.outputs, Use::Add);
         }
     }
 }
 
-/// ReLU into a byte's range.
-fn fill(hidden: &mut [i16], outputs: impl Iterator<Item = i32>) -> usize {
-    let mut n = 0;
-    for (h, y) in hidden.iter_mut().zip(outputs) {
-        *h = y.clamp(0, crate::net::HIDDEN_VALUE_MAX) as i16;
-        n += 1;
-    }
-    n
+/// Activations as vector instructions multiply them fastest.
+fn bytes_of(units: &[i32; PREDICT_HIDDEN_MAX]) -> [i16; PREDICT_HIDDEN_MAX] {
+    units.map(|unit| unit as i16)
 }
 
 /// Codes the lattice values `rs` (sample-major; what is no step stands for itself and is skipped); the first `n_past` of
@@ -231,6 +220,10 @@ pub(crate) fn code(
     for (idx, measure) in measures.iter_mut().enumerate().take(n_channels) {
         *measure = predict.measure(idx);
     }
+    let mut said = Said::default();
+    let n_values = rs.len() - n_past;
+    let budget = predict.shape.usual_bits.zip(coder.code_len());
+    let budget = budget.map(|(usual, len)| Budget::new(len, n_values, n_channels, usual));
     for at in n_past..rs.len() {
         if !is_step(rs[at]) {
             continue;
@@ -241,29 +234,22 @@ pub(crate) fn code(
             rs[at] = context::code_first(model, coder, idx, histories, rs[at])?;
         } else {
             let record = predict.record(idx).ok_or(Stop)?;
-            let mut said = match &memory {
-                Memory::Read(words) => Said::load(&words[(at - n_past) * Said::WORDS..]),
+            match &memory {
+                Memory::Read(words) => said.load(&words[(at - n_past) * Said::WORDS..]),
                 _ => {
                     features.look(&measures, rs, at, &history);
-                    record.say(&features, gated)
+                    record.say(&features, gated, &mut said);
                 }
-            };
-            if let Some(usual) = predict.shape.usual_bits {
+            }
+            if predict.has_budget() {
                 if !matches!(memory, Memory::Read(_)) {
                     said.limit();
                 }
                 if let Memory::Write(words) = &mut memory {
                     said.store(&mut words[(at - n_past) * Said::WORDS..]);
                 }
-                let budget = |len: usize| Budget {
-                    // Longer than any code: it is refused in the end.
-                    total: 128 * len.min(1 << 20) as u32,
-                    spent: coder.spent(),
-                    n_values: (rs.len() - n_past) as u32,
-                    n_left: (rs.len() - at) as u32,
-                };
-                if let Some(len) = coder.code_len() {
-                    record.move_by(&budget(len).inputs(i32::from(usual), n_channels), &mut said);
+                if let Some(budget) = &budget {
+                    record.move_by(&budget.inputs(coder.spent(), rs.len() - at), &mut said);
                 }
             }
             let mixture = said.mixture(measures[idx].mean_move, gated);
@@ -271,7 +257,7 @@ pub(crate) fn code(
             let table = context.table(history.raw_context(idx, beside));
             let (site, d) = (Site::Predicted(idx), rs[at].wrapping_sub(history.r));
             let d = if gated {
-                Gated::new(mixture, table).code(coder, site, d)?
+                Gated::new(&mixture, table).code(coder, site, d)?
             } else {
                 let mut freqs = [0u32; N_SYMBOLS];
                 mixture.freqs(&mut freqs);

@@ -5,7 +5,7 @@
 //! all values that decode alike, one with the most zero bytes at the end, and drops those. The decoder reads
 //! zeros past the end. Hence no code ends in a zero byte, and the empty code is valid.
 
-use crate::freq::{Table, log2_q4};
+use crate::freq::{Table, ilog2, log2_q4};
 
 /// Range below which a byte is put out.
 const RENORM_BELOW: u32 = 1 << 24;
@@ -106,6 +106,10 @@ impl<'a> Encoder<'a> {
 
     /// Ends the code; returns its bytes.
     pub fn finish(mut self) -> Result<usize, Stop> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<usize, Stop> {
         if self.low != 0 {
             let (_, carries) = self.low.overflowing_add(self.range - 1);
             if carries {
@@ -285,14 +289,21 @@ impl Coder for Decoder<'_> {
         let total = cum(n);
         let target = (self.offset / (self.range / total)).min(total - 1);
         let (mut low, mut low_cum, mut high, mut high_cum) = (0, 0, n, total);
+        let (mut at, mut step) = (n / 2, 1);
         while high - low > 1 {
-            let middle = low.midpoint(high);
-            let middle_cum = cum(middle);
-            if target < middle_cum {
-                (high, high_cum) = (middle, middle_cum);
+            let at_cum = cum(at);
+            if target < at_cum {
+                (high, high_cum) = (at, at_cum);
             } else {
-                (low, low_cum) = (middle, middle_cum);
+                (low, low_cum) = (at, at_cum);
             }
+            // Nearly always it lies near the middle: outwards from there, then between what is known.
+            at = match (low, high) {
+                (0, _) => high.saturating_sub(step).max(1),
+                (_, high) if high == n => (low + step).min(n - 1),
+                _ => low.midpoint(high),
+            };
+            step *= 2;
         }
         self.take(low_cum, high_cum - low_cum, total);
         Ok(low)
@@ -306,6 +317,7 @@ impl Coder for Decoder<'_> {
 }
 
 /// Measures a code without writing it, to a sixteenth of a bit.
+#[derive(Clone, Copy)]
 pub(crate) struct Meter {
     range: u32,
     n_bytes: u32,
@@ -371,9 +383,47 @@ impl<'a> Metered<'a> {
     }
 
     /// Ends the code; returns its bytes.
-    pub(crate) fn finish(self) -> Result<usize, Stop> {
-        self.encoder.finish()
+    pub(crate) fn finish(mut self) -> Result<usize, Stop> {
+        self.end()
     }
+
+    /// The same where another code follows from a [`Mark`].
+    pub(crate) fn end(&mut self) -> Result<usize, Stop> {
+        self.encoder.end()
+    }
+
+    /// Where the code is now.
+    pub(crate) fn mark(&self) -> Mark {
+        let &Encoder { low, range, out_len, ref out, .. } = &self.encoder;
+        let last_byte = out_len.checked_sub(1).map_or(0, |last| out[last]);
+        Mark { low, range, out_len, last_byte, meter: self.meter }
+    }
+
+    /// Goes back to where it was.
+    pub(crate) fn back_to(&mut self, mark: &Mark) {
+        let encoder = &mut self.encoder;
+        let written = &mut encoder.out[..mark.out_len];
+        // One carry at most has come this far, and has changed the last byte.
+        if written.last().is_some_and(|&byte| byte != mark.last_byte) {
+            for byte in written.iter_mut().rev() {
+                *byte = byte.wrapping_sub(1);
+                if *byte != u8::MAX {
+                    break;
+                }
+            }
+        }
+        (encoder.low, encoder.range, encoder.out_len) = (mark.low, mark.range, mark.out_len);
+        self.meter = mark.meter;
+    }
+}
+
+/// A place in a code that several go on from.
+pub(crate) struct Mark {
+    low: u32,
+    range: u32,
+    out_len: usize,
+    last_byte: u8,
+    meter: Meter,
 }
 
 impl Narrow for Metered<'_> {
@@ -398,7 +448,7 @@ impl Narrow for Metered<'_> {
 
 /// Codes `value < 2^28` of unknown size: Elias gamma on `value + 1`, all bits equally likely.
 pub(crate) fn code_unbounded(coder: &mut dyn Coder, value: u32) -> Result<u32, Stop> {
-    let wanted = 31 - (value + 1).leading_zeros();
+    let wanted = ilog2(value + 1);
     let mut n_bits = 0;
     while coder.bits(1, u32::from(n_bits < wanted))? == 1 {
         n_bits += 1;
@@ -466,6 +516,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn codes_go_on_from_a_mark(
+            shared in prop::collection::vec(any::<u8>(), 0..30),
+            ends in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..5),
+        ) {
+            // Mostly high values: carries run far.
+            let value = |byte: &u8| if *byte < 100 { u32::from(*byte) } else { 0xff };
+            let (mut out, mut alone) = ([0; 64], [0; 64]);
+            let mut metered = Metered::new(&mut out, u32::MAX);
+            for byte in &shared {
+                metered.bits(8, value(byte)).unwrap();
+            }
+            let mark = metered.mark();
+            for end in &ends {
+                let mut other = Metered::new(&mut alone, u32::MAX);
+                for byte in &shared {
+                    other.bits(8, value(byte)).unwrap();
+                }
+                for byte in end {
+                    metered.weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
+                    other.weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
+                }
+                prop_assert_eq!(metered.cost(), other.cost());
+                let len = other.finish().unwrap();
+                prop_assert_eq!(metered.end(), Ok(len));
+                prop_assert_eq!(&metered.encoder.out[..len], &alone[..len]);
+                metered.back_to(&mark);
+            }
+        }
+
         #[test]
         fn bits_round_trip(values in prop::collection::vec((0u32..=16, any::<u32>()), 0..200)) {
             let values: Vec<_> = values.iter().map(|&(n, v)| (n, v & ((1 << n) - 1))).collect();

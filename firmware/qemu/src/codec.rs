@@ -48,6 +48,7 @@ fn all_cases(model: &Model<'_>, cases: &[u8], name: &str, report: &Report) -> Ch
     report.figure("encode.instructions_per_window", sum.encode / sum.windows);
     report.figure("encode.instructions_most", sum.encode_most);
     report.figure("encode.instructions_per_value", sum.encode / sum.values);
+    report.figure("encode.instructions_per_value_most", sum.encode_most_of_value);
     report.figure("decode.instructions_per_window", sum.decode / sum.windows);
     report.figure("decode.instructions_most", sum.decode_most);
     report.figure("decode.instructions_per_value", sum.decode / sum.values);
@@ -72,6 +73,9 @@ fn one_case(model: &Model<'_>, from: &mut Bytes<'_>, room: &mut Room, sum: &mut 
     let took = chip::instructions_between(start, end);
     sum.encode += took;
     sum.encode_most = sum.encode_most.max(took);
+    if n_values == model.samples() * model.channels() {
+        sum.encode_most_of_value = sum.encode_most_of_value.max(took / n_values as u64);
+    }
     if room.code[..encoded.code_len] != *code {
         return Err("encoded to other bytes");
     }
@@ -133,6 +137,8 @@ struct Sum {
     values: u64,
     encode: u64,
     encode_most: u64,
+    /// Of the dearest full window.
+    encode_most_of_value: u64,
     decode: u64,
     decode_most: u64,
     stack: usize,

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "bundle")]
 use super::spending::{Noting, Spending};
-use super::{Areas, Counted, check, has_budget, is_plain, length, said_words, to_values, write};
+use super::{Areas, Counted, check, has_budget, is_plain, length, said_words, settle, to_values, write};
 use crate::context::{self, Context};
 use crate::counts::code_rests;
 use crate::grid::is_step;
@@ -160,6 +160,7 @@ pub(crate) fn encode_after(
     room.prepare_alone(rung);
     let mut encoder = Encoder::new(&mut rest[..model.code_len_max()]);
     let written = write(model, window, rung, &mut room.alone(), &mut encoder);
+    settle(model, window, rung, &mut room.alone());
     let alone_len = written.and_then(|()| encoder.finish());
     // A window far beyond what was learned is said better by a rung that needs no tail.
     let (Ok(code_len), Ok(alone_len)) = (code_len, alone_len) else { return Ok(None) };
@@ -174,7 +175,7 @@ pub(crate) fn encode_after(
 fn find_path(Parts { model, context, .. }: Parts<'_, '_>, window: Counted<'_>, room: &mut Room<'_>) -> bool {
     let reserve = i32::from(window.off_grid);
     let Room { whole, n_past, path, back, scratch, .. } = room;
-    let search = Search { model, context, steps: window.steps, reserve, past: &whole[..*n_past] };
+    let search = Search::new(model, context, window.steps, reserve, &whole[..*n_past]);
     search.run(path, back, &mut scratch[..search::workspace_len(model.channels())])
 }
 
@@ -201,7 +202,7 @@ fn fitting(
     })
 }
 
-/// Writes a window after the tail; `room.values()` becomes what a decoder reads.
+/// Writes a window after the tail. What a decoder reads is left to the code that stands alone; `room.back` becomes what is held.
 fn write_after(
     Parts { model, tables, context }: Parts<'_, '_>,
     window: Counted<'_>,
@@ -231,11 +232,15 @@ fn write_after(
     }
     coder.symbol(Site::Fixed, tables.head, head)?;
     code_rung(model, context, coder, rung, room)?;
-    to_grid(model, rung, room.values());
-    room.back.copy_from_slice(&room.whole[n_past..]);
+    if rung == Rung::Hold {
+        room.back.copy_from_slice(&room.whole[n_past..]);
+    }
     match &model.counts {
-        Some(counts) => code_rests(counts, coder, window.is_beside, window.given, room.values()),
-        None => Ok(()),
+        Some(counts) if window.is_beside => {
+            to_grid(model, rung, room.values());
+            code_rests(counts, coder, true, window.given, room.values())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -365,6 +370,7 @@ pub(crate) fn resolve(
     let written = write(model, window, rung, &mut room.alone(), &mut encoder);
     // No encoder refers where what stands alone has no room.
     let code_len = written.and_then(|()| encoder.finish()).map_err(|Stop| DecodeError::Malformed)?;
+    settle(model, window, rung, &mut room.alone());
     given.copy_from_slice(room.values());
     Ok(code_len)
 }

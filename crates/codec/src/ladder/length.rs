@@ -27,19 +27,28 @@ pub(super) fn encode(
     write(&mut metered).ok()?;
     let mut write_for = |code_len: usize, out: &mut [u8]| {
         let mut encoder = encoder_for(is_beside, out, code_len);
-        write(&mut encoder).and_then(|()| encoder.finish()).ok()
+        write(&mut encoder).and_then(|()| encoder.finish())
     };
     let mut next = (metered.cost().saturating_sub(SAVED) / 128) as usize;
     // Shorter lengths do not fit, and this one does.
     let (mut shortest, mut fits) = (0, None);
-    // What stands in `out`, and its bytes.
-    let mut last = (usize::MAX, 0);
+    // What stands in front, its length and its bytes. The code that fits is kept at the end, if there is room for both.
+    let (mut front, mut kept_at) = ((usize::MAX, 0), out.len());
     for _ in 0..LENGTHS_MAX {
-        let written = write_for(next, out)?;
-        last = (next, written);
+        let mut written = write_for(next, &mut out[..kept_at]);
+        if written.is_err() {
+            // A code as long as that is no reason to end: what was kept is written again.
+            kept_at = out.len();
+            written = write_for(next, out);
+        }
+        let written = written.ok()?;
+        front = (next, written);
         if written <= next {
             if next - written <= PADDING_MAX {
                 fits = Some(next);
+                let kept_len = if 2 * written <= out.len() { written } else { 0 };
+                kept_at = out.len() - kept_len;
+                out.copy_within(..kept_len, kept_at);
             }
             let shorter = written.max(shortest);
             if shorter >= next {
@@ -57,8 +66,14 @@ pub(super) fn encode(
         }
     }
     let code_len = fits.filter(|&n| n <= len_max)?;
-    let written = if last.0 == code_len { last.1 } else { write_for(code_len, out)? };
-    out[written..code_len].fill(0);
+    if front.0 != code_len {
+        front.1 = out.len() - kept_at;
+        out.copy_within(kept_at.., 0);
+        if kept_at == out.len() {
+            front.1 = write_for(code_len, out).ok()?;
+        }
+    }
+    out[front.1..code_len].fill(0);
     Some(code_len)
 }
 

@@ -5,8 +5,9 @@
 //! the one of fewest bytes goes out. The window that is expected most costs none: its symbols are the first of their
 //! tables, so that the empty code says it.
 
-use super::{Areas, Counted, is_plain, prepare, read, write};
+use super::{Areas, Counted, is_plain, prepare, read, settle, write, write_head};
 use crate::Rung;
+use crate::context::{self, History};
 use crate::grid::is_step;
 use crate::hold;
 use crate::model::Model;
@@ -63,6 +64,7 @@ pub(super) fn encode(
     }
     let mut encoder = Encoder::new(out);
     write(model, window, best.rung, areas, &mut encoder)?;
+    settle(model, window, best.rung, areas);
     Ok((encoder.finish()?, best.rung))
 }
 
@@ -80,15 +82,46 @@ fn offer_paths(
         return;
     }
     let reserve = i32::from(window.off_grid);
-    let search = Search { model, context, steps: window.steps, reserve, past: &[] };
+    let search = Search::new(model, context, window.steps, reserve, &[]);
     for forced in 0..FORCED_MAX {
         let beam = &mut areas.scratch[..search::workspace_len(model.channels())];
         let Some(Some(costs)) = search.ends(Some(forced), areas.path, areas.back, beam) else { return };
-        for slot in (0..costs.len()).filter(|&slot| costs[slot] != i32::MAX) {
-            search.trace(areas.path, areas.back, slot);
-            best.offer(model, window, Rung::Context, areas, out);
-        }
+        let n_paths = costs.iter().take_while(|&&cost| cost != i32::MAX).count();
+        _ = offer_ends(&search, n_paths, window, areas, out, best);
     }
+}
+
+/// Offers the paths a search has kept. They differ in their last values at most: what they share is written once.
+fn offer_ends(
+    search: &Search<'_>,
+    n_paths: usize,
+    window: Counted<'_>,
+    areas: &mut Areas<'_>,
+    out: &mut [u8],
+    best: &mut Best,
+) -> Result<(), Stop> {
+    let Search { model, context, .. } = *search;
+    let (n_shared, n_values) = (search.n_shared(areas.back, n_paths), window.steps.len());
+    search.trace(areas.path, areas.back, 0);
+    let mut metered = Metered::new(out, u32::MAX);
+    write_head(model, window, Rung::Context, areas, &mut metered)?;
+    let histories_len = model.channels() * History::WORDS;
+    let (histories, kept) = areas.scratch.split_at_mut(histories_len);
+    context::begin(model.channels(), &[], histories);
+    context::code_run(model, context, &mut metered, areas.path, 0..n_shared, histories)?;
+    let mark = metered.mark();
+    kept[..histories_len].copy_from_slice(histories);
+    for slot in 0..n_paths {
+        search.trace_from(n_shared, areas.path, areas.back, slot);
+        let (histories, kept) = areas.scratch.split_at_mut(histories_len);
+        histories.copy_from_slice(&kept[..histories_len]);
+        let end = context::code_run(model, context, &mut metered, areas.path, n_shared..n_values, histories);
+        if let Ok(len) = end.and_then(|()| metered.end()) {
+            best.take(len, metered.cost(), Rung::Context, areas);
+        }
+        metered.back_to(&mark);
+    }
+    Ok(())
 }
 
 /// The rung of the empty code if what it says lies within the window's bounds; `areas.values` then holds that.

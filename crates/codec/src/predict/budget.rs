@@ -15,29 +15,35 @@ pub(crate) const PADDING_MAX: usize = 2;
 /// Bits of a code that say no value, in sixteenths: half a byte is lost at its end, less what chance gives back.
 const END: u32 = 40;
 
-/// What is left of a code for how many values.
+/// What a code has for a window's values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    /// Of the code, and used so far, in sixteenths of a bit.
-    pub(crate) total: u32,
-    pub(crate) spent: u32,
-    /// Values in the window, and this one with those after it.
-    pub(crate) n_values: u32,
-    pub(crate) n_left: u32,
+    /// In sixteenths of a bit.
+    whole: u32,
+    n_values: u32,
+    n_channels: u32,
+    /// Logarithm of the bits usual for a value, Q4.
+    usual: i32,
+    /// That of the bits there are for one over it.
+    all: i32,
 }
 
 impl Budget {
-    /// Logarithm of the bits left a value over `usual`, that of the bits usual for one (Q4): now, bent, later in the
-    /// window more, in its last samples alone; the same of the whole code, and bent.
-    pub(crate) fn inputs(self, usual: i32, n_channels: usize) -> [i16; BUDGET_INPUTS] {
-        let Self { total, spent, n_values, n_left } = self;
-        let whole = total.saturating_sub(END);
-        let per_value = |bits: u32, n: u32| {
-            (2 * (log2_q4(bits.max(1)) as i32 - log2_q4(16 * n) as i32 - usual)).clamp(-127, 127)
-        };
-        let now = per_value(whole.saturating_sub(spent), n_left);
-        let all = per_value(whole, n_values);
-        let is_last = n_left < 5 * n_channels as u32;
+    /// `code_len`: of the code, in bytes. `n_values`: of the window.
+    pub(crate) fn new(code_len: usize, n_values: usize, n_channels: usize, usual: i8) -> Self {
+        // Longer than any code: it is refused in the end.
+        let whole = (128 * code_len.min(1 << 20) as u32).saturating_sub(END);
+        let (n_values, n_channels, usual) = (n_values as u32, n_channels as u32, i32::from(usual));
+        Self { whole, n_values, n_channels, usual, all: per_value(whole, n_values, usual) }
+    }
+
+    /// Logarithm of the bits left a value over those usual for one: now, bent, later in the window more, in its last samples
+    /// alone; the same of the whole code, and bent. `spent`: in sixteenths of a bit. `n_left`: this value and those after it.
+    pub(crate) fn inputs(&self, spent: u32, n_left: usize) -> [i16; BUDGET_INPUTS] {
+        let &Self { whole, n_values, n_channels, usual, all } = self;
+        let n_left = n_left as u32;
+        let now = per_value(whole.saturating_sub(spent), n_left, usual);
+        let is_last = n_left < 5 * n_channels;
         [
             now,
             (now * now) >> 6,
@@ -48,4 +54,8 @@ impl Budget {
         ]
         .map(|x| x.min(127) as i16)
     }
+}
+
+fn per_value(bits: u32, n: u32, usual: i32) -> i32 {
+    (2 * (log2_q4(bits.max(1)) as i32 - log2_q4(16 * n) as i32 - usual)).clamp(-127, 127)
 }

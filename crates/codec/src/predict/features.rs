@@ -139,6 +139,9 @@ fn compress(magnitude: u64) -> i32 {
 /// `n / by` for `n < 2^48` and `1 <= by <= 2^26`: six bits at a time, because chips divide 32 bits at once and spend a kilobyte
 /// on 64.
 fn divide(n: u64, by: u32) -> u64 {
+    if let Ok(n) = u32::try_from(n) {
+        return u64::from(n / by);
+    }
     let (mut quotient, mut rest) = (0, 0);
     for at in (0..48).step_by(6).rev() {
         rest = rest << 6 | (n >> at) as u32 & 63;

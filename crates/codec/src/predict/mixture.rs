@@ -13,7 +13,7 @@ const CENTRE_MAX: i64 = (1 << 28) - 64;
 static SIGMOID: [u16; 321] = sigmoid_table();
 
 /// A mixture of three logistic distributions of a difference, in lattice units.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Mixture {
     /// Of each component: mean Q4.
     means: [i64; 3],
@@ -31,38 +31,32 @@ impl Mixture {
     /// in usual differences, three binary logarithms of scales in lattice units, three logits to base 2, and the logit of what
     /// stands beside the components, if something does; all Q8 and of at most 28 bits.
     pub(crate) fn new(
-        linear: [i64; COMPONENTS],
+        linear: &[i64; COMPONENTS],
         mean_move: u32,
         outputs: &[i32; 10],
         has_rest: bool,
     ) -> Self {
-        let (offsets, others) = outputs.split_at(3);
-        let (log_scales, others) = others.split_at(3);
-        let (logits, rest) = others.split_at(3);
-        let rest = rest.first().copied().filter(|_| has_rest);
-        let limit = CENTRE_MAX << 4;
-        let mean = |linear: i64, offset: &i32| {
-            linear.clamp(-limit / 2, limit / 2)
-                + ((i64::from(*offset) * i64::from(mean_move)) >> 12).clamp(-limit / 2, limit / 2)
-        };
-        let top = logits[0].max(logits[1]).max(logits[2]).max(rest.unwrap_or(i32::MIN));
+        let &[offsets @ .., l0, l1, l2, g0, g1, g2, rest] = outputs;
+        let (log_scales, logits) = ([l0, l1, l2], [g0, g1, g2]);
+        let limited = |x: i64| x.clamp(-CENTRE_MAX << 3, CENTRE_MAX << 3);
+        let mean =
+            |k: usize| limited(linear[k]) + limited((i64::from(offsets[k]) * i64::from(mean_move)) >> 12);
+        let means = [mean(0), mean(1), mean(2)];
+        let top = g0.max(g1).max(g2).max(if has_rest { rest } else { i32::MIN });
         // Outputs are far from the ends of an i32.
-        let raw = |logit: &i32| crate::freq::freq_of((top.wrapping_sub(*logit) >> 4).min(255) as u8);
-        let total: u32 = logits.iter().chain(&rest).map(raw).sum();
-        let mut this = Self { means: [0; 3], scales: [0; 3], weights: [0; 3], rest: 0, centre: 0 };
+        let freq = |logit: i32| crate::freq::freq_of((top.wrapping_sub(logit) >> 4).min(255) as u8);
+        let freqs = logits.map(freq);
+        let total = freqs.iter().sum::<u32>() + if has_rest { freq(rest) } else { 0 };
+        let weights = freqs.map(|freq| freq * 1024 / total);
+        let scales =
+            log_scales.map(|log| ((log.wrapping_mul(4).wrapping_add(128) >> 8) + 16).clamp(0, 63) as u32);
+        // The peak: most weight for its width, the last of equals.
         let mut best = (i32::MIN, 0);
         for k in 0..3 {
-            this.means[k] = mean(linear[k], &offsets[k]);
-            this.scales[k] =
-                ((log_scales[k].wrapping_mul(4).wrapping_add(128) >> 8) + 16).clamp(0, 63) as u32;
-            this.weights[k] = raw(&logits[k]) * 1024 / total;
-            // The peak: most weight for its width.
-            let peak = logits[k].wrapping_sub(log_scales[k]);
-            best = best.max((peak, k));
+            best = best.max((logits[k].wrapping_sub(log_scales[k]), k));
         }
-        this.centre = ((this.means[best.1] + 8) >> 4) as i32;
-        this.rest = 1024 - this.weights.iter().sum::<u32>();
-        this
+        let centre = ((means[best.1] + 8) >> 4) as i32;
+        Self { means, scales, weights, rest: 1024 - weights.iter().sum::<u32>(), centre }
     }
 
     /// Weight of what stands beside the components, in 1024ths.
@@ -163,7 +157,8 @@ mod tests {
     #[test]
     fn frequencies_follow_the_distribution() {
         // One component at 3 with a scale of 2 lattice units.
-        let mixture = Mixture::new([3 << 4; 3], 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000, 0], false);
+        let mixture =
+            Mixture::new(&[3 << 4; 3], 256, &[0, 0, 0, 256, 256, 256, 1000, -9000, -9000, 0], false);
         let mut freqs = [0; N_SYMBOLS];
         mixture.freqs(&mut freqs);
         assert_eq!(mixture.centre(), 3);
@@ -178,7 +173,7 @@ mod tests {
     #[test]
     fn extreme_outputs_stay_in_range() {
         for extreme in [i32::MIN >> 4, -1, 0, 1, i32::MAX >> 4] {
-            let mixture = Mixture::new([i64::from(extreme) << 20; 3], 1 << 24, &[extreme; 10], false);
+            let mixture = Mixture::new(&[i64::from(extreme) << 20; 3], 1 << 24, &[extreme; 10], false);
             let mut freqs = [0; N_SYMBOLS];
             mixture.freqs(&mut freqs);
             assert!(freqs.iter().sum::<u32>() <= 1 << 15);

@@ -6,7 +6,7 @@ use super::{COMPONENTS, Mixture, OUTPUTS};
 const LINEAR_MAX: i64 = (1 << 31) - 512;
 
 /// What a network says of one value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Said {
     /// Linear predictions, Q4.
     pub(super) linear: [i64; COMPONENTS],
@@ -42,7 +42,7 @@ impl Said {
 
     /// The distribution of the next difference.
     pub(super) fn mixture(&self, mean_move: u32, gated: bool) -> Mixture {
-        Mixture::new(self.linear, mean_move, &self.outputs, gated)
+        Mixture::new(&self.linear, mean_move, &self.outputs, gated)
     }
 
     /// Limited to what is kept of one: outputs of 16 bits, predictions of 32.
@@ -65,14 +65,12 @@ impl Said {
         }
     }
 
-    pub(super) fn load(words: &[i32]) -> Self {
-        let mut this = Self { linear: [0; COMPONENTS], outputs: [0; OUTPUTS] };
-        for (x, &word) in this.linear.iter_mut().zip(words) {
+    pub(super) fn load(&mut self, words: &[i32]) {
+        for (x, &word) in self.linear.iter_mut().zip(words) {
             *x = i64::from(word);
         }
-        for ([low, high], &word) in this.outputs.as_chunks_mut().0.iter_mut().zip(&words[COMPONENTS..]) {
+        for ([low, high], &word) in self.outputs.as_chunks_mut().0.iter_mut().zip(&words[COMPONENTS..]) {
             (*low, *high) = (i32::from(word as i16), word >> 16);
         }
-        this
     }
 }
