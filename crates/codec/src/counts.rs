@@ -39,6 +39,7 @@ impl<'a> Counts<'a> {
         n_channels: usize,
         bound_steps: impl Fn(usize) -> i32,
     ) -> Option<Self> {
+        let part = parts::counts()?;
         let mut reader = Reader(section);
         let bounds = reader.bytes(4 * n_channels)?;
         let records = reader.0;
@@ -53,7 +54,6 @@ impl<'a> Counts<'a> {
                 return None;
             }
         }
-        let part = parts::counts()?;
         reader.0.is_empty().then_some(Self { bounds, records, _part: part })
     }
 

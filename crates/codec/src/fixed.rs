@@ -23,13 +23,13 @@ pub(crate) fn scratch_len(model: &Model<'_>) -> usize {
 
 impl<'a> Fixed<'a> {
     pub(crate) fn parse(section: &'a [u8], model: &Model<'_>) -> Option<Self> {
+        let part = parts::fixed()?;
         let mut reader = Reader(section);
         let net = Net::parse(&mut reader, model)?;
         let n_bits = reader.bytes(net.n_latents)?;
         let sum: usize = n_bits.iter().map(|&n| usize::from(n)).sum();
         let ok =
             n_bits.iter().all(|n| (1..=BITS_MAX).contains(n)) && sum.is_multiple_of(8) && reader.0.is_empty();
-        let part = parts::fixed()?;
         ok.then_some(Self { net, n_bits, _part: part })
     }
 

@@ -51,7 +51,7 @@ fn said_words(model: &Model<'_>) -> usize {
 }
 
 fn has_budget(model: &Model<'_>) -> bool {
-    model.predict.as_ref().is_some_and(|predict| predict.has_budget())
+    matches!(&model.predict, Some(predict) if predict.has_budget())
 }
 
 /// True if the length of a code that stands alone moves what networks say. Where codes may refer it is only theirs that
@@ -348,7 +348,7 @@ fn write(
             context::code(model, context, coder, &[], areas.path, areas.scratch)?;
         }
         (Rung::Predict, Some(context), _) => {
-            let predict = model.predict.as_ref().ok_or(Stop)?;
+            let Some(predict) = &model.predict else { return Err(Stop) };
             let memory = Memory::of(areas.said, areas.has_said);
             predict::code(model, (predict, context), coder, areas.values, 0, areas.scratch, memory)?;
         }
@@ -447,7 +447,7 @@ fn read(
             to_values(model, steps);
         }
         (Rung::Predict, Some(context), _) => {
-            let predict = model.predict.as_ref().ok_or(Stop)?;
+            let Some(predict) = &model.predict else { return Err(Stop) };
             predict::code(model, (predict, context), coder, steps, 0, areas.scratch, Memory::None)?;
             to_values(model, steps);
         }

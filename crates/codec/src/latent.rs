@@ -50,12 +50,12 @@ fn table(tables: &[u8], n_symbols: usize, idx: usize) -> Table<'_> {
 
 impl<'a> Latent<'a> {
     pub(crate) fn parse(section: &'a [u8], model: &Model<'_>) -> Option<Self> {
+        let part = parts::latent()?;
         let mut reader = Reader(section);
         let net = Net::parse(&mut reader, model)?;
         let (latents, n_latent_symbols) = parse_tables(&mut reader, net.n_latents)?;
         let flag = Table::parse(&mut reader, 2)?;
         let (residuals, n_residual_symbols) = parse_tables(&mut reader, RESIDUAL_CONTEXTS)?;
-        let part = parts::latent()?;
         let this = Self { net, latents, n_latent_symbols, flag, residuals, n_residual_symbols, _part: part };
         reader.0.is_empty().then_some(this)
     }

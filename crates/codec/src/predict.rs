@@ -100,6 +100,7 @@ impl<'a> Predict<'a> {
         lags: Lags,
         (gated, usual_bits): (bool, Option<i8>),
     ) -> Option<Self> {
+        let part = parts::predict()?;
         let n_hidden = [usize::from(reader.u8()?), usize::from(reader.u8()?)];
         let scalings = reader.bytes(n_channels * Scaling::LEN)?;
         if !n_hidden.iter().all(|n| (1..=PREDICT_HIDDEN_MAX).contains(n)) {
@@ -114,7 +115,7 @@ impl<'a> Predict<'a> {
                 return None;
             }
         }
-        let (record_len, part) = (records.len() / n_channels, parts::predict()?);
+        let record_len = records.len() / n_channels;
         let this = Self { shape, scalings, records, record_len, _part: part };
         reader.0.is_empty().then_some(this)
     }

@@ -53,10 +53,10 @@ pub(crate) struct ReferenceTables<'a> {
 
 impl<'a> ReferenceTables<'a> {
     pub(crate) fn parse(section: &'a [u8]) -> Option<Self> {
+        let part = parts::references()?;
         let mut reader = Reader(section);
         let mark = Table::parse(&mut reader, 2)?;
         let head = Table::parse(&mut reader, HEAD_SYMBOLS)?;
-        let part = parts::references()?;
         reader.0.is_empty().then_some(Self { mark, head, _part: part })
     }
 

@@ -33,7 +33,10 @@ struct Parts<'m, 'a> {
 
 impl<'m, 'a> Parts<'m, 'a> {
     fn of(model: &'m Model<'a>) -> Option<Self> {
-        Some(Self { model, tables: model.reference.as_ref()?, context: model.context.as_ref()? })
+        match (&model.reference, &model.context) {
+            (Some(tables), Some(context)) => Some(Self { model, tables, context }),
+            _ => None,
+        }
     }
 }
 
