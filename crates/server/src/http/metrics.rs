@@ -68,14 +68,14 @@ async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> 
     if config.forward.is_empty() {
         return Ok(());
     }
-    let counted = |name: &'_ str| core.forwarded.of(name);
-    let targets = || config.forward.iter().map(|target| (target.name.as_str(), counted(&target.name)));
+    let named = config.forward.iter().map(|target| target.name.as_str());
+    let targets: Vec<_> = named.map(|name| (name, core.forwarded.of(name))).collect();
     out.family(
         "kinglet_forward_windows_total",
         "counter",
         "Windows that were passed on, by target and result.",
     );
-    for (target, counts) in targets() {
+    for &(target, ref counts) in &targets {
         let results =
             [("confirmed", &counts.passed), ("refused", &counts.refused), ("undecodable", &counts.flawed)];
         for (result, n) in results {
@@ -84,7 +84,7 @@ async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> 
         }
     }
     out.family("kinglet_forward_alerts_total", "counter", "Words of alerts, by target and result.");
-    for (target, counts) in targets() {
+    for &(target, ref counts) in &targets {
         for (result, n) in [("confirmed", &counts.alerts), ("refused", &counts.alerts_refused)] {
             out.sample("kinglet_forward_alerts_total", &[("target", target), ("result", result)], read(n));
         }
@@ -94,13 +94,13 @@ async fn forwarded(core: &Core, out: &mut Exposition) -> Result<(), StoreError> 
         "counter",
         "Attempts to pass on that failed and are repeated.",
     );
-    for (target, counts) in targets() {
+    for &(target, ref counts) in &targets {
         out.sample("kinglet_forward_failures_total", &[("target", target)], read(&counts.failures));
     }
     // What the store knows of all servers' work.
     let (mut lags, mut lost) = (Vec::new(), Vec::new());
     for row in core.store.targets().await? {
-        if let Some((target, _)) = targets().find(|(name, _)| *name == row.target) {
+        if let Some(&(target, _)) = targets.iter().find(|(name, _)| *name == row.target) {
             let first = core.store.stored_after(row.at, 1).await?;
             let lag_ms =
                 first.first().map_or(0, |(_, w)| core.clock.now_ms().saturating_sub(w.t_arrival).max(0));

@@ -1,15 +1,16 @@
 //! The autoencoder alone in a fixed number of bytes, learned, and measured beside the transform.
 
 use kinglet_codec::learn::{LATENTS_MAX, NetPart};
-use kinglet_codec::{Model, Rung, Window, decode, encode};
+use kinglet_codec::{Model, Window};
 
 use super::curve::{Step, Told};
-use super::latent::{hidden_units, steps};
-use super::learn::{Effort, LearnError, Setup};
+use super::judge::judge_windows;
+use super::latent::{effort, hidden_units, steps};
+use super::learn::{LearnError, Setup};
 use super::net::{net_part, normalised, norms};
 use super::rows::Rows;
-use crate::klt::FixedKlt;
-use crate::nn::autoencoder::{self, AutoencoderError, FixedConfig, Hidden, train_fixed};
+use crate::klt::{Basis, FixedKlt};
+use crate::nn::autoencoder::{AutoencoderError, FixedConfig, Hidden, train_fixed};
 
 /// Trainings of one autoencoder: two to judge, one to keep.
 const TRAININGS: usize = 3;
@@ -25,9 +26,9 @@ const BITS_MAX: u8 = 12;
 ///
 /// First the transform is judged by held-out rows, with codes that reach as far as the windows it was learned from and with
 /// codes that reach farther: what lies beyond is cut, and costs more than all the rest. Then the autoencoder, which begins
-/// from the better one, is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last piece, which
-/// shows what drift does. Only if it beats the transform clearly both times it is learned on all rows, for
-/// no longer than helped where it was judged; else the transform itself is kept, in the same integers.
+/// from the better one, is learned twice on a part of `rows` and judged by the rest: by pieces of all times, and by the last
+/// piece, which shows what drift does. Only if it beats the transform clearly both times it is learned on all rows, for no
+/// longer than helped where it was judged; else the transform itself is kept, in the same integers.
 pub(crate) fn learn_fixed(
     setup: &Setup,
     rows: &Rows,
@@ -41,7 +42,7 @@ pub(crate) fn learn_fixed(
     let mut config = FixedConfig {
         encoder: if hidden == 0 { Hidden::None } else { Hidden::Dense(hidden) },
         bits_max: BITS_MAX,
-        effort: effort(setup),
+        effort: effort(setup, [2500, 10_000, 40_000]),
         ..FixedConfig::new(n_bytes, hidden, setup.seed)
     };
     let mut part = 0;
@@ -87,8 +88,9 @@ pub(crate) fn learn_fixed(
 /// Whether codes that reach farther are better by more than chance, over pieces of all times and the last piece together.
 fn reaching_pays(parts: &[(Vec<f32>, Vec<f32>)], n: usize, n_bytes: usize) -> bool {
     let ratio = |(some, rest): &(Vec<f32>, Vec<f32>)| {
-        let rms = |reach| Some(FixedKlt::reaching(some, n, n_bytes, BITS_MAX, reach).ok()?.rms(rest));
-        Some(rms(REACH)? / rms(1.0)?)
+        let basis = Basis::learn(some, n).ok()?;
+        let klt = |reach| FixedKlt::from_basis(basis.clone(), some, n_bytes, BITS_MAX, reach).ok();
+        Some(klt(REACH)?.rms(rest) / klt(1.0)?.rms(rest))
     };
     parts.iter().try_fold(1.0, |product, part| Some(product * ratio(part)?)).is_some_and(|p| p < REACH_PAYS)
 }
@@ -104,43 +106,28 @@ pub(crate) fn beside_klt(
 ) -> (f64, Option<f64>) {
     let (norms, n_samples) = (norms(train_rows), model.samples());
     let n = n_samples * train_rows.n_channels;
+    let normal = normalised(test_rows, n_samples, &norms, 1);
     let klt = FixedKlt::learn(&normalised(train_rows, n_samples, &norms, 4), n, n_bytes, BITS_MAX).ok();
-    let (mut workspace, mut code) = (vec![0; model.workspace_len()], vec![0; model.code_len_max()]);
-    let (mut read, mut n_windows, mut ours, mut theirs) = (vec![0; n], 0.0, 0.0, 0.0);
+    let filled = test_rows.filled();
+    let windows: Vec<(&[i32], &[f32])> = filled
+        .windows_from(n_samples, 0)
+        .filter(|steps| steps.len() == n)
+        .zip(normal.chunks_exact(n))
+        .collect();
     let squares = |steps: &[i32], read: &dyn Fn(usize) -> f64| {
         let each = steps.iter().enumerate();
         each.map(|(at, &x)| ((f64::from(x) - read(at)) / norms[at % norms.len()].1).powi(2)).sum::<f64>()
     };
-    for steps in test_rows.filled().windows_from(n_samples, 0).filter(|steps| steps.len() == n) {
-        let Ok(encoded) = encode(model, Window { steps, off_grid: false }, &mut workspace, &mut code) else {
-            continue;
-        };
-        let decoded = decode(model, &code[..encoded.code_len], &mut workspace, &mut read);
-        if encoded.rung != Rung::Fixed || decoded.is_err() {
-            continue;
-        }
-        n_windows += 1.0;
-        ours += squares(steps, &|at| f64::from(read[at]));
+    let (mut ours, mut theirs) = (0.0, 0.0);
+    let given = windows.iter().map(|&(steps, _)| Window { steps, off_grid: false });
+    judge_windows(model, given, |nth, read| {
+        let (steps, window) = windows[nth];
+        ours += squares(steps, &|at| read.get(at).map_or(f64::INFINITY, |&y| f64::from(y)));
         if let Some(klt) = &klt {
-            let norm = |at: usize| norms[at % norms.len()];
-            let window: Vec<f32> = steps
-                .iter()
-                .enumerate()
-                .map(|(at, &x)| ((f64::from(x) - norm(at).0) / norm(at).1) as f32)
-                .collect();
-            let back = klt.window(&klt.codes(&window));
+            let (back, norm) = (klt.window(&klt.codes(window)), |at: usize| norms[at % norms.len()]);
             theirs += squares(steps, &|at| (f64::from(back[at]) * norm(at).1 + norm(at).0).round());
         }
-    }
-    let rms = |sum: f64| (sum / (n as f64 * f64::max(n_windows, 1.0))).sqrt();
+    });
+    let rms = |sum: f64| (sum / (n as f64 * windows.len().max(1) as f64)).sqrt();
     (rms(ours), klt.map(|_| rms(theirs)))
-}
-
-fn effort(setup: &Setup) -> autoencoder::Effort {
-    let n_steps = match setup.effort {
-        Effort::Fast => 2500,
-        Effort::Normal => 10_000,
-        Effort::High => 40_000,
-    };
-    autoencoder::Effort { n_steps, seed: setup.seed, ..autoencoder::Effort::default() }
 }

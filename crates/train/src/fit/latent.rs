@@ -55,7 +55,7 @@ pub(crate) fn learn_latent(
         encoder: if hidden == 0 { Hidden::None } else { Hidden::Dense(hidden) },
         decoder_hidden: hidden,
         integers: Integers::default(),
-        effort: effort(setup),
+        effort: effort(setup, [600, 2500, 12_000]),
     };
     let trained = match train_bounded(&train, &validation, n, &config, &mut steps(told)) {
         Ok(trained) => trained,
@@ -77,11 +77,12 @@ pub(super) fn hidden_units(n: usize, n_latents: usize) -> usize {
     (WEIGHTS_MAX / (2 * n)).clamp(4, 24).min(4 * n_latents.max(2))
 }
 
-fn effort(setup: &Setup) -> autoencoder::Effort {
+/// Steps of low, normal and high effort.
+pub(super) fn effort(setup: &Setup, [fast, normal, high]: [usize; 3]) -> autoencoder::Effort {
     let n_steps = match setup.effort {
-        Effort::Fast => 600,
-        Effort::Normal => 2500,
-        Effort::High => 12_000,
+        Effort::Fast => fast,
+        Effort::Normal => normal,
+        Effort::High => high,
     };
     autoencoder::Effort { n_steps, seed: setup.seed, ..autoencoder::Effort::default() }
 }

@@ -79,16 +79,16 @@ fn scales(weights: &[f32], n_in: usize, bits: u8, per: WeightScale) -> impl Iter
     rows.map(move |row| scale(if per == WeightScale::PerTensor { whole } else { peak(row) }, top(bits)))
 }
 
-fn top(bits: u8) -> f32 {
+pub(super) fn top(bits: u8) -> f32 {
     ((1i32 << (bits - 1)) - 1) as f32
 }
 
-fn peak(w: &[f32]) -> f32 {
+pub(super) fn peak(w: &[f32]) -> f32 {
     w.iter().fold(0.0f32, |m, w| if w.abs() > m { w.abs() } else { m })
 }
 
 /// Weights of zero may have any scale.
-fn scale(peak: f32, top: f32) -> f32 {
+pub(super) fn scale(peak: f32, top: f32) -> f32 {
     if peak > 0.0 { peak / top } else { 1.0 }
 }
 

@@ -6,6 +6,7 @@
 //! lessen it are taken until none does (coordinate descent; the objective of Nagel et al. 2020, arXiv 2004.10568).
 
 use super::super::QuantisedLayer;
+use super::super::quant::{peak, round, scale, top};
 
 /// Scales that are tried for a row: the least that holds its largest weight, and greater ones up to a third more; of a long
 /// row fewer, for each takes time that grows with its square.
@@ -43,7 +44,7 @@ impl Moments {
 /// `weights` `[n_out × n_in]` in integers of `bits` bits, for inputs of these moments.
 pub(super) fn rounded(weights: &[f32], bias: &[f32], bits: u8, moments: &Moments) -> QuantisedLayer {
     let n_in = moments.n;
-    let top = ((1i32 << (bits - 1)) - 1) as f32;
+    let top = top(bits);
     let mut layer = QuantisedLayer {
         n_in,
         n_out: bias.len(),
@@ -53,8 +54,7 @@ pub(super) fn rounded(weights: &[f32], bias: &[f32], bits: u8, moments: &Moments
         bits,
     };
     for row in weights.chunks_exact(n_in) {
-        let peak = row.iter().fold(0.0f32, |peak, w| peak.max(w.abs()));
-        let least = if peak > 0.0 { peak / top } else { 1.0 };
+        let least = scale(peak(row), top);
         let n_scales = n_scales(n_in);
         let tried = (0..n_scales).map(|i| {
             let scale = least * (1.0 + i as f32 / (3 * n_scales) as f32);
@@ -76,7 +76,7 @@ struct RoundedRow {
 
 fn round_row(row: &[f32], scale: f32, top: f32, moments: &Moments) -> RoundedRow {
     let step = f64::from(scale);
-    let mut integers: Vec<f32> = row.iter().map(|w| (w / scale).round_ties_even().clamp(-top, top)).collect();
+    let mut integers: Vec<f32> = row.iter().map(|w| round(w / scale).clamp(-top, top)).collect();
     // What a weight is too large by, and how the squared error grows with it, by halves.
     let mut too_large: Vec<f64> =
         integers.iter().zip(row).map(|(i, w)| f64::from(*i) * step - f64::from(*w)).collect();
