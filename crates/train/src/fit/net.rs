@@ -56,16 +56,19 @@ pub(crate) fn net_part(encoder: &Half, decoder: &Half, norms: &[(f64, f64)]) -> 
             from.round().min(f64::from(i32::MAX)) as i32,
         ]
     };
-    let [a, b, c] = half_parts(encoder, LATENT_Q);
-    let [d, e, f] = half_parts(decoder, OUTPUT_Q);
+    // A latent is rounded twice, each time half up: half of the first unit less, and both together round half up.
+    let [a, b, c] = half_parts(encoder, LATENT_Q, -0.5);
+    let [d, e, f] = half_parts(decoder, OUTPUT_Q, 0.0);
     let layers = [a, b, c, d, e, f];
     NetPart { n_latents: encoder.n_out() as u8, n_hidden, norms: norms.iter().map(norm).collect(), layers }
 }
 
-/// Linear, hidden and output layer; outputs with `out_q` fractional bits.
-fn half_parts(half: &Half, out_q: i32) -> [DensePart; 3] {
+/// Linear, hidden and output layer; outputs with `out_q` fractional bits, each `more` of those units greater.
+fn half_parts(half: &Half, out_q: i32, more: f64) -> [DensePart; 3] {
     let unit = pow2(-i32::from(half.input_exponent));
-    let linear = dense(&half.skip, unit, pow2(out_q));
+    let mut skip = half.skip.clone();
+    skip.bias.iter_mut().for_each(|bias| *bias += (more * pow2(-out_q)) as f32);
+    let linear = dense(&skip, unit, pow2(out_q));
     match &half.front {
         None => [linear, DensePart::default(), DensePart::default()],
         Some(front) => {
@@ -105,6 +108,29 @@ pub(crate) fn pow2(exponent: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_latent_is_the_nearest_integer() {
+        let skip = QuantisedLayer {
+            n_in: 1,
+            n_out: 1,
+            weights: vec![1],
+            scale: vec![0.013],
+            bias: vec![0.2],
+            bits: 8,
+        };
+        let half = Half { input_exponent: 0, input_range: vec![(-8191, 8191)], skip, front: None };
+        let layer = &net_part(&half, &half, &[(0.0, 1.0)]).layers[0];
+        let (bias, mul, shift) = layer.outs[0];
+        for x in -8191..=8191 {
+            // As a device computes it.
+            let sum = i64::from(x + bias) * i64::from(mul);
+            let latent = (((sum + (1 << (shift - 1))) >> shift) + 8) >> 4;
+            let exact = f64::from(x) * 0.013 + 0.2;
+            // The bias is a whole number of 0.013.
+            assert!((latent as f64 - exact).abs() < 0.507, "{x}: {latent}, {exact}");
+        }
+    }
 
     #[test]
     fn factors_are_close() {
