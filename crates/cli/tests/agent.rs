@@ -241,4 +241,5 @@ fn what_cannot_be_measured_is_said_before_anything_is_sent() {
     refused(&["--every", "1s"], 2, &["--iio", "next:"]);
     refused(&["--iio=empty", "--command", "x"], 2, &["cannot be used with"]);
     refused(&["--command", "x", "--channels", "a,b,c"], 2, &["2 channels"]);
+    refused(&["--command", "x", "--period", "1s"], 2, &["--period", "--every", "next:"]);
 }

@@ -154,6 +154,21 @@ async fn home_assistant_is_told_live_values_and_nothing_old() {
     rig.stop().await;
 }
 
+/// Home Assistant listens for states once it has read what a device measures. It was seen to lose one that came right behind.
+#[tokio::test]
+async fn the_first_state_waits_until_home_assistant_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, url) = FakeBroker::start().await;
+    let rig = rig(&dir, &url, "home_assistant = true").await;
+    let mut device = rig.ready_device("porch").await;
+    send(&rig, &mut device, T0, 200).await;
+    until("it is introduced", || broker.under("kinglet_porch/config").len() == 1).await;
+    let introduced = Instant::now();
+    until("its state follows", || broker.under("kinglet/porch/state").len() == 1).await;
+    assert!(introduced.elapsed() > Duration::from_millis(800), "{:?}", introduced.elapsed());
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn alerts_go_to_a_topic_of_the_device_and_readings_need_not() {
     let dir = tempfile::tempdir().unwrap();

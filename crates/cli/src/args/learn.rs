@@ -136,6 +136,19 @@ pub(crate) struct ReadingArgs {
 }
 
 impl ReadingArgs {
+    /// What was asked for that takes a whole recording to answer.
+    pub(crate) fn needs_all(&self) -> Option<&'static str> {
+        let asked = [
+            ("--only", self.only.is_some()),
+            ("--period", self.period.is_some()),
+            ("--timezone", self.timezone.is_some()),
+            ("--date-order", self.date_order.is_some()),
+            ("--delimiter", self.delimiter.is_some()),
+            ("--keep-duplicates", self.keep_duplicates),
+        ];
+        asked.into_iter().find(|(_, is_asked)| *is_asked).map(|(name, _)| name)
+    }
+
     /// As the reader of recordings wants it.
     pub(crate) fn options(&self) -> ReadOptions {
         let column = |name: &String| ColumnChoice::from(name.as_str());

@@ -123,13 +123,7 @@ impl SendArgs {
 
     /// Standard input is read as it comes: nothing was asked for that needs all of it.
     pub(crate) fn is_piped_live(&self) -> bool {
-        let how = &self.reading;
-        let is_plain = how.only.is_none()
-            && how.period.is_none()
-            && how.timezone.is_none()
-            && how.date_order.is_none()
-            && how.delimiter.is_none()
-            && !how.keep_duplicates;
+        let is_plain = self.reading.needs_all().is_none();
         self.data.as_deref() == Some(std::path::Path::new("-")) && is_plain && self.of_seed.preset.is_none()
     }
 }

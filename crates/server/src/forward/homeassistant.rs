@@ -26,6 +26,15 @@ pub(super) struct Message {
     pub(super) retain: bool,
 }
 
+/// What is new for Home Assistant.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// What devices measure. Home Assistant listens for states only after it has read this.
+    pub(super) introductions: Vec<Message>,
+    /// Values of now.
+    pub(super) states: Vec<Message>,
+}
+
 pub(super) struct HomeAssistant {
     prefix: String,
     topic: String,
@@ -54,11 +63,7 @@ impl HomeAssistant {
     }
 
     /// What these windows change on Home Assistant's pages: of each device its last values, if they are of now.
-    pub(super) async fn messages(
-        &mut self,
-        core: &Core,
-        parcels: &[Parcel],
-    ) -> Result<Vec<Message>, Trouble> {
+    pub(super) async fn news(&mut self, core: &Core, parcels: &[Parcel]) -> Result<News, Trouble> {
         let mut newest = HashMap::<u32, &Parcel>::new();
         for parcel in parcels {
             let entry = newest.entry(parcel.short_id).or_insert(parcel);
@@ -66,12 +71,12 @@ impl HomeAssistant {
                 *entry = parcel;
             }
         }
-        let mut messages = Vec::new();
+        let mut news = News::default();
         for parcel in parcels.iter().filter(|p| newest.get(&p.short_id).is_some_and(|n| n.at == p.at)) {
             let span_ms = parcel.readings.extent().span_ms;
             let is_due = |known: &Known| known.checked.elapsed() > RECHECK || span_ms > known.span_ms;
             if self.known.get(&parcel.short_id).is_none_or(is_due) {
-                messages.extend(self.announce(core, parcel).await?);
+                news.introductions.extend(self.announce(core, parcel).await?);
             }
             let Some(known) = self.known.get_mut(&parcel.short_id) else { continue };
             let t_state = t_last(&parcel.readings);
@@ -79,10 +84,10 @@ impl HomeAssistant {
             if is_live && t_state > known.t_state {
                 known.t_state = t_state;
                 let topic = format!("{}/{}/state", self.topic, parcel.device);
-                messages.push(Message { topic, body: state(&parcel.readings), retain: false });
+                news.states.push(Message { topic, body: state(&parcel.readings), retain: false });
             }
         }
-        Ok(messages)
+        Ok(news)
     }
 
     /// The discovery message, if it is not the one that was sent last.

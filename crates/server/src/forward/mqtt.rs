@@ -6,10 +6,10 @@ use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, LastWill, Packet, PubAckReason, PublishOptions, QoS,
 };
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::config::MqttConfig;
-use super::homeassistant::{HomeAssistant, Message};
+use super::homeassistant::{HomeAssistant, Message, News};
 use super::{Delivery, Parcel, Trouble, payload, said};
 use crate::alerts::alert_json;
 use crate::core::Core;
@@ -17,6 +17,9 @@ use crate::store::{AlertRow, AlertStep};
 
 /// How long the broker may take for a delivery, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long Home Assistant has to listen to a device that was introduced: its first state would be lost, and the device
+/// unavailable until the next one, which may be an hour away.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long it may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Requests to the client's own loop; more than one delivery has.
@@ -102,10 +105,15 @@ impl Mqtt {
                 })
             })
             .collect();
-        if let Some(home_assistant) = &mut self.home_assistant {
-            messages.extend(home_assistant.messages(core, parcels).await?);
+        let Some(home_assistant) = &mut self.home_assistant else { return self.publish(messages).await };
+        let News { introductions, states } = home_assistant.news(core, parcels).await?;
+        let is_new = !introductions.is_empty() && !states.is_empty();
+        messages.extend(introductions);
+        self.publish(messages).await?;
+        if is_new {
+            sleep(SETTLE).await;
         }
-        self.publish(messages).await
+        self.publish(states).await
     }
 
     async fn publish(&mut self, messages: Vec<Message>) -> Result<(), Trouble> {

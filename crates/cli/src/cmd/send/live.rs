@@ -48,6 +48,15 @@ impl Live {
     pub(super) fn start(args: &SendArgs, model: &Model<'_>) -> Result<Option<Self>> {
         let period = Duration::from_millis(model.period_ms().into());
         let every = args.of_seed.every.map_or(period, Duration::from_millis).max(Duration::from_millis(1));
+        let is_sensor = args.live.iio.is_some() || args.live.w1.is_some() || args.live.command.is_some();
+        if let Some(name) = args.reading.needs_all().filter(|_| is_sensor) {
+            return Err(Failure::usage(format_args!("{name} says how a file is read, and this is a sensor")).next(
+                format_args!(
+                    "leave it out; a sensor is read every {} s, as the bundle says, unless --every says otherwise",
+                    period.as_secs_f64()
+                ),
+            ));
+        }
         let names = match args.reading.channels.as_slice() {
             [] => sense::channel_names(model),
             chosen if chosen.len() == model.channels() => chosen.to_vec(),
