@@ -65,6 +65,7 @@ pub mod join;
 pub mod keys;
 pub mod lorawan;
 pub mod payload;
+pub mod piece;
 pub mod ranges;
 pub mod seal;
 #[cfg(test)]

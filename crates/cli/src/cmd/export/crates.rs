@@ -71,6 +71,7 @@ const CRATES: &[Crate] = &[
         "payload/control.rs",
         "payload/data.rs",
         "payload/status.rs",
+        "piece.rs",
         "ranges.rs",
         "seal.rs",
         "update.rs",
