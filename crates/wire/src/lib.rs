@@ -52,6 +52,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod cipher;
 #[cfg(any(test, feature = "cose"))]
 pub mod cose;
 pub mod counter;

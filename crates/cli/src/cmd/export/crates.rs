@@ -57,6 +57,7 @@ const CRATES: &[Crate] = &[
     ),
     carried!(
         "wire",
+        "cipher.rs",
         "counter.rs",
         "cursor.rs",
         "error.rs",
