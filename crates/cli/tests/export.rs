@@ -95,7 +95,8 @@ fn a_crate_has_the_bundle_inside() {
     let lib = std::fs::read_to_string(place.path("out/src/lib.rs")).unwrap();
     assert!(lib.contains("pub const SAMPLES: usize = 32;") && lib.contains("include_bytes!"), "{lib}");
     let manifest = std::fs::read_to_string(place.path("out/Cargo.toml")).unwrap();
-    assert!(manifest.contains("kinglet-node = "), "{manifest}");
+    assert!(manifest.contains("kinglet-node = { path = \"kinglet/node\" }"), "{manifest}");
+    assert!(place.path("out/kinglet/node/src/lib.rs").exists());
     assert!(manifest.contains("features = [\"latent\", \"expected\"]"), "{manifest}");
 }
 

@@ -24,6 +24,7 @@ mod metrics;
 mod mqtt;
 pub mod offers;
 mod pace;
+mod pieces;
 pub mod readings;
 mod reference;
 pub mod registry;

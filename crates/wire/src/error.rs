@@ -53,6 +53,8 @@ pub enum Field {
     Reset,
     /// An update, or what a device says of one, contradicts itself.
     Update,
+    /// A piece of a model: none of it is asked for.
+    Piece,
     /// Stored ranges are out of order, overlap, or are too many.
     Ranges,
     /// A stored join state contradicts itself.

@@ -149,6 +149,21 @@ pub fn fuzz_update(bytes: &[u8]) {
     assert_eq!(signed.verify(&key.public()).as_ref(), Ok(read.unverified()));
 }
 
+/// Parses bytes as a request for a piece of a model and as a piece; what is accepted is written the same again.
+pub fn fuzz_piece(bytes: &[u8]) {
+    use crate::piece::{HEAD_LEN, PIECE_LEN_MAX, Piece, PieceRequest};
+    if let Ok(request) = PieceRequest::parse(bytes) {
+        assert_eq!(&request.to_bytes()[..], bytes);
+    }
+    if let Ok(piece) = Piece::parse(bytes) {
+        let mut out = [0; HEAD_LEN + PIECE_LEN_MAX as usize];
+        let len = piece.emit(&mut out).unwrap();
+        assert_eq!(&out[..len], bytes);
+        let asked = PieceRequest { fingerprint: piece.fingerprint, from: piece.from, len: PIECE_LEN_MAX };
+        assert_eq!(asked.read(bytes), Some(piece.bytes));
+    }
+}
+
 /// Parses bytes as stored ranges; then inserts counters made of them and keeps the promises.
 pub fn fuzz_ranges(bytes: &[u8]) {
     let mut stored = [0; RANGES_LEN_MAX];

@@ -52,6 +52,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod cipher;
 #[cfg(any(test, feature = "cose"))]
 pub mod cose;
 pub mod counter;
@@ -65,6 +66,7 @@ pub mod join;
 pub mod keys;
 pub mod lorawan;
 pub mod payload;
+pub mod piece;
 pub mod ranges;
 pub mod seal;
 #[cfg(test)]

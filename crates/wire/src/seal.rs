@@ -15,12 +15,12 @@
 //! Lengths below 24 are CBOR's short form (`40 + n` without `58`). The nonce is the key's iv XOR the partial IV
 //! padded to 13 bytes on the left, as RFC 9052 section 3.1 has it.
 
-use aes::Aes128;
 use ccm::aead::array::Array;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U8, U13, U16};
 use zeroize::Zeroize;
 
+use crate::cipher::Aes128;
 use crate::counter::Counter;
 use crate::frame::{Frame, FrameRepr, Kind, Suite};
 use crate::keys::{DeviceId, Direction, ID_LEN_MAX, LinkKey, NONCE_LEN};

@@ -1,5 +1,7 @@
 //! One story told with the release binary: learn, judge, code, serve, send, lose power, go on; then mistakes.
 
+mod exported;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -23,13 +25,14 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
     // Left from an earlier run.
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let story = Story { program, dir };
+    let story = Story { context, program, dir };
     let mut tally = Tally::default();
-    let steps: &[Step] = &[
+    let steps: &[Step<'_>] = &[
         ("help is there for every command", Story::help),
         ("a recording is learned within its bound", Story::learn),
         ("what is coded comes back within the bound", Story::code),
         ("a server stores what a device sends, once, through a power cut", Story::send),
+        ("an exported crate builds for a chip and encodes as we do", exported::crates),
         ("mistakes are named with a way out", Story::mistakes),
     ];
     for (what, step) in steps {
@@ -44,14 +47,15 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
 }
 
 /// What holds, and the part of the story that shows it.
-type Step = (&'static str, fn(&Story) -> Result<()>);
+type Step<'a> = (&'static str, fn(&Story<'a>) -> Result<()>);
 
-struct Story {
+struct Story<'a> {
+    context: &'a Context,
     program: PathBuf,
     dir: PathBuf,
 }
 
-impl Story {
+impl<'a> Story<'a> {
     fn run(&self, args: &[&str]) -> Result<Ran> {
         let mut command = Command::new(&self.program);
         command.args(args).current_dir(&self.dir).env("HOME", &self.dir);

@@ -133,8 +133,8 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "cli",
-        about: "the release binary as a person uses it, mistakes included",
-        needs: &[],
+        about: "the release binary as a person uses it, exported crates built, mistakes included",
+        needs: &[Need::Target(RV32)],
         run: cli::stage,
     },
     Stage {

@@ -43,6 +43,7 @@ doors! {
     wire_lorawan => kinglet_wire::fuzz::fuzz_lorawan,
     wire_open => kinglet_wire::fuzz::fuzz_open,
     wire_payload => kinglet_wire::fuzz::fuzz_payload,
+    wire_piece => kinglet_wire::fuzz::fuzz_piece,
     wire_ranges => kinglet_wire::fuzz::fuzz_ranges,
     wire_update => kinglet_wire::fuzz::fuzz_update,
 }

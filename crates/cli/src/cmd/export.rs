@@ -1,5 +1,6 @@
 //! `kinglet export`: a bundle as something to build a device from, a seed-mode bundle as files for other runtimes.
 
+mod crates;
 mod library;
 mod seed_sketch;
 mod sources;
@@ -47,7 +48,10 @@ fn window_codec(args: &ExportArgs, bundle: &Bundle) -> Result {
             (library::arduino(bundle), next)
         }
         Format::C => (library::c(bundle), "C99 sources: README.md says how to begin, with or without CMake"),
-        Format::Rust => (library::rust(bundle), "a Rust crate: `model()` gives the model to kinglet-node"),
+        Format::Rust => (
+            library::rust(bundle),
+            "a Rust crate with all it needs of Kinglet: name its folder as a path in Cargo.toml; README.md says the rest",
+        ),
         Format::Tflite => {
             return Err(Failure::input("this bundle has no .tflite")
                 .why("a window codec is more than its networks: range coder, tables, search")

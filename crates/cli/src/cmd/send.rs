@@ -56,7 +56,7 @@ pub(crate) fn run(args: &SendArgs) -> Result {
     let path = args.outbox.clone().map_or_else(|| default_outbox(id.as_str()), Ok)?;
     let flash = FileFlash::open(&path)?;
     let provisioned = bundle.model();
-    let mut air = match provisioning.update_key.filter(|_| link.can_fetch()) {
+    let mut air = match provisioning.update_key {
         Some(key) => {
             let flash = FileFlash::open_bundles(&path.with_extension("bundles"))?;
             Some(Air::open(Box::new(flash), key, provisioned).map_err(|e| node_failed(e.into()))?)

@@ -3,17 +3,22 @@
 use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::time::{Duration, Instant};
 
-use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
+use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType};
 
 use kinglet_node::update::Wanted;
 
-use super::link::{Answer, Line, LinkError, no_fetching};
+use super::http_line::split;
+use super::link::{Answer, Line, LinkError, piece_request};
 
 /// How long the first acknowledgement is waited for; each further time twice as long (RFC 7252, 4.2).
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: u32 = 3;
 /// Longest answer: a frame, a header and a token.
 const ANSWER_LEN_MAX: usize = 9000;
+/// The content format of an answer that is a list of frames, each after its length in two bytes.
+const FORMAT_LIST: u16 = 65001;
+/// RFC 9175.
+const ECHO: CoapOption = CoapOption::Unknown(252);
 
 /// A device's socket, made when it is needed.
 pub(super) struct CoapLine {
@@ -21,15 +26,22 @@ pub(super) struct CoapLine {
     port: u16,
     socket: Option<UdpSocket>,
     message_id: u16,
+    /// What the server wants given back before it sends what is longer than a request.
+    echo: Option<Vec<u8>>,
 }
 
 impl CoapLine {
     pub(super) fn new(host: String, port: u16) -> Self {
-        Self { host, port, socket: None, message_id: 0 }
+        Self { host, port, socket: None, message_id: 0, echo: None }
     }
 
-    /// Posts one frame; what is said to it goes into `answer`.
-    fn post(&mut self, frame: &[u8], answer: &mut Answer) -> Result<(), LinkError> {
+    /// Posts something, and waits for its acknowledgement.
+    fn exchange(
+        &mut self,
+        path: &str,
+        option: Option<(CoapOption, Vec<u8>)>,
+        payload: &[u8],
+    ) -> Result<Packet, LinkError> {
         let failed = |e: std::io::Error| LinkError(e.to_string());
         let socket = match self.socket.take() {
             Some(socket) => socket,
@@ -42,15 +54,38 @@ impl CoapLine {
             }
         };
         self.message_id = self.message_id.wrapping_add(1);
-        let said = exchange(&socket, self.message_id, frame).map_err(failed)?;
+        let mut packet = Packet::new();
+        packet.header.set_version(1);
+        packet.header.set_type(MessageType::Confirmable);
+        packet.header.message_id = self.message_id;
+        packet.header.code = MessageClass::Request(RequestType::Post);
+        packet.set_token(self.message_id.to_be_bytes().to_vec());
+        packet.add_option(CoapOption::UriPath, path.into());
+        if let Some((option, value)) = option {
+            packet.add_option(option, value);
+        }
+        packet.payload = payload.to_vec();
+        let said = exchange(&socket, &packet).map_err(failed)?;
         self.socket = Some(socket);
+        Ok(said)
+    }
+
+    /// Posts one frame; what is said to it goes into `answer`.
+    fn post(&mut self, frame: &[u8], answer: &mut Answer) -> Result<(), LinkError> {
+        // With all there is for the device; a server that does not know of that gives the ack alone.
+        let said = self.exchange("f", Some((CoapOption::UriQuery, b"all".to_vec())), frame)?;
         let MessageClass::Response(code) = said.header.code else {
             return Err(LinkError("the server has reset the request".into()));
         };
         // 4.04 as 404; the best of them stands for all.
         let number = u8::from(said.header.code);
         answer.status = answer.status.min(u16::from(number >> 5) * 100 + u16::from(number & 31));
-        if kinglet_wire::frame::kind_of(&said.payload).is_ok() {
+        let format = said.get_option(CoapOption::ContentFormat).and_then(|format| format.front());
+        if format.is_some_and(|format| **format == FORMAT_LIST.to_be_bytes()) {
+            answer
+                .downlinks
+                .extend(split(&said.payload).ok_or_else(|| LinkError("the answer is cut short".into()))?);
+        } else if kinglet_wire::frame::kind_of(&said.payload).is_ok() {
             answer.downlinks.push(said.payload);
         } else if code.is_error() {
             let word = match String::from_utf8_lossy(&said.payload) {
@@ -83,8 +118,23 @@ impl Line for CoapLine {
         Ok(answer)
     }
 
-    fn fetch(&mut self, _: &Wanted) -> Result<Vec<u8>, LinkError> {
-        Err(no_fetching())
+    fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
+        let request = piece_request(wanted);
+        // Twice: the first time the server may only ask whether this is our address.
+        for _ in 0..2 {
+            let echo = self.echo.clone().map(|echo| (ECHO, echo));
+            let said = self.exchange("b", echo, &request.to_bytes())?;
+            let asks = said.get_option(ECHO).and_then(|echo| echo.front().cloned());
+            match said.header.code {
+                MessageClass::Response(ResponseType::Content) => {
+                    let bytes = request.read(&said.payload).map(<[u8]>::to_vec);
+                    return bytes.ok_or_else(|| LinkError("the answer is another piece".into()));
+                }
+                MessageClass::Response(ResponseType::Unauthorized) if asks.is_some() => self.echo = asks,
+                _ => break,
+            }
+        }
+        Err(LinkError("the bundle is not there".into()))
     }
 }
 
@@ -101,15 +151,8 @@ fn connect(host: &str, port: u16) -> std::io::Result<UdpSocket> {
 }
 
 /// Sends until the acknowledgement of this message is there.
-fn exchange(socket: &UdpSocket, message_id: u16, frame: &[u8]) -> std::io::Result<Packet> {
-    let mut packet = Packet::new();
-    packet.header.set_version(1);
-    packet.header.set_type(MessageType::Confirmable);
-    packet.header.message_id = message_id;
-    packet.header.code = MessageClass::Request(RequestType::Post);
-    packet.set_token(message_id.to_be_bytes().to_vec());
-    packet.add_option(CoapOption::UriPath, b"f".to_vec());
-    packet.payload = frame.to_vec();
+fn exchange(socket: &UdpSocket, packet: &Packet) -> std::io::Result<Packet> {
+    let message_id = packet.header.message_id;
     let bytes = packet.to_bytes_unlimited().map_err(|e| std::io::Error::other(e.to_string()))?;
     let mut heard = vec![0; ANSWER_LEN_MAX];
     for n in 0..TRIES {

@@ -81,12 +81,6 @@ impl Line for HttpLine {
     }
 
     fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
-        self.get_piece(wanted)
-    }
-}
-
-impl HttpLine {
-    fn get_piece(&self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
         let failed = |e: ureq::Error| LinkError(e.to_string());
         let Wanted { fingerprint, from, len } = wanted;
         let url = format!("{}/v1/bundles/{}?from={from}&len={len}", self.base, hex::emit(fingerprint));
@@ -110,7 +104,8 @@ fn read_problem(answer: &mut Answer, body: &[u8]) {
     answer.refused = answer.refused.take().or(named).or_else(|| Some(format!("http_{}", answer.status)));
 }
 
-fn split(mut list: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// Frames, each after its length in two bytes.
+pub(super) fn split(mut list: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     while !list.is_empty() {
         let (len, rest) = list.split_first_chunk::<2>()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kinglet_node::Identity;
 use kinglet_node::update::Wanted;
 use kinglet_wire::keys::DeviceId;
+use kinglet_wire::piece::{PIECE_LEN_MAX, PieceRequest};
 use zeroize::Zeroizing;
 
 use super::coap_line::CoapLine;
@@ -32,7 +33,7 @@ pub(crate) trait Line: Send {
     fn join(&mut self, request: &[u8]) -> Result<Answer, LinkError>;
     /// Brings frames; the answer holds what the server sends back.
     fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError>;
-    /// Asks for a piece of a bundle that is offered; only where [`Link::can_fetch`].
+    /// Asks for a piece of a bundle that is offered.
     fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError>;
 }
 
@@ -55,9 +56,10 @@ pub(crate) struct Answer {
     pub(crate) detail: Option<String>,
 }
 
-/// Where nothing can be fetched.
-pub(super) fn no_fetching() -> LinkError {
-    LinkError("bundles are fetched over http:// or https:// only".into())
+/// The same, where request and piece are messages of their own.
+pub(super) fn piece_request(wanted: &Wanted) -> PieceRequest {
+    let len = u16::try_from(wanted.len).unwrap_or(PIECE_LEN_MAX).min(PIECE_LEN_MAX);
+    PieceRequest { fingerprint: wanted.fingerprint, from: wanted.from, len }
 }
 
 /// Nothing came back, or nothing that can be read.
@@ -90,11 +92,6 @@ impl Link {
     /// The address, for messages.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// True if bundles can be fetched over it.
-    pub(crate) fn can_fetch(&self) -> bool {
-        matches!(self.carrier, Carrier::Http(_))
     }
 
     /// A line for this device.

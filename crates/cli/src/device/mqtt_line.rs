@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, Packet,
-    PubAckReason, PublishOptions, QoS, TlsConfiguration, Transport,
+    PubAckReason, PublishOptions, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use rustls::ClientConfig;
 use tokio::runtime::Runtime;
@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use kinglet_node::update::Wanted;
+use kinglet_wire::piece::PieceRequest;
 
-use super::link::{Account, Answer, Line, LinkError, host_and_port, no_fetching};
+use super::link::{Account, Answer, Line, LinkError, host_and_port, piece_request};
 use super::trust::Trust;
 
 /// How long one exchange may take.
@@ -60,16 +61,20 @@ impl MqttLine {
         Self { server, id: account.id.to_string(), password, connection: None }
     }
 
+    /// The connection, or what the server has against it. Only what has worked is put back, to be used again.
+    fn take_connection(&mut self) -> Result<Result<Connection, Answer>, LinkError> {
+        match self.connection.take() {
+            Some(connection) => Ok(Ok(connection)),
+            None => Connection::new(&self.server, &self.id, &self.password),
+        }
+    }
+
     fn exchange(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match Connection::new(&self.server, &self.id, &self.password)? {
-                Ok(connection) => connection,
-                Err(refused) => return Ok(refused),
-            },
+        let mut connection = match self.take_connection()? {
+            Ok(connection) => connection,
+            Err(refused) => return Ok(refused),
         };
         let answer = connection.exchange(frames)?;
-        // Only what has worked is used again.
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -84,8 +89,17 @@ impl Line for MqttLine {
         self.exchange(frames)
     }
 
-    fn fetch(&mut self, _: &Wanted) -> Result<Vec<u8>, LinkError> {
-        Err(no_fetching())
+    fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
+        let mut connection =
+            self.take_connection()?.map_err(|_| LinkError("the server refuses the login".into()))?;
+        match connection.fetch(&piece_request(wanted)) {
+            Ok(piece) => {
+                self.connection = Some(connection);
+                piece.ok_or_else(|| LinkError("the bundle is not there".into()))
+            }
+            Err(Broken::Lost(why)) => Err(LinkError(why)),
+            Err(Broken::Refused(_)) => Err(LinkError("the server refuses the login".into())),
+        }
     }
 }
 
@@ -96,6 +110,10 @@ struct Connection {
     up: String,
     down: String,
     refused: String,
+    want: String,
+    piece: String,
+    /// Whether the server gives pieces here; `None` until it was asked.
+    has_pieces: Option<bool>,
 }
 
 impl Connection {
@@ -117,7 +135,8 @@ impl Connection {
         let (client, events) = built.map_err(|e| failed(&e))?;
         let topic = |last: &str| format!("kinglet/{id}/{last}");
         let (up, down, refused) = (topic("up"), topic("down"), topic("refused"));
-        let mut connection = Self { runtime, client, events, up, down, refused };
+        let (want, piece, has_pieces) = (topic("want"), topic("piece"), None);
+        let mut connection = Self { runtime, client, events, up, down, refused, want, piece, has_pieces };
         match connection.subscribe() {
             Ok(()) => Ok(Ok(connection)),
             Err(Broken::Refused(answer)) => Ok(Err(answer)),
@@ -141,9 +160,47 @@ impl Connection {
         })
     }
 
+    /// Asks for a piece and waits for it; `None` if the server gives none.
+    fn fetch(&mut self, request: &PieceRequest) -> Result<Option<Vec<u8>>, Broken> {
+        let Self { runtime, client, events, want, piece, has_pieces, .. } = self;
+        within(runtime, async {
+            if has_pieces.is_none() {
+                client.subscribe(piece.as_str(), QoS::AtMostOnce).await.map_err(lost)?;
+                *has_pieces = loop {
+                    if let Event::Incoming(Packet::SubAck(ack)) = events.poll().await? {
+                        break Some(matches!(ack.return_codes[..], [SubscribeReasonCode::Success(_)]));
+                    }
+                };
+            }
+            if *has_pieces != Some(true) {
+                // A server from before would end the connection of who asks all the same.
+                return Ok(None);
+            }
+            let options = PublishOptions::new(QoS::AtLeastOnce);
+            client.publish(want.as_str(), request.to_bytes().to_vec(), options).await.map_err(lost)?;
+            loop {
+                match events.poll().await? {
+                    Event::Incoming(Packet::Publish(publish)) if publish.topic == piece.as_bytes() => {
+                        // One that comes late belongs to an earlier request.
+                        if let Some(bytes) = request.read(&publish.payload) {
+                            return Ok(Some(bytes.to_vec()));
+                        }
+                    }
+                    Event::Incoming(Packet::PubAck(ack)) if ack.reason != PubAckReason::Success => {
+                        return Ok(None);
+                    }
+                    Event::Incoming(Packet::Disconnect(_)) => {
+                        return Err(Broken::Lost("the server has ended the connection".into()));
+                    }
+                    _ => {}
+                }
+            }
+        })
+    }
+
     /// Publishes the frames and waits until each has its PUBACK and the sealed answer behind the last one is there.
     fn exchange(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
-        let Self { runtime, client, events, up, down, refused } = self;
+        let Self { runtime, client, events, up, down, refused, .. } = self;
         let mut answer = Answer { status: 200, ..Answer::default() };
         let mut words: Vec<String> = Vec::new();
         let done = within(runtime, async {

@@ -2,8 +2,18 @@
 
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType};
 
-/// The only resource: frames and join requests are posted to it.
-const PATH: &[u8] = b"f";
+use super::echo::ECHO_LEN;
+
+/// Frames and join requests are posted here.
+const FRAMES: &[u8] = b"f";
+/// Requests for pieces of a bundle are posted here.
+const PIECES: &[u8] = b"b";
+/// The query of who wants all there is for it in the answer, each after its length in two bytes.
+const ALL: &[u8] = b"all";
+/// The content format of such an answer, of the numbers that are nobody's (65000 and above).
+const FORMAT_LIST: u16 = 65001;
+/// RFC 9175.
+const ECHO: u16 = 252;
 /// Critical options that may stand in a request; they say no more than where it went.
 const UNDERSTOOD: [u16; 4] = [3, 7, 11, 15];
 /// Bytes by which an answer to what nobody has authenticated may be longer than the request.
@@ -11,7 +21,7 @@ const SLACK: usize = 8;
 
 /// What a datagram asks for.
 pub(super) enum Heard {
-    /// A frame was posted.
+    /// A frame was posted, or a request for a piece.
     Post(Request),
     /// It is answered without looking further.
     Answer(Vec<u8>),
@@ -19,11 +29,21 @@ pub(super) enum Heard {
     Nothing,
 }
 
+/// What is posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Posted {
+    /// A frame or a join request; `wants_all` there is for the device.
+    Frame { wants_all: bool },
+    /// A request for a piece, with what was given back of an earlier answer.
+    Want { echo: Vec<u8> },
+}
+
 /// What of a request is needed to answer it.
 pub(super) struct Request {
     is_confirmable: bool,
     pub(super) id: u16,
     token: Vec<u8>,
+    pub(super) posted: Posted,
     pub(super) payload: Vec<u8>,
     /// Bytes of the whole datagram.
     len: usize,
@@ -34,6 +54,12 @@ pub(super) enum Body {
     Empty,
     /// A sealed frame whose request was authenticated.
     Sealed(Vec<u8>),
+    /// The same, and what more there is for the device.
+    List(Vec<Vec<u8>>),
+    /// A piece of a bundle, for an address that hears us.
+    Piece(Vec<u8>),
+    /// What an address is to give back before it gets one.
+    Echo([u8; ECHO_LEN]),
     /// A sealed frame or a word for somebody unknown: left out where it would make the answer long.
     Hint(Vec<u8>),
 }
@@ -50,6 +76,7 @@ pub(super) fn hear(datagram: &[u8]) -> Heard {
         is_confirmable,
         id: packet.header.message_id,
         token: packet.get_token().to_vec(),
+        posted: Posted::Frame { wants_all: false },
         payload: Vec::new(),
         len: datagram.len(),
     };
@@ -64,14 +91,24 @@ pub(super) fn hear(datagram: &[u8]) -> Heard {
     if packet.options().any(|(number, _)| is_critical(number)) {
         return refuse(ResponseType::BadOption);
     }
-    let path = packet.get_option(CoapOption::UriPath);
-    if !path.is_some_and(|parts| parts.len() == 1 && parts.front().is_some_and(|part| part == PATH)) {
+    let has = |option, value: &[u8]| {
+        packet.get_option(option).is_some_and(|all| all.iter().any(|one| one == value))
+    };
+    let posted = match packet.get_option(CoapOption::UriPath).and_then(|path| path.front()) {
+        Some(path) if path == FRAMES => Posted::Frame { wants_all: has(CoapOption::UriQuery, ALL) },
+        Some(path) if path == PIECES => {
+            let echo = packet.get_option(CoapOption::Unknown(ECHO)).and_then(|echo| echo.front());
+            Posted::Want { echo: echo.cloned().unwrap_or_default() }
+        }
+        _ => return refuse(ResponseType::NotFound),
+    };
+    if packet.get_option(CoapOption::UriPath).is_some_and(|path| path.len() != 1) {
         return refuse(ResponseType::NotFound);
     }
     if method != RequestType::Post {
         return refuse(ResponseType::MethodNotAllowed);
     }
-    Heard::Post(Request { payload: packet.payload, ..request })
+    Heard::Post(Request { posted, payload: packet.payload, ..request })
 }
 
 impl Request {
@@ -81,16 +118,35 @@ impl Request {
 
     /// The answer: in the acknowledgement itself, or to a request that wants none in a message `own_id`.
     pub(super) fn reply(&self, own_id: u16, code: ResponseType, body: Body) -> Vec<u8> {
-        let is_hint = matches!(body, Body::Hint(_));
-        let (Body::Sealed(payload) | Body::Hint(payload)) = body else {
-            return self.emit(own_id, code, Vec::new());
-        };
-        let reply = self.emit(own_id, code, payload);
+        let (mut payload, mut option, is_hint) = (Vec::new(), None, matches!(body, Body::Hint(_)));
+        match body {
+            Body::Empty => {}
+            Body::Sealed(bytes) | Body::Hint(bytes) | Body::Piece(bytes) => payload = bytes,
+            Body::List(frames) => {
+                option = Some((CoapOption::ContentFormat, FORMAT_LIST.to_be_bytes().to_vec()));
+                for frame in frames {
+                    // No frame is longer: the wire's limit is below 16 bits.
+                    payload.extend_from_slice(&u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
+                    payload.extend_from_slice(&frame);
+                }
+            }
+            Body::Echo(value) => option = Some((CoapOption::Unknown(ECHO), value.to_vec())),
+        }
+        let reply = self.emit(own_id, code, payload, option);
         // Whoever writes somebody else's address under a request must not gain by it.
-        if is_hint && reply.len() > self.len + SLACK { self.emit(own_id, code, Vec::new()) } else { reply }
+        if is_hint && reply.len() > self.len + SLACK {
+            return self.emit(own_id, code, Vec::new(), None);
+        }
+        reply
     }
 
-    fn emit(&self, own_id: u16, code: ResponseType, payload: Vec<u8>) -> Vec<u8> {
+    fn emit(
+        &self,
+        own_id: u16,
+        code: ResponseType,
+        payload: Vec<u8>,
+        option: Option<(CoapOption, Vec<u8>)>,
+    ) -> Vec<u8> {
         let mut packet = Packet::new();
         packet.header.set_version(1);
         let (kind, id) = match self.is_confirmable {
@@ -101,6 +157,9 @@ impl Request {
         packet.header.message_id = id;
         packet.header.code = MessageClass::Response(code);
         packet.set_token(self.token.clone());
+        if let Some((option, value)) = option {
+            packet.add_option(option, value);
+        }
         packet.payload = payload;
         // Header, token and a frame are below every limit there is.
         packet.to_bytes().unwrap_or_default()
@@ -120,9 +179,16 @@ pub(crate) fn fuzz(datagram: &[u8]) {
         Heard::Answer(answer) => assert!(answer.len() <= datagram.len() + SLACK),
         Heard::Post(request) => {
             assert!(request.payload.len() < datagram.len() && request.token.len() <= 8);
-            let answer = request.reply(7, ResponseType::Conflict, Body::Hint(vec![7; 57]));
-            assert!(!answer.is_empty() && answer.len() <= datagram.len() + SLACK);
-            assert!(Packet::from_bytes(&answer).is_ok_and(|packet| packet.get_token() == request.token));
+            for body in [Body::Hint(vec![7; 57]), Body::Echo([7; ECHO_LEN])] {
+                // Who has sent no whole request for a piece is not asked to give anything back.
+                let is_whole = request.payload.len() >= kinglet_wire::piece::REQUEST_LEN;
+                if matches!(body, Body::Echo(_)) && !is_whole {
+                    continue;
+                }
+                let answer = request.reply(7, ResponseType::Conflict, body);
+                assert!(!answer.is_empty() && answer.len() <= datagram.len() + SLACK);
+                assert!(Packet::from_bytes(&answer).is_ok_and(|packet| packet.get_token() == request.token));
+            }
         }
     }
 }

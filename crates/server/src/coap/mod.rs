@@ -1,6 +1,8 @@
 //! Frames by CoAP over UDP: `POST coap://host/f` with a frame or a join request, answered in the acknowledgement itself, after
-//! the commit, by what is sealed for the device (`docs/transports.md`).
+//! the commit, by what is sealed for the device (`docs/transports.md`); `POST coap://host/b` with a request for a piece of a bundle,
+//! answered by that to who shows that it is where it says (`echo`).
 
+mod echo;
 mod message;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,9 +21,11 @@ use tokio::time::timeout;
 use crate::core::Core;
 use crate::ingest::{IngestError, Refusal};
 use crate::join::JoinRefused;
+use crate::pieces::NoPiece;
+use echo::Echo;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use message::fuzz;
-use message::{Body, Heard, Request, hear};
+use message::{Body, Heard, Posted, Request, hear};
 
 /// Longest datagram: a frame, and room for a header, a token and some options.
 const DATAGRAM_LEN_MAX: usize = FRAME_LEN_MAX + 256;
@@ -41,6 +45,7 @@ pub(crate) async fn serve(socket: UdpSocket, core: Arc<Core>) {
     let (socket, answers) = (Arc::new(socket), Arc::new(Answers::default()));
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let own_id = Arc::new(AtomicU16::new(0));
+    let echo = Arc::new(Echo::new());
     // Closed once the last request has dropped its end.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut rate = Rate::default();
@@ -66,7 +71,9 @@ pub(crate) async fn serve(socket: UdpSocket, core: Arc<Core>) {
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         // Of the same message the answer is the same; a device that begins its numbers anew says something else.
-        let exchange = request.is_confirmable().then(|| Exchange {
+        // A piece is read again rather than kept.
+        let is_frame = matches!(request.posted, Posted::Frame { .. });
+        let exchange = (request.is_confirmable() && is_frame).then(|| Exchange {
             from,
             id: request.id,
             sum: crc32c::crc32c(&datagram[..len]),
@@ -82,9 +89,13 @@ pub(crate) async fn serve(socket: UdpSocket, core: Arc<Core>) {
             }
         }
         let (core, socket, answers) = (Arc::clone(&core), Arc::clone(&socket), Arc::clone(&answers));
-        let (own_id, alive) = (Arc::clone(&own_id), alive.clone());
+        let (own_id, echo, alive) = (Arc::clone(&own_id), Arc::clone(&echo), alive.clone());
         tokio::spawn(async move {
-            let (code, body) = take(&core, &request).await;
+            let (code, body) = match (&request.posted, &*echo) {
+                (Posted::Frame { wants_all }, _) => take(&core, &request, *wants_all).await,
+                (Posted::Want { echo: given }, Some(echo)) => piece(&core, &request, given, echo, from).await,
+                (Posted::Want { .. }, None) => (ResponseType::ServiceUnavailable, Body::Empty),
+            };
             let answer = request.reply(own_id.fetch_add(1, Ordering::Relaxed), code, body);
             match code {
                 // It may be better the next time.
@@ -103,7 +114,7 @@ pub(crate) async fn serve(socket: UdpSocket, core: Arc<Core>) {
 }
 
 /// From a frame or a join request to its answer.
-async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
+async fn take(core: &Core, request: &Request, wants_all: bool) -> (ResponseType, Body) {
     if let Ok(Kind::JoinRequest) = kind_of(&request.payload) {
         return match core.join(&request.payload).await {
             Ok(accept) => (ResponseType::Changed, Body::Sealed(accept)),
@@ -120,6 +131,9 @@ async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
             tracing::error!(%error, "a frame could not be stored");
             (ResponseType::ServiceUnavailable, Body::Empty)
         }
+        Ok(answer) if wants_all && answer.fates.first() == Some(&None) && !answer.downlinks.is_empty() => {
+            (ResponseType::Changed, Body::List(answer.downlinks))
+        }
         // The ack, or what was found instead: offers stand behind it, and have no place here.
         Ok(answer) => match (answer.fates.first().copied().flatten(), answer.downlinks.into_iter().next()) {
             (None, Some(ack)) => (ResponseType::Changed, Body::Sealed(ack)),
@@ -132,6 +146,32 @@ async fn take(core: &Core, request: &Request) -> (ResponseType, Body) {
             (Some(why), Some(ack)) => (code_of(why), Body::Hint(ack)),
             (Some(why), None) => (code_of(why), hint(why.word())),
         },
+    }
+}
+
+/// From a request for a piece to that, for an address that hears us.
+async fn piece(
+    core: &Core,
+    request: &Request,
+    given: &[u8],
+    echo: &Echo,
+    from: SocketAddr,
+) -> (ResponseType, Body) {
+    let now_ms = core.clock.now_ms();
+    if request.payload.len() != kinglet_wire::piece::REQUEST_LEN {
+        return (ResponseType::BadRequest, hint(NoPiece::Malformed.word()));
+    }
+    if !echo.takes(given, from, now_ms) {
+        return (ResponseType::Unauthorized, Body::Echo(echo.value(from, now_ms)));
+    }
+    match core.answer_piece(&request.payload).await {
+        Ok(piece) => (ResponseType::Content, Body::Piece(piece)),
+        Err(NoPiece::Store(error)) => {
+            tracing::error!(%error, "a piece of a bundle could not be read");
+            (ResponseType::ServiceUnavailable, Body::Empty)
+        }
+        Err(NoPiece::NotOffered) => (ResponseType::NotFound, hint(NoPiece::NotOffered.word())),
+        Err(why) => (ResponseType::BadRequest, hint(why.word())),
     }
 }
 

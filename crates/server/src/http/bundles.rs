@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::query::{Query, iso};
 use crate::bundles::AddBundleError;
 use crate::core::Core;
-use crate::metrics;
+use crate::pieces::NoPiece;
 use crate::store::Fingerprint;
 use crate::vault::to_hex;
 
@@ -51,25 +51,8 @@ pub(super) async fn piece(
     let from = query.get("from").map_or(Ok(0), str::parse);
     let from: usize = from.map_err(|_| Problem::bad_request("bad_number", "`from` must be a number"))?;
     let len = query.number("len", PIECE_MAX, PIECE_MAX)? as usize;
-    let not_offered = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "not_offered",
-            "no bundle of this fingerprint is offered to devices",
-        )
-    };
-    let wanted = from_hex(&fingerprint).ok_or_else(not_offered)?;
-    if !core.offers.all().await?.iter().any(|offer| offer.row.fingerprint == wanted) {
-        return Err(not_offered());
-    }
-    let bundle = core.bundles.get(&wanted).await?.ok_or_else(not_offered)?;
-    let model = bundle.device();
-    if from >= model.len() {
-        let detail = format!("the model has {} bytes", model.len());
-        return Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "beyond_the_end", detail));
-    }
-    metrics::add(&core.metrics.pieces, 1);
-    let piece = model[from..model.len().min(from + len)].to_vec();
+    let wanted = from_hex(&fingerprint).ok_or(NoPiece::NotOffered)?;
+    let piece = core.piece(&wanted, from, len).await?;
     let kind = HeaderValue::from_static("application/octet-stream");
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], piece))
 }
@@ -83,6 +66,17 @@ fn from_hex(text: &str) -> Option<Fingerprint> {
         *byte = u8::from_str_radix(text.get(2 * idx..2 * idx + 2)?, 16).ok()?;
     }
     Some(out)
+}
+
+impl From<NoPiece> for Problem {
+    fn from(why: NoPiece) -> Self {
+        let status = match why {
+            NoPiece::Store(error) => return error.into(),
+            NoPiece::BeyondTheEnd(_) => StatusCode::RANGE_NOT_SATISFIABLE,
+            NoPiece::Malformed | NoPiece::NotOffered => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, why.word(), why.to_string())
+    }
 }
 
 impl From<AddBundleError> for Problem {

@@ -21,12 +21,22 @@ pub(super) struct Topics {
     pub(super) down: ByteString,
     /// Why something of it was not taken: one word, which nobody has authenticated.
     pub(super) refused: ByteString,
+    /// Its requests for pieces of a bundle.
+    pub(super) want: ByteString,
+    /// Those pieces.
+    pub(super) piece: ByteString,
 }
 
 impl Topics {
     pub(super) fn of(id: &DeviceId) -> Self {
         let topic = |last: &str| ByteString::from(format!("kinglet/{id}/{last}"));
-        Self { up: topic("up"), down: topic("down"), refused: topic("refused") }
+        Self {
+            up: topic("up"),
+            down: topic("down"),
+            refused: topic("refused"),
+            want: topic("want"),
+            piece: topic("piece"),
+        }
     }
 }
 
@@ -35,14 +45,24 @@ impl Topics {
 pub(super) struct Wants {
     pub(super) down: bool,
     pub(super) refused: bool,
+    pub(super) piece: bool,
+}
+
+/// What a device has published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// A frame or a join request.
+    Frame,
+    /// A request for a piece of a bundle.
+    Want,
 }
 
 /// What the conversation cannot answer by itself.
 pub(super) enum Ask {
     /// Somebody wants in.
     Login(Box<Login>),
-    /// A frame has come; `id` is what its PUBACK will name.
-    Frame { id: Option<NonZeroU16>, frame: Bytes },
+    /// Something has come; `id` is what its PUBACK will name.
+    Take { id: Option<NonZeroU16>, sent: Sent, payload: Bytes },
     /// The client asks whether it is still there.
     Ping,
     /// The client has ended the connection.
@@ -101,8 +121,8 @@ impl Conversation {
                 (Heard::Login(_), Some(_)) => return Err(protocol_error("there was a CONNECT before")),
                 (_, None) => return Err(protocol_error("CONNECT comes first")),
                 (Heard::Publish(publish), Some(topics)) => {
-                    let up = topics.up.clone();
-                    return self.frame(publish, &up).map(Some);
+                    let topics = topics.clone();
+                    return self.published(publish, &topics).map(Some);
                 }
                 (Heard::Subscribe { id, filters }, Some(topics)) => {
                     let topics = topics.clone();
@@ -152,7 +172,7 @@ impl Conversation {
         &mut self.speech
     }
 
-    fn frame(&mut self, publish: Published, up: &ByteString) -> Result<Ask, Goodbye> {
+    fn published(&mut self, publish: Published, topics: &Topics) -> Result<Ask, Goodbye> {
         let Published { id, qos, retain, topic, alias, payload } = publish;
         if qos == QoS::ExactlyOnce {
             return Err(goodbye(Why::QosNotSupported, "a frame is taken once anyway: send it with QoS 1"));
@@ -172,13 +192,15 @@ impl Conversation {
                 kept.clone().ok_or_else(|| protocol_error("nothing was said about this topic alias"))?
             }
         };
-        if topic != *up {
-            return Err(goodbye(
-                Why::NotAuthorized,
-                "a device sends to kinglet/ID/up alone, with its own id",
-            ));
-        }
-        Ok(Ask::Frame { id, frame: payload })
+        let sent = match topic {
+            topic if topic == topics.up => Sent::Frame,
+            topic if topic == topics.want => Sent::Want,
+            _ => {
+                let text = "a device sends to kinglet/ID/up and kinglet/ID/want alone, with its own id";
+                return Err(goodbye(Why::NotAuthorized, text));
+            }
+        };
+        Ok(Ask::Take { id, sent, payload })
     }
 
     fn subscribe(
@@ -221,6 +243,7 @@ impl Conversation {
         match filter {
             filter if *filter == topics.down => Some(&mut self.wants.down),
             filter if *filter == topics.refused => Some(&mut self.wants.refused),
+            filter if *filter == topics.piece => Some(&mut self.wants.piece),
             _ => None,
         }
     }
@@ -229,7 +252,7 @@ impl Conversation {
 fn check_number(filters: &[ByteString]) -> Result<(), Goodbye> {
     match filters.len() {
         1..=FILTERS_MAX => Ok(()),
-        _ => Err(goodbye(Why::QuotaExceeded, "there are but two topics to subscribe to")),
+        _ => Err(goodbye(Why::QuotaExceeded, "there are but three topics to subscribe to")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! MQTT from devices, 3.1.1 and 5: not a broker, but a door for frames that speaks MQTT.
 //!
 //! A device logs in with its id and its access token, publishes frames to `kinglet/ID/up` and subscribes to
-//! `kinglet/ID/down` and `kinglet/ID/refused`; nothing else can be published or read (`spec/mqtt.md`). A PUBACK leaves
-//! after the commit. `speech` makes one language of both versions, `conversation` holds the rules, `login` says who it is,
+//! `kinglet/ID/down` and `kinglet/ID/refused`, and gets pieces of a bundle by `kinglet/ID/want` and `kinglet/ID/piece`; nothing
+//! else can be published or read (`spec/mqtt.md`). A PUBACK leaves after the commit. `speech` makes one language of both versions, `conversation` holds the rules, `login` says who it is,
 //! `take` brings frames to the store, `session` moves the bytes, `sessions` knows who is connected.
 
 mod conversation;
@@ -94,7 +94,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
             match conversation.next(&mut input, &mut out) {
                 Ok(None) => break,
                 Ok(Some(Ask::Login(_))) => conversation.welcome(Topics::of(&id), None, None, &mut out),
-                Ok(Some(Ask::Frame { frame, .. })) => assert!(frame.len() <= PACKET_LEN_MAX),
+                Ok(Some(Ask::Take { payload, .. })) => assert!(payload.len() <= PACKET_LEN_MAX),
                 Ok(Some(Ask::Ping)) => {}
                 Ok(Some(Ask::Over)) => return,
                 Err(goodbye) => {

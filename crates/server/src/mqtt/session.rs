@@ -202,12 +202,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         }
     }
 
-    /// Reads packets until there are as many frames as are taken at once, or until more bytes are needed.
+    /// Reads packets until there is as much as is taken at once, or until more bytes are needed.
     async fn hear(&mut self, batch: &mut Vec<super::take::Published>) -> End {
         while batch.len() < IN_FLIGHT_MAX {
             match self.conversation.next(&mut self.wire.input, &mut self.wire.out).map_err(Some)? {
                 None => return Ok(()),
-                Some(Ask::Frame { id, frame }) => batch.push((id, frame)),
+                Some(Ask::Take { id, sent, payload }) => batch.push((id, sent, payload)),
                 Some(Ask::Ping) => self.check_revoked().await?,
                 Some(Ask::Over) => return Err(None),
                 // `Conversation` lets no second login through.
@@ -229,6 +229,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             if wants.down {
                 speech.publish(self.topics.down.clone(), frame, out);
             }
+        }
+        for piece in taken.pieces.into_iter().filter(|_| wants.piece) {
+            speech.publish(self.topics.piece.clone(), piece, out);
         }
         for word in taken.words {
             self.entered.tell_others(|| Note::Refused(word));

@@ -1,4 +1,4 @@
-//! From what a device has published to what it is told: its frames in one transaction, then its joins.
+//! From what a device has published to what it is told: its frames in one transaction, its joins, and pieces it asks for.
 
 use std::num::NonZeroU16;
 
@@ -7,13 +7,15 @@ use kinglet_wire::frame::{Frame, Kind, kind_of};
 use kinglet_wire::join::RequestFrame;
 use kinglet_wire::keys::DeviceId;
 
+use super::conversation::Sent;
 use super::speech::PublishAckReason;
 use crate::core::Core;
 use crate::ingest::{IngestError, Refusal};
 use crate::join::JoinRefused;
+use crate::pieces::NoPiece;
 
-/// A frame and the id of its PUBACK.
-pub(super) type Published = (Option<NonZeroU16>, Bytes);
+/// The id of a PUBACK, and what it is for.
+pub(super) type Published = (Option<NonZeroU16>, Sent, Bytes);
 
 /// What became of some frames.
 #[derive(Default)]
@@ -22,6 +24,8 @@ pub(super) struct Taken {
     pub(super) acks: Vec<(NonZeroU16, Option<Refused>)>,
     /// Sealed acks, accepts, hints.
     pub(super) downlinks: Vec<Bytes>,
+    /// What was asked for of bundles.
+    pub(super) pieces: Vec<Bytes>,
     /// The words of refusals, each once.
     pub(super) words: Vec<&'static str>,
     /// The store could not decide.
@@ -38,7 +42,18 @@ pub(super) async fn take(core: &Core, id: DeviceId, short_id: u32, batch: &[Publ
     let mut taken = Taken::default();
     let mut fates: Vec<Option<Refused>> = vec![None; batch.len()];
     let (mut frames, mut at) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for (idx, (_, bytes)) in batch.iter().enumerate() {
+    for (idx, (_, sent, bytes)) in batch.iter().enumerate() {
+        if *sent == Sent::Want {
+            match core.answer_piece(bytes).await {
+                Ok(piece) => taken.pieces.push(piece.into()),
+                Err(NoPiece::Store(error)) => {
+                    tracing::error!(%error, "a piece of a bundle could not be read");
+                    taken.has_failed = true;
+                }
+                Err(why) => fates[idx] = Some((reason_of_piece(&why), why.word())),
+            }
+            continue;
+        }
         match kind_of(bytes) {
             Ok(Kind::JoinRequest) => match join(core, &id, bytes).await {
                 Ok(accept) => taken.downlinks.push(accept.into()),
@@ -82,7 +97,7 @@ pub(super) async fn take(core: &Core, id: DeviceId, short_id: u32, batch: &[Publ
         }
     }
     if !taken.has_failed {
-        taken.acks = batch.iter().zip(&fates).filter_map(|((id, _), fate)| Some(((*id)?, *fate))).collect();
+        taken.acks = batch.iter().zip(&fates).filter_map(|((id, ..), fate)| Some(((*id)?, *fate))).collect();
     }
     taken.words = fates.iter().flatten().map(|(_, word)| *word).collect();
     taken.words.sort_unstable();
@@ -108,6 +123,13 @@ fn reason_of(why: Refusal) -> PublishAckReason {
             PublishAckReason::NotAuthorized
         }
         Refusal::TooManyFrames => PublishAckReason::QuotaExceeded,
+        _ => PublishAckReason::ImplementationSpecificError,
+    }
+}
+
+fn reason_of_piece(why: &NoPiece) -> PublishAckReason {
+    match why {
+        NoPiece::Malformed => PublishAckReason::PayloadFormatInvalid,
         _ => PublishAckReason::ImplementationSpecificError,
     }
 }

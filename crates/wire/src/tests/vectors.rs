@@ -7,6 +7,7 @@ mod contents;
 mod frames;
 mod joins;
 mod lorawan;
+mod pieces;
 mod stored;
 mod updates;
 
@@ -87,6 +88,7 @@ fn vectors_are_written_once() {
         ("v1_lorawan_pass.txt", lorawan::pass()),
         ("v1_lorawan_fail.txt", lorawan::fail()),
         ("v1_updates.txt", updates::updates()),
+        ("v1_pieces.txt", pieces::pieces()),
     ];
     for (name, text) in files {
         if std::env::var_os("KINGLET_WRITE_VECTORS").is_some() && !path(name).exists() {

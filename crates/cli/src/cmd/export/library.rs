@@ -56,12 +56,13 @@ fn features(model: &Model<'_>) -> String {
     model.sections().filter_map(name).map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// A `no_std` crate with the bundle inside.
+/// A `no_std` crate with the bundle inside, and the crates it needs.
 pub(crate) fn rust(bundle: &Bundle) -> Vec<Written> {
     let model = bundle.model();
     let about = about(bundle, "//! ");
     let lib = format!(
-        "{about}#![no_std]\n#![forbid(unsafe_code)]\n\npub use kinglet_codec as codec;\npub use kinglet_node as node;\n\n\
+        "{about}#![no_std]\n#![forbid(unsafe_code)]\n\npub use kinglet_codec as codec;\npub use kinglet_node as node;\n\
+         pub use kinglet_wire as wire;\n\n\
          use kinglet_codec::{{Model, ModelError}};\n\n\
          /// Samples in a full window.\npub const SAMPLES: usize = {};\n\
          /// Channels of a sample.\npub const CHANNELS: usize = {};\n\
@@ -76,18 +77,22 @@ pub(crate) fn rust(bundle: &Bundle) -> Vec<Written> {
     );
     let manifest = format!(
         "[package]\nname = \"kinglet-bundle\"\ndescription = \"A Kinglet bundle, for a device\"\nversion = \"0.1.0\"\n\
-         edition = \"2024\"\npublish = false\n\n[dependencies]\n# Until they are on crates.io, name your clone: \
-         cargo build --config 'patch.crates-io.kinglet-codec.path=\"…\"'\n\
-         # and the same for kinglet-wire and kinglet-node.\n# Features: what this bundle has. If others shall come over the air, take the defaults.\n\
-         kinglet-codec = {{ version = \"{version}\", default-features = false, features = [{features}] }}\nkinglet-node = \"{version}\"\n",
-        version = env!("CARGO_PKG_VERSION"),
-        features = features(&model),
+         edition = \"2024\"\nrust-version = \"{}\"\npublish = false\n\n[dependencies]\n\
+         # What this bundle has. Where others shall come over the air: features = [\"every-part\"].\n\
+         kinglet-codec = {{ path = \"kinglet/codec\", default-features = false, features = [{}] }}\n\
+         kinglet-node = {{ path = \"kinglet/node\" }}\nkinglet-wire = {{ path = \"kinglet/wire\" }}\n",
+        env!("CARGO_PKG_RUST_VERSION"),
+        features(&model),
     );
-    vec![
+    let mut written = vec![
         ("Cargo.toml".into(), manifest.into_bytes()),
+        ("README.md".into(), include_bytes!("rust/README.md").to_vec()),
+        ("examples/encode.rs".into(), include_bytes!("rust/encode.rs").to_vec()),
         ("src/lib.rs".into(), lib.into_bytes()),
         ("bundle.bin".into(), bundle.device().to_vec()),
-    ]
+    ];
+    written.extend(super::crates::write());
+    written
 }
 
 /// The bundle as a C header.
