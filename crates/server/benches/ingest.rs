@@ -132,7 +132,8 @@ fn sixteen() {
 /// A server in a place of its own, and the requests for it.
 async fn prepared(at_once: usize) -> (tempfile::TempDir, Rig, PathBuf) {
     let dir = tempfile::tempdir().expect("a place");
-    let rig = Rig::start(dir.path()).await;
+    // As much as it can, not as much as it is told to take.
+    let rig = Rig::start_with(dir.path(), |config| config.frames_per_s = 0).await;
     let requests = dir.path().join("requests");
     prepare(&rig, &requests, at_once).await;
     (dir, rig, requests)

@@ -40,7 +40,7 @@ struct Shape {
 }
 
 const MANY: Shape = Shape { n_devices: 256, in_flight: 1, n_frames: 900 };
-const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 16_000 };
+const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 48_000 };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -380,6 +380,8 @@ impl Input {
             if let Some(first) = self.ready() {
                 return first;
             }
+            // Of what comes together, however much room was left: only our server says more than a PUBACK.
+            self.bytes.reserve(4096);
             let n = stream.read_buf(&mut self.bytes).await.expect("the server answers");
             assert!(n > 0, "the server has hung up");
         }
