@@ -64,7 +64,7 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    kinglet_server::runtime().expect("threads")
 }
 
 fn frames_alone(shape: Shape, rate: f64) {
