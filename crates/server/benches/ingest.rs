@@ -170,6 +170,8 @@ async fn prepare(rig: &Rig, path: &Path, at_once: usize) {
         }
     }
     file.flush().expect("room");
+    // Or the server's syncs wait for these bytes.
+    file.get_ref().sync_all().expect("a disk");
 }
 
 async fn measure(addr: SocketAddr, requests: &Path) -> f64 {

@@ -226,6 +226,8 @@ async fn prepare(rig: &Rig, path: &Path, shape: Shape) {
         }
     }
     file.flush().expect("room");
+    // Or the server's syncs wait for these bytes.
+    file.get_ref().sync_all().expect("a disk");
 }
 
 /// Frames acked, per second and altogether, and milliseconds to the PUBACK: median and 99 %.
