@@ -16,10 +16,7 @@ use crate::failure::{Failure, Kind, Result};
 
 /// The threads everything with sockets or a store runs on.
 pub(crate) fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Kind::Failure, "no threads can be started").why(e))
+    kinglet_server::runtime().map_err(|e| Failure::new(Kind::Failure, "no threads can be started").why(e))
 }
 
 /// The server's configuration.

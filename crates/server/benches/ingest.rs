@@ -51,7 +51,7 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    kinglet_server::runtime().expect("threads")
 }
 
 fn frames_alone() {
@@ -74,10 +74,16 @@ fn compare() {
     runtime().block_on(async {
         for round in 0..N_ROUNDS {
             let (_dir, rig, requests) = prepared(1).await;
-            let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            // At its best: it has no store to leave a processor to.
+            let serving = tokio::runtime::Runtime::new().expect("threads");
+            let echo = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
             let echo_addr = echo.local_addr().expect("an address");
-            let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
-            let serving = tokio::spawn(async { axum::serve(echo, app).await });
+            echo.set_nonblocking(true).expect("an option");
+            serving.spawn(async {
+                let app = Router::new().route("/v1/frames", post(|body: Bytes| async { body }));
+                let echo = tokio::net::TcpListener::from_std(echo).expect("a socket");
+                axum::serve(echo, app).await
+            });
             let begun = cpu_s();
             let echoed = measure(echo_addr, &requests).await;
             let between = cpu_s();
@@ -90,7 +96,7 @@ fn compare() {
                 us(ended - between, stored)
             );
             (bare, ours) = (bare + echoed, ours + stored);
-            serving.abort();
+            serving.shutdown_background();
             rig.stop().await;
         }
     });
@@ -132,7 +138,8 @@ fn sixteen() {
 /// A server in a place of its own, and the requests for it.
 async fn prepared(at_once: usize) -> (tempfile::TempDir, Rig, PathBuf) {
     let dir = tempfile::tempdir().expect("a place");
-    let rig = Rig::start(dir.path()).await;
+    // As much as it can, not as much as it is told to take.
+    let rig = Rig::start_with(dir.path(), |config| config.frames_per_s = 0).await;
     let requests = dir.path().join("requests");
     prepare(&rig, &requests, at_once).await;
     (dir, rig, requests)
@@ -163,6 +170,8 @@ async fn prepare(rig: &Rig, path: &Path, at_once: usize) {
         }
     }
     file.flush().expect("room");
+    // Or the server's syncs wait for these bytes.
+    file.get_ref().sync_all().expect("a disk");
 }
 
 async fn measure(addr: SocketAddr, requests: &Path) -> f64 {

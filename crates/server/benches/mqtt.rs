@@ -40,7 +40,7 @@ struct Shape {
 }
 
 const MANY: Shape = Shape { n_devices: 256, in_flight: 1, n_frames: 900 };
-const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 16_000 };
+const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 48_000 };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -64,7 +64,7 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    kinglet_server::runtime().expect("threads")
 }
 
 fn frames_alone(shape: Shape, rate: f64) {
@@ -226,6 +226,8 @@ async fn prepare(rig: &Rig, path: &Path, shape: Shape) {
         }
     }
     file.flush().expect("room");
+    // Or the server's syncs wait for these bytes.
+    file.get_ref().sync_all().expect("a disk");
 }
 
 /// Frames acked, per second and altogether, and milliseconds to the PUBACK: median and 99 %.
@@ -380,6 +382,8 @@ impl Input {
             if let Some(first) = self.ready() {
                 return first;
             }
+            // Of what comes together, however much room was left: only our server says more than a PUBACK.
+            self.bytes.reserve(4096);
             let n = stream.read_buf(&mut self.bytes).await.expect("the server answers");
             assert!(n > 0, "the server has hung up");
         }

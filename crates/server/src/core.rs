@@ -163,7 +163,7 @@ impl Rejects {
 }
 
 /// A sealed frame and when it came.
-pub(crate) type SealedAt = (Box<[u8]>, i64);
+pub(crate) type SealedAt = (Vec<u8>, i64);
 
 /// The last sealed frame of each device as it came over the network, for the eavesdropper's view.
 #[derive(Default)]
@@ -172,8 +172,12 @@ pub(crate) struct Overheard {
 }
 
 impl Overheard {
-    pub(crate) fn remember(&self, device: u32, sealed: Box<[u8]>, t_ms: i64) {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).insert(device, (sealed, t_ms));
+    pub(crate) fn remember(&self, device: u32, sealed: &[u8], t_ms: i64) {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, t_kept) = frames.entry(device).or_default();
+        kept.clear();
+        kept.extend_from_slice(sealed);
+        *t_kept = t_ms;
     }
 
     pub(crate) fn last(&self, device: u32) -> Option<SealedAt> {

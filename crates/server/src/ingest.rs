@@ -79,7 +79,6 @@ struct Sender {
     changes_device: bool,
     /// What a status says of the device's bundle.
     says: Option<Reported>,
-    sealed: Box<[u8]>,
 }
 
 /// A frame that was turned away, and what the device is told.
@@ -155,7 +154,7 @@ impl Core {
         // What is stored is acked, whether offers can be read or not.
         let is_offering = self.offers.all().await.is_ok_and(|offers| !offers.is_empty());
         let heard = if is_offering { self.heard(&senders, &outcomes) } else { Vec::new() };
-        self.after_commit(senders, &outcomes);
+        self.after_commit(frames, senders, &outcomes);
         if let Err(error) = self.tell_of_offers(&mut answer, heard).await {
             tracing::warn!(%error, "a device was not told of an offer");
         }
@@ -301,7 +300,6 @@ impl Core {
                 Content::Status { body, .. } => Reported::of(Some(body)),
                 Content::Window { .. } => None,
             },
-            sealed: bytes.into(),
         };
         Ok(Opened { arrival, sender })
     }
@@ -364,7 +362,7 @@ impl Core {
         }
     }
 
-    fn after_commit(&self, senders: Vec<Sender>, outcomes: &[Outcome]) {
+    fn after_commit(&self, frames: &[&[u8]], senders: Vec<Sender>, outcomes: &[Outcome]) {
         for (one, outcome) in senders.into_iter().zip(outcomes) {
             let device = one.device.short_id;
             match outcome.verdict {
@@ -393,7 +391,7 @@ impl Core {
                 // Keys of ended generations go, slots and times may have changed.
                 self.registry.forget(device);
             }
-            self.overheard.remember(device, one.sealed, one.t_arrival);
+            self.overheard.remember(device, frames[one.idx], one.t_arrival);
         }
         self.arrived.notify_one();
         if self.stored.receiver_count() > 0 {

@@ -41,11 +41,13 @@ pub mod fuzz;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kinglet_codec::seed::SeedModel;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Runtime;
 
 pub use crate::config::{Config, ConfigError, Overrides};
 pub use crate::core::{Clock, Core};
@@ -181,6 +183,16 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// The threads to serve on: one fewer than there are processors, for one is the store's writer's. A further one would
+/// only take the writer's time, and frames would go from one to the other on their way.
+pub fn runtime() -> std::io::Result<Runtime> {
+    let n_processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(n_processors.saturating_sub(1).max(1))
+        .enable_all()
+        .build()
 }
 
 /// Serves until `shutdown` is ready, then answers what is under way, writes what is queued, and closes the store.

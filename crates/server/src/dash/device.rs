@@ -14,7 +14,7 @@ use maud::{Markup, html};
 use super::chart::{NARROW, Series, WIDE, format_time};
 use super::{Live, layout, not_there, text};
 use crate::access::Visitor;
-use crate::core::Core;
+use crate::core::{Core, SealedAt};
 use crate::http::Problem;
 use crate::http::query::{Query, iso};
 use crate::offers::Offer;
@@ -215,7 +215,7 @@ fn chart(windows: &[Readings], channel: &ChannelInfo, from: i64, to: i64) -> Mar
 }
 
 fn overheard(
-    sealed: Option<(Box<[u8]>, i64)>,
+    sealed: Option<SealedAt>,
     newest: Option<(&WindowRow, Result<Readings, Flaw>)>,
     now: i64,
 ) -> Markup {

@@ -17,6 +17,8 @@ use crate::store::{DecodedMark, Extent, Flaw, FrameId, StoreError, WindowRow, da
 
 /// From how many windows on a transaction files no further device.
 const PIECE: usize = 256;
+/// Rows that one statement inserts.
+const AT_ONCE: usize = 16;
 
 /// What is to be filed.
 pub(super) struct Plan {
@@ -174,13 +176,15 @@ fn read_again<'a>(
 /// Files windows of some devices.
 fn file_piece(conn: &Connection, memo: &mut Memo, mut rows: Vec<FiledRow>) -> Result<(), StoreError> {
     let mut counted = HashMap::<(u32, i32), Counted>::new();
-    let mut file = conn.prepare_cached("INSERT INTO window_order VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     // In the order of the tables, so that each of their pages is visited once.
+    insert(conn, "INSERT OR FAIL INTO window_order", &rows, |row| {
+        let found: Option<Extent> = row.found.and_then(Result::ok);
+        let flaw = row.found.and_then(Result::err).map_or(0, |flaw| flaw as i64);
+        let (n_samples, span_ms) = (found.map(|f| f.n_samples.into()), found.map(|f| f.span_ms));
+        [Some(row.device.into()), Some(row.t_first), Some(row.id), n_samples, span_ms, Some(flaw)]
+    })?;
     for row in &rows {
         let found: Option<Extent> = row.found.and_then(Result::ok);
-        let flaw = row.found.and_then(Result::err).map_or(0, |flaw| flaw as u8);
-        let (n_samples, span_ms) = (found.map(|f| f.n_samples), found.map(|f| f.span_ms));
-        file.execute(params![row.device, row.t_first, row.id, n_samples, span_ms, flaw])?;
         let day = counted.entry((row.device, day_of(row.t_arrival))).or_default();
         day.t_last = day.t_last.max(row.t_arrival);
         day.windows += 1;
@@ -188,11 +192,10 @@ fn file_piece(conn: &Connection, memo: &mut Memo, mut rows: Vec<FiledRow>) -> Re
         day.readings += found.map_or(0, |found| i64::from(found.n_readings));
     }
     rows.sort_unstable_by_key(|row| (row.device, row.number));
-    let mut number =
-        conn.prepare_cached("INSERT INTO window_number VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
-    for row in &rows {
-        number.execute(params![row.device, row.number.generation, db_counter(row.number.counter), row.id])?;
-    }
+    insert(conn, "INSERT OR IGNORE INTO window_number", &rows, |row| {
+        let FrameId { generation, counter } = row.number;
+        [row.device.into(), generation.into(), db_counter(counter), row.id].map(Some)
+    })?;
     // The rows were witnesses of their numbers until now.
     memo.received.settle(conn, rows.iter().map(|row| (row.device, row.number)))?;
     memo.received.save(conn, rows.iter().map(|row| (row.device, row.number.generation)))?;
@@ -201,6 +204,29 @@ fn file_piece(conn: &Connection, memo: &mut Memo, mut rows: Vec<FiledRow>) -> Re
     }
     for row in &rows {
         memo.filed(row.device, row.number);
+    }
+    Ok(())
+}
+
+/// Inserts rows, many by one statement: to begin and end one costs as much as a row. `into` says what becomes of a conflict,
+/// and not that the whole statement is undone: for that SQLite would first copy every page it touches.
+fn insert<const N: usize>(
+    conn: &Connection,
+    into: &str,
+    rows: &[FiledRow],
+    values: impl Fn(&FiledRow) -> [Option<i64>; N],
+) -> Result<(), StoreError> {
+    let (many, rest) = rows.split_at(rows.len() - rows.len() % AT_ONCE);
+    for (rows, at_once) in [(many, AT_ONCE), (rest, 1)] {
+        let row = format!("({})", vec!["?"; N].join(", "));
+        let sql = format!("{into} VALUES {}", vec![row; at_once].join(", "));
+        let mut statement = conn.prepare_cached(&sql)?;
+        for rows in rows.chunks(at_once) {
+            for (i, value) in rows.iter().flat_map(&values).enumerate() {
+                statement.raw_bind_parameter(i + 1, value)?;
+            }
+            statement.raw_execute()?;
+        }
     }
     Ok(())
 }

@@ -105,8 +105,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: Fn(&Connection, &mut Memo) -> Result<T, StoreError> + Send + 'static,
     {
-        let answer = self.writer.write(todo);
-        Box::pin(async move { answer.await.map_err(|error| named(&self.path, error)) })
+        Box::pin(async move { self.writer.write(todo).await.map_err(|error| named(&self.path, error)) })
     }
 }
 

@@ -84,18 +84,16 @@ impl Writer {
     }
 
     /// Runs `todo` in the next transaction, a second time if another write of that transaction fails; the answer comes after the commit.
-    pub(super) fn write<T, F>(&self, todo: F) -> Answer<'_, T>
+    pub(super) async fn write<T, F>(&self, todo: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&Connection, &mut Memo) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work { todo, done: None, reply });
-        Box::pin(async move {
-            self.answers.run_here();
-            self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-            answer.await.map_err(|_| StoreError::Closed)?
-        })
+        self.answers.run_here();
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Grows whenever another process wrote to the file.
