@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,31 @@ pub(crate) fn stdout(command: &mut Command) -> Result<String> {
         return Err(format!("{} failed: {}", line_of(command), out.status));
     }
     String::from_utf8(out.stdout).map_err(|_| format!("{} printed no UTF-8", line_of(command)))
+}
+
+/// What `todo` gives for each item, in their order; as many at a time as there are processors.
+pub(crate) fn each<T: Sync, R: Send>(items: &[T], todo: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((n, item)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, items.get(n)?)))
+        {
+            done.push((n, todo(item)));
+        }
+        done
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
+        // A panic is one of the item's own, as it would be without threads.
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().flat_map(join).collect()
+    });
+    done.sort_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, done)| done).collect()
 }
 
 /// True if `name` is on the path.
@@ -154,6 +180,13 @@ fn cannot_start(command: &Command, why: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_item_is_done_once_and_in_its_place() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(each(&items, |n| n * 2), items.iter().map(|n| n * 2).collect::<Vec<_>>());
+        assert!(each(&[], |n: &usize| *n).is_empty());
+    }
 
     #[test]
     fn escapes_are_taken_out() {

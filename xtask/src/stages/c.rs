@@ -10,7 +10,7 @@ mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::device::count;
 use crate::Result;
@@ -160,19 +160,27 @@ pub(super) fn stage(context: &Context) -> Result<Tally> {
     let mut tally = Tally::default();
     for target in TARGETS {
         match need::meet(context, target.needs) {
-            Ok(()) => tally.add(programs(context, target, &dir, &headers)?),
+            Ok(()) => tally.add(timed(context, target.name, || programs(context, target, &dir, &headers))?),
             Err(why) => {
                 context.say(&format!("{}: skipped. {why}", target.name));
                 tally.skipped += 1;
             }
         }
     }
-    tally.add(mbedtls(context, &dir, &headers)?);
-    tally.add(cmake(context, &dir)?);
-    tally.add(twins(context, &dir)?);
-    tally.add(size::stage(context, &dir)?);
-    tally.add(sketches::stage(context, &dir)?);
+    tally.add(timed(context, "mbedTLS", || mbedtls(context, &dir, &headers))?);
+    tally.add(timed(context, "CMake", || cmake(context, &dir))?);
+    tally.add(timed(context, "twins", || twins(context, &dir))?);
+    tally.add(timed(context, "size", || size::stage(context, &dir))?);
+    tally.add(timed(context, "sketches", || sketches::stage(context, &dir))?);
     Ok(tally)
+}
+
+/// Says how long a step took.
+fn timed<T>(context: &Context, what: &str, step: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = step();
+    context.say(&context.paint("2", &format!("{what} took {:.1} s", start.elapsed().as_secs_f64())));
+    done
 }
 
 /// All vectors on one target.
@@ -183,7 +191,9 @@ fn programs(context: &Context, target: &Target, dir: &Path, headers: &[vectors::
     let mut tally = Tally::default();
     let is_avr = target.name.starts_with("AVR");
     // Weights stand in flash there, and this program makes its own in memory.
-    for header in headers.iter().filter(|h| !is_avr || !matches!(h.test, "dense.c" | "after.c")) {
+    let headers: Vec<_> =
+        headers.iter().filter(|h| !is_avr || !matches!(h.test, "dense.c" | "after.c")).collect();
+    let done = run::each(&headers, |header| {
         let program = built.join(&header.name);
         let mut compile = compiler(context, target.compiler);
         compile.arg(format!("-DVECTOR_FILE=\"{}\"", header.path.display())).arg("-o").arg(&program);
@@ -194,7 +204,10 @@ fn programs(context: &Context, target: &Target, dir: &Path, headers: &[vectors::
         compile.args(target.port.iter().map(|file| tests.join(file))).args(&objects);
         compile.args(target.link.iter().map(|arg| arg.replace('@', &tests.display().to_string())));
         must(context, &mut compile)?;
-        tally.add(verdict(context, target, &program)?);
+        verdict(context, target, &program)
+    });
+    for one in done {
+        tally.add(one?);
     }
     context.say(&format!("{}: {}", target.name, tally.line()));
     Ok(tally)
@@ -225,15 +238,13 @@ fn verdict(context: &Context, target: &Target, program: &Path) -> Result<Tally> 
 /// The library's objects, with every warning an error.
 fn library(context: &Context, command: &[&str], built: &Path, more: &[&str]) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(built).map_err(|e| format!("{}: {e}", built.display()))?;
-    let mut objects = Vec::new();
-    for source in sources(&context.root)? {
+    let objects = run::each(&sources(&context.root)?, |source| {
         let object = built.join(source.file_name().unwrap_or_default()).with_extension("o");
         let mut compile = compiler(context, command);
-        compile.args(WARNINGS).args(more).arg("-c").arg(&source).arg("-o").arg(&object);
-        must(context, &mut compile)?;
-        objects.push(object);
-    }
-    Ok(objects)
+        compile.args(WARNINGS).args(more).arg("-c").arg(source).arg("-o").arg(&object);
+        must(context, &mut compile).map(|()| object)
+    });
+    objects.into_iter().collect()
 }
 
 /// Every source of the library, in order.
@@ -349,23 +360,32 @@ fn twins(context: &Context, dir: &Path) -> Result<Tally> {
         programs.push(program);
     }
     let [fast, sanitized] = &programs[..] else { return Err("two programs were to be built".into()) };
+    let node = &["test", "--locked", "--all-features", "-p", "kinglet-node", "--lib"][..];
+    let codec = &["test", "--locked", "--all-features", "-p", "kinglet-codec", "--test", "c_twin"][..];
+    // Built one after the other, run side by side.
+    for args in [codec, node] {
+        let mut build = run::cargo(context, &context.root, &[args, &["--no-run"]].concat());
+        if !run::show(context, &mut build, Duration::from_secs(3600))?.ok {
+            return Err(format!("{} failed", run::line_of(&build)));
+        }
+    }
+    let runs: &[(&[&str], &[&str], _, _)] = &[
+        (node, &["--", "many_cuts_over_a_bad_link", "--nocapture"], fast, "2600"),
+        (node, &["--", "tests::"], sanitized, "250"),
+        (codec, &["--", "--ignored", "--nocapture"], sanitized, "250"),
+    ];
     let mut tally = Tally::default();
-    let node = &["test", "--locked", "--all-features", "-p", "kinglet-node", "--lib", "--"][..];
-    let codec = &["test", "--locked", "--all-features", "-p", "kinglet-codec", "--test", "c_twin", "--"][..];
-    let cuts = ["many_cuts_over_a_bad_link", "--nocapture"];
-    for (args, more, program, seeds) in [
-        (codec, &["--ignored", "--nocapture"][..], sanitized, "250"),
-        (node, &["tests::"][..], sanitized, "250"),
-        (node, &cuts[..], fast, "2600"),
-    ] {
-        let mut cargo = run::cargo(context, &context.root, &[args, more].concat());
+    for counted in run::each(runs, |(args, more, program, seeds)| {
+        let mut cargo = run::cargo(context, &context.root, &[*args, *more].concat());
         cargo.env("KINGLET_C_TWIN", program).env("KINGLET_POWER_SEEDS", seeds);
         let ran = run::show(context, &mut cargo, Duration::from_secs(3600))?;
         let counted = counts::libtest(&ran.text).unwrap_or_default();
         if counted.passed == 0 || (counted.failed == 0) != ran.ok {
             return Err(format!("{} ended without a verdict", run::line_of(&cargo)));
         }
-        tally.add(counted);
+        Ok(counted)
+    }) {
+        tally.add(counted?);
     }
     Ok(tally)
 }

@@ -127,12 +127,12 @@ impl Board<'_> {
         std::fs::write(self.work.join("fast.csv"), csv).map_err(|e| format!("fast.csv: {e}"))?;
         self.kinglet(&["train", "fast.csv", "--bound", "0.2,1", "--window", "4", "--out", "fast.kinglet"])?;
         self.kinglet(&["export", "fast.kinglet", "--to", "arduino", "--out", "Kinglet"])?;
-        for source in super::sources_in(&self.work.join("Kinglet/src"))? {
+        let compiled = run::each(&super::sources_in(&self.work.join("Kinglet/src"))?, |source| {
             let mut compile = Command::new("cc");
-            compile.args(["-std=c99", "-O2", "-c"]).arg(&source).arg("-o").arg(source.with_extension("o"));
-            must(self.context, &mut compile)?;
-        }
-        Ok(())
+            compile.args(["-std=c99", "-O2", "-c"]).arg(source).arg("-o").arg(source.with_extension("o"));
+            must(self.context, &mut compile)
+        });
+        compiled.into_iter().collect()
     }
 
     fn kinglet(&self, args: &[&str]) -> Result<String> {

@@ -8,6 +8,7 @@ use super::{must, sources_in};
 use crate::Result;
 use crate::context::Context;
 use crate::need::{self, Need};
+use crate::run;
 
 const CRATE: &str = "tfmicro";
 const VERSION: &str = "0.1.0";
@@ -41,9 +42,8 @@ pub(super) fn built(context: &Context, dir: &Path) -> Result<Tflm> {
     sources.retain(|path| !path.to_string_lossy().ends_with("_test.cc"));
     let objects_dir = dir.join("objects");
     std::fs::create_dir_all(&objects_dir).map_err(|e| format!("{}: {e}", objects_dir.display()))?;
-    let mut objects = Vec::new();
-    for source in sources {
-        let name = source.strip_prefix(&lite).unwrap_or(&source).to_string_lossy().replace('/', "-");
+    let objects = run::each(&sources, |source| {
+        let name = source.strip_prefix(&lite).unwrap_or(source).to_string_lossy().replace('/', "-");
         let object = objects_dir.join(name).with_extension("o");
         if !object.exists() {
             let is_c = source.extension().is_some_and(|x| x == "c");
@@ -52,9 +52,9 @@ pub(super) fn built(context: &Context, dir: &Path) -> Result<Tflm> {
             for include in &includes {
                 compile.arg("-I").arg(include);
             }
-            must(context, compile.arg("-c").arg(&source).arg("-o").arg(&object))?;
+            must(context, compile.arg("-c").arg(source).arg("-o").arg(&object))?;
         }
-        objects.push(object);
-    }
-    Ok(Tflm { includes, objects })
+        Ok(object)
+    });
+    Ok(Tflm { includes, objects: objects.into_iter().collect::<Result<_>>()? })
 }
