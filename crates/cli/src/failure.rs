@@ -99,6 +99,9 @@ impl Failure {
             _ => "check the path and the disk it lies on",
         };
         let mut failure = Self::new(Kind::Output, format_args!("cannot write {what}")).why(error).next(next);
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            failure = failure.why("there is such a file already");
+        }
         failure.quiet = error.kind() == io::ErrorKind::BrokenPipe;
         failure
     }

@@ -67,6 +67,35 @@ fn reads_what_loggers_and_spreadsheets_write() {
         "date,time,temp,hum\n31/01/2024,12:00:00,21.5,40\n31/01/2024,12:01:00,21.6,41\n",
         want,
     );
+    check(
+        "time in parts",
+        "year,month,day,hour,minute,temp,hum\n2024,1,31,23,59,21.5,40\n2024,2,1,0,0,21.6,41\n",
+        want,
+    );
+    check(
+        "date, and the hour beside it",
+        "date,hour,temp\n31.01.2024,23,21.5\n31.01.2024,24,21.6\n01.02.2024,1,21.7\n",
+        "3600000 | 0 21.5 | 3600000 21.6 | 7200000 21.7",
+    );
+    check(
+        "parts of a time that is there",
+        "time,year,hour,temp,hum\n2024-01-31 12:00,2024,12,21.5,40\n2024-01-31 12:01,2024,12,21.6,41\n",
+        want,
+    );
+    let rows = "1700000000,21.5,40\n1700000060,21.6,41\n";
+    check(
+        "a table of its own before the table",
+        &format!(
+            "key,of,the,whole\nvalue,1,2,3\n\ntime,temp,hum\n{rows}{}",
+            "1700000060,21.6,41\n".repeat(9)
+        ),
+        want,
+    );
+    check(
+        "a header written again",
+        &format!("time,temp,hum\n{rows}time,temp,hum\n1700000060,21.6,41\n"),
+        want,
+    );
     check("units in cells", "time,temp,hum\n1700000000,21.5 °C,40%\n1700000060,21.6 °C,41%\n", want);
     check(
         "row names",

@@ -5,7 +5,9 @@
 
 use std::io::{self, Read};
 
-use kinglet_train::recording::{COLUMNS_MAX, ColumnChoice, Quantum, RECORD_LEN_MAX, ReadOptions, read};
+use kinglet_train::recording::{
+    COLUMNS_MAX, ColumnChoice, Duplicates, Quantum, RECORD_LEN_MAX, ReadOptions, read,
+};
 
 /// `want`: a part of the message.
 fn check(what: &str, bytes: &[u8], want: &str) {
@@ -48,6 +50,12 @@ fn tables_without_a_recording_say_what_is_missing() {
     check("no number", b"time,room\n0,hall\n60,hall\n", "column 2 is text");
     check("all missing", b"time,temp\n0,NaN\n60,NaN\n120,\n", "not one cell holds a reading");
     check("no time", b"temp,hum\n20,40\n21,41\n", "--period");
+    let rising: String = (0..20).map(|i| format!("{},{}\n", i * 7, i % 3)).collect();
+    check(
+        "a column that rises",
+        format!("run,temp\n{rising}").as_bytes(),
+        "`run` only rises: --time-column 1",
+    );
     check("one time", b"time,temp\n5,20\n5,21\n", "at least 2");
     check("ambiguous dates", b"time,x\n01/02/2024 10:00,1\n01/02/2024 10:01,2\n", "--date-order");
     check("prose", b"Dear Sir,\nplease find attached\nthe readings.\n", "no column holds");
@@ -103,20 +111,30 @@ fn a_file_without_times_takes_a_period() {
 
 #[test]
 fn rows_of_several_sensors_are_not_mixed() {
-    let file = "entity_id,state,last_changed\nsensor.a,20.1,2024-01-01T00:00:00Z\nsensor.a,20.2,2024-01-01T00:01:00Z\n\
+    let by_name = "entity_id,state,last_changed\nsensor.a,20.1,2024-01-01T00:00:00Z\nsensor.a,20.2,2024-01-01T00:01:00Z\n\
         sensor.b,40,2024-01-01T00:00:30Z\nsensor.b,41,2024-01-01T00:01:30Z\n";
-    check("two sensors", file.as_bytes(), "choose one with --only \"entity_id=sensor.a\"");
+    check("two sensors", by_name.as_bytes(), "choose one with --only \"entity_id=sensor.a\"");
     let only =
         |value: &str| ReadOptions { only: Some(("entity_id".into(), value.into())), ..Default::default() };
     check_with(
         "no such sensor",
-        file.as_bytes(),
+        by_name.as_bytes(),
         &only("sensor.c"),
         "no row has `sensor.c` in column `entity_id`",
     );
-    let (recording, understood) = read(file.as_bytes(), &only("sensor.b")).unwrap();
+    let (recording, understood) = read(by_name.as_bytes(), &only("sensor.b")).unwrap();
     assert_eq!((recording.len(), recording.channels().len(), understood.dropped[0].rows), (2, 1, 2));
-    let one = file.replace("sensor.b", "sensor.a");
+    // No header says so, but rows of one time say different things there.
+    let mut file = "origin,time,temp,sky\n".to_string();
+    for t in 0..60 {
+        file += &format!("north,{t}00,{},clear\nsouth,{t}00,{},clear\n", t % 9, 20 + t % 7);
+    }
+    check("two places", file.as_bytes(), "column `origin` says `north` and `south`: choose one with --only");
+    let keep = ReadOptions { duplicates: Duplicates::Keep, ..Default::default() };
+    assert_eq!(read(file.as_bytes(), &keep).unwrap().0.len(), 120);
+    let same = file.replace("south", "north");
+    assert_eq!(read(same.as_bytes(), &ReadOptions::default()).unwrap().0.len(), 60);
+    let one = by_name.replace("sensor.b", "sensor.a");
     assert_eq!(read(one.as_bytes(), &ReadOptions::default()).unwrap().0.len(), 4);
     check("numbered nodes", b"time,moteid,t\n0,1,20\n60,2,21\n120,1,20\n", "`1` and `2`");
 }

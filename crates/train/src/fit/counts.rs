@@ -30,14 +30,15 @@ pub(crate) fn find_counts(rows: &Rows, channels: &[Outline]) -> Option<Vec<Count
         .enumerate()
         .map(|(idx, channel)| {
             let bound_steps = channel.grid.bound_steps;
-            match find(rows.channel(idx)) {
-                Some((period, residues)) => {
-                    is_any = true;
-                    let bound = bound_in_counts(i64::from(period), &residues, bound_steps);
-                    CountPart { bound, period, residues }
-                }
-                None => CountPart { bound: bound_steps, period: 1, residues: vec![0] },
-            }
+            let counted = find(rows.channel(idx)).map(|(period, residues)| {
+                let bound = bound_in_counts(i64::from(period), &residues, bound_steps);
+                CountPart { bound, period, residues }
+            });
+            // Counts of one residue are a coarser step, which the grid, made for all the file, does not have: later rows lie beside
+            // them. Where the bound reaches the next count, a rest costs what the bound would spare.
+            let counted = counted.filter(|count| count.bound == 0 || count.residues.len() > 1);
+            is_any |= counted.is_some();
+            counted.unwrap_or(CountPart { bound: bound_steps, period: 1, residues: vec![0] })
         })
         .collect();
     is_any.then_some(parts)

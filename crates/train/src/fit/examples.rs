@@ -6,6 +6,7 @@ use kinglet_codec::learn::{
 };
 use kinglet_codec::{Model, TAIL_SAMPLES_MAX, Window, is_step};
 
+use super::context::{lattice_shifts, shift};
 use super::first::solve;
 use super::net::pow2;
 use super::rows::Rows;
@@ -41,24 +42,13 @@ impl Paths {
         let (mut n_found, mut shifted, mut tail) = (0, Vec::new(), Vec::new());
         for phase in 0..n_phases {
             // Where the lattice lies is chance: the same rows moved against it are new examples.
-            let shifts: Vec<i32> = (0..rows.n_channels)
-                .map(|idx| {
-                    let turn = phase * (2 * idx + 1) % n_phases;
-                    (parts.channels[idx].lattice.step as usize * turn / n_phases) as i32
-                })
-                .collect();
+            let shifts = lattice_shifts(parts, phase, n_phases);
             for (nth, (steps, follows)) in rows.runs_from(n_samples, phase * n_samples / n_phases).enumerate()
             {
                 if n_found >= n_most {
                     return found;
                 }
-                shifted.clear();
-                shifted.extend(
-                    steps
-                        .iter()
-                        .enumerate()
-                        .map(|(at, &x)| if is_step(x) { x + shifts[at % rows.n_channels] } else { x }),
-                );
+                shift(steps, &shifts, &mut shifted);
                 let window = Window { steps: &shifted, off_grid: false };
                 let refers = model.has_references() && follows && nth % ALONE > 0;
                 let after =

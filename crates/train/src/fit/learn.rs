@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use kinglet_codec::Model;
 use kinglet_codec::learn::{CountPart, Lattice, Outline, Parts};
 
-use super::context::{count, tables};
+use super::context::{count, is_bounded, tables};
 use super::counts::{count_outlines, count_rows, find_counts};
 use super::expected::expect;
 use super::first::{Shaping, learn_first};
 use super::fixed::learn_fixed;
 use super::judge::{Judgement, judge};
 use super::latent::learn_latent;
-use super::networks::{may_be_budgeted, n_seeds, predict_if_it_pays, seeded, sizes_tried};
+use super::networks::{N_CUTS, judged, may_be_budgeted, n_seeds, predict_if_it_pays, seeded, sizes_tried};
 use super::rows::Rows;
 use super::train::FitProgress;
 use super::work::Work;
@@ -134,7 +134,7 @@ pub fn learn(
         let [fit_counted, held_counted] = [&fit_rows, &held_out].map(|rows| count_rows(rows, &counts));
         let choice_counted = choose_lattice(&in_counts, &fit_counted, &held_counted, &mut work)?;
         let with = with_counts(choice_counted.parts.clone(), setup, &counts);
-        if judge(&Model::parse(&with.emit())?, &held_out).bytes() < choice.bytes {
+        if bytes_of(&with, &held_out)? < choice.bytes {
             let rows = count_rows(rows, &counts);
             let Learned { parts, divisor } =
                 learn_rungs(&in_counts, choice_counted, &rows, &fit_counted, &held_counted, &mut work)?;
@@ -185,10 +185,10 @@ fn learn_rungs(
             let mut with = Parts { latent: Some(latent), ..choice.parts.clone() };
             with.head = head_weights(&Judgement::equal(), &with);
             with.head = head_weights(&judge(&Model::parse(&with.emit())?, fit_rows), &with);
-            let bytes = with.emit();
-            let judged = judge(&Model::parse(&bytes)?, held_out).bytes() as f64;
+            let static_len = with.emit().len();
+            let judged = bytes_of(&with, held_out)? as f64;
             let is_forced = setup.n_latents.is_some() && parts.latent.is_none();
-            if bytes.len() <= setup.static_len_max && (judged < best || is_forced) {
+            if static_len <= setup.static_len_max && (judged < best || is_forced) {
                 best = judged;
                 parts.latent = with.latent;
             }
@@ -212,6 +212,18 @@ pub(super) fn bar(bytes: u64, n_windows: usize) -> f64 {
     bytes as f64 * (1.0 - LATENT_PAYS) - (n_windows as f64).sqrt()
 }
 
+/// Held-out windows that say enough wherever they are cut.
+const PLENTY_OF_WINDOWS: usize = 10;
+
+/// Bytes of the held-out rows; fewer windows are cut at several places, and this is their mean.
+fn bytes_of(parts: &Parts, held_out: &Rows) -> Result<u64, LearnError> {
+    if held_out.len() >= PLENTY_OF_WINDOWS * usize::from(parts.n_samples) || !is_bounded(parts) {
+        return Ok(judge(&Model::parse(&parts.emit())?, held_out).bytes());
+    }
+    let (bytes, _) = judged(parts, held_out)?;
+    Ok(bytes.div_ceil(N_CUTS as u64))
+}
+
 /// What the held-out rows decided.
 pub(super) struct Choice {
     pub(super) bytes: u64,
@@ -233,7 +245,7 @@ fn choose_lattice(
         let mut consider = |shaping: Shaping, work: &mut Work<'_>| -> Result<Shaping, LearnError> {
             work.begin("counting contexts")?;
             let parts = learn_tables(setup, fit_rows, divisor, shaping, 3);
-            let plain = judge(&Model::parse(&parts.emit())?, held_out).bytes();
+            let plain = bytes_of(&parts, held_out)?;
             let mut offer = |bytes: u64, parts: Parts| {
                 if here.as_ref().is_none_or(|here| bytes < here.bytes) {
                     here = Some(Choice { bytes, divisor, shaping, parts });
@@ -242,7 +254,7 @@ fn choose_lattice(
             for head in EXPECTED_HEADS {
                 let with =
                     Parts { expected: expect(&parts, &bounds(setup), fit_rows, head), ..parts.clone() };
-                let bytes = judge(&Model::parse(&with.emit())?, held_out).bytes();
+                let bytes = bytes_of(&with, held_out)?;
                 if (bytes as f64) < EXPECTING_PAYS * plain as f64 {
                     offer(bytes, with);
                 }
@@ -317,7 +329,7 @@ fn learn_tables(setup: &Setup, rows: &Rows, divisor: f64, shaping: Shaping, n_ro
     for round in 0..n_rounds {
         // Another place to begin in each round: windows may start anywhere.
         let skip = round * n_samples / n_rounds.max(1);
-        let counts = count(&parts, rows.windows_from(n_samples, skip));
+        let counts = count(&parts, rows, skip);
         if let Some(context) = tables(counts, setup.n_tables_max) {
             parts.context = Some(context);
         }

@@ -13,7 +13,7 @@ use super::work::Work;
 const SHORT: f64 = 0.5;
 const LONG: f64 = 2.0;
 /// Places at which held-out rows are cut into windows.
-const N_CUTS: usize = 4;
+pub(super) const N_CUTS: usize = 4;
 /// From one seed to the next that is tried; large, so that `--seed 2` tries others than `--seed 1`.
 const SEED_STEP: u64 = 1_000_003;
 
@@ -113,7 +113,7 @@ fn judged_with(choice: &Choice, predict: &PredictPart, held_out: &Rows) -> Resul
 }
 
 /// Bytes and windows of the held-out rows, cut at several places: where they are cut is chance.
-fn judged(parts: &Parts, held_out: &Rows) -> Result<(u64, usize), LearnError> {
+pub(super) fn judged(parts: &Parts, held_out: &Rows) -> Result<(u64, usize), LearnError> {
     let device = parts.emit();
     let model = Model::parse(&device)?;
     let (mut bytes, mut n_windows) = (0, 0);

@@ -11,6 +11,8 @@ use super::series::RecordedChannel;
 
 /// Steps of a bound on a channel without a step of its own.
 const PARTS_OF_BOUND: i64 = 64;
+/// Largest mantissa of a step that a bundle keeps: `spec/bundle.md`.
+const QUANTUM_MAX: i128 = 1 << 34;
 /// Digits after the point a grid may have.
 const SCALE_MAX: u8 = 15;
 
@@ -121,6 +123,16 @@ pub enum GridError {
         /// Its step.
         step: Decimal,
     },
+    /// A bundle has no room for the digits of the channel's step.
+    #[error(
+        "the step {step} of channel `{channel}` has more digits than a bundle keeps, so it cannot be lossless: give it a bound, for example --bound 1%"
+    )]
+    LosslessTooManyDigits {
+        /// The channel.
+        channel: String,
+        /// Its step.
+        step: Decimal,
+    },
     /// The range is more than 2^24 bounds wide, or the digits do not fit.
     #[error("the bound {bound} is too fine for the range of channel `{channel}`: give a larger one")]
     BoundTooFine {
@@ -174,7 +186,15 @@ pub fn grid_for(
         (_, Some(q)) => q.anchor,
     };
     let rounds = matches!(basis, GridBasis::SensorStepWithStrays | GridBasis::PartOfBound);
-    let grid = facts.grid(step, anchor, bound_steps, rounds).ok_or_else(too_fine)?;
+    if let Some(grid) = facts.grid(step, anchor, bound_steps, rounds) {
+        return Ok(ChosenGrid { grid, bound, step, basis, deviation: facts.deviation });
+    }
+    // A converter's step in volts, 0.00030517578125, has more digits than a bundle keeps.
+    if bound.mantissa() == 0 {
+        return Err(GridError::LosslessTooManyDigits { channel: channel.name.clone(), step });
+    }
+    let (step, bound_steps, basis) = facts.part_of_bound(bound).ok_or_else(too_fine)?;
+    let grid = facts.grid(step, facts.min, bound_steps, true).ok_or_else(too_fine)?;
     Ok(ChosenGrid { grid, bound, step, basis, deviation: facts.deviation })
 }
 
@@ -249,6 +269,9 @@ impl Facts {
         // Room for every step beside the origin.
         let reach = at(step).checked_mul(1 << 27)?.checked_add(i128::from(origin).abs())?;
         i64::try_from(reach).ok()?;
+        if at(step) > QUANTUM_MAX {
+            return None;
+        }
         Some(Grid { scale, origin, quantum: i64::try_from(at(step)).ok()?, bound_steps, rounds })
     }
 }
@@ -325,6 +348,17 @@ mod tests {
         check(&thirds, "1e-12", Err("too fine"));
         // 125 / 0.00002 = 6.3 million steps of one bound: 2^24 leave room for two parts.
         check(&thirds, "0.00002", Ok((5, 0, 1, 1)));
+    }
+
+    #[test]
+    fn a_step_of_more_digits_than_a_bundle_keeps() {
+        // 10 V in 2^15 steps.
+        let volts: Vec<String> =
+            (0..500).map(|i| format!("{:.14}", f64::from(i * i % 377) / 3276.8)).collect();
+        let volts = channel(&volts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(Quantum::find(&volts.values).unwrap().step.to_string(), "0.00030517578125");
+        check(&volts, "0.0064", Ok((4, 0, 1, 63)));
+        check(&volts, "lossless", Err("more digits than a bundle keeps"));
     }
 
     #[test]

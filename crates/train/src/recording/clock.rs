@@ -21,6 +21,8 @@ pub enum TimeFormat {
     Calendar,
     /// A date in one column and a time of day in the next.
     CalendarInTwoColumns,
+    /// A date, or year, month and day, then what there is of hour, minute and second, each in a column of its own.
+    CalendarInParts,
     /// Seconds since 1970-01-01T00:00:00Z, or since any other zero.
     Seconds,
     /// Milliseconds.
@@ -63,7 +65,7 @@ impl Clock {
     pub(super) fn read(&mut self, stamp: &[u8]) -> Option<i64> {
         let stamp = cell::trim(stamp);
         let t_ms = match self.format {
-            TimeFormat::Calendar | TimeFormat::CalendarInTwoColumns => {
+            TimeFormat::Calendar | TimeFormat::CalendarInTwoColumns | TimeFormat::CalendarInParts => {
                 let civil = civil::parse(stamp, self.order)?;
                 self.instant(civil)?
             }

@@ -32,6 +32,34 @@ const TIME_NAMES: [&str; 20] = [
     "elapsed",
 ];
 
+/// Names of columns that hold the year, month, day, hour, minute or second, lower case.
+const PART_NAMES: [(usize, &str); 22] = [
+    (0, "year"),
+    (0, "yr"),
+    (0, "yyyy"),
+    (0, "jahr"),
+    (1, "month"),
+    (1, "mon"),
+    (1, "mo"),
+    (1, "mm"),
+    (1, "monat"),
+    (2, "day"),
+    (2, "dd"),
+    (2, "tag"),
+    (2, "dom"),
+    (3, "hour"),
+    (3, "hr"),
+    (3, "hh"),
+    (3, "stunde"),
+    (4, "minute"),
+    (4, "min"),
+    (4, "mi"),
+    (5, "second"),
+    (5, "sec"),
+];
+/// The greatest each of them may be.
+const PART_MAX: [i64; 6] = [9999, 12, 31, 24, 59, 60];
+
 /// Names of columns that count rows, lower case.
 const ROW_NAMES: [&str; 15] = [
     "",
@@ -92,9 +120,13 @@ pub(super) struct Column {
     pub first_number: Option<Decimal>,
     /// Numbers that never fall, that always rise, and by how much if always by the same.
     pub is_rising: bool,
+    /// Whole, and none below 0; the greatest.
+    pub whole_max: Option<i64>,
     pub is_strictly_rising: bool,
     pub even_step: Option<Decimal>,
     pub first_cell: Vec<u8>,
+    /// The first cell that begins with a date.
+    pub first_date: Vec<u8>,
     pub order: OrderFound,
 }
 
@@ -128,9 +160,11 @@ impl Column {
             n_times_of_day: filled().filter(|c| c.contains(&b':') && civil::time_of_day(c).is_some()).count(),
             first_number: numbers.first().copied(),
             is_rising: numbers.is_sorted(),
+            whole_max: whole_max(&numbers),
             is_strictly_rising: numbers.is_sorted_by(|a, b| a < b),
             even_step: even_step(&numbers),
             first_cell: filled().next().unwrap_or_default().to_vec(),
+            first_date: filled().find(|c| civil::date_parts(c).is_some()).unwrap_or_default().to_vec(),
             order,
         }
     }
@@ -161,9 +195,22 @@ impl Column {
         self.n_numbers > 2 && self.even_step == Some(Decimal::new(1, 0))
     }
 
+    /// Numbers that only rise, and not by one.
+    pub(super) fn is_clock(&self) -> bool {
+        self.n_numbers > 8 && self.is_strictly_rising && !self.counts_up()
+    }
+
     pub(super) fn is_row_number(&self) -> bool {
         let name = self.header.to_lowercase();
         self.counts_up() && ROW_NAMES.iter().any(|word| name == *word)
+    }
+
+    /// Which part of the time it holds, from the year (0) to the second (5).
+    pub(super) fn part_of_time(&self) -> Option<usize> {
+        let name = self.header.to_lowercase();
+        let &(part, _) = PART_NAMES.iter().find(|(_, word)| name == *word)?;
+        let fits = self.n_numbers == self.n_filled && self.whole_max.is_some_and(|max| max <= PART_MAX[part]);
+        (fits && (part > 0 || self.whole_max >= Some(1900))).then_some(part)
     }
 
     pub(super) fn is_source(&self) -> bool {
@@ -182,6 +229,13 @@ impl Column {
     pub(super) fn shown(&self) -> String {
         if self.header.is_empty() { (self.at + 1).to_string() } else { cell::example(self.header.as_bytes()) }
     }
+}
+
+/// The greatest of `numbers`, if all are whole and none is below 0.
+fn whole_max(numbers: &[Decimal]) -> Option<i64> {
+    let is_whole = |n: &Decimal| *n >= Decimal::default() && *n == Decimal::new(n.at_scale(0) as i64, 0);
+    let whole = |n: &Decimal| i64::try_from(n.at_scale(0)).ok().filter(|_| is_whole(n));
+    numbers.iter().map(whole).try_fold(0, |max, n| n.map(|n| n.max(max))).filter(|_| !numbers.is_empty())
 }
 
 /// The step between numbers, if it is always the same and up.

@@ -60,9 +60,12 @@ pub enum RecordingError {
     ColumnTwice(String),
     /// No column holds times, and no period was given.
     #[error(
-        "no column holds times: name it with --time-column, or give the spacing of the rows with --period, for example --period 60s"
+        "no column holds times{hint}: name it with --time-column, or give the spacing of the rows with --period, for example --period 60s"
     )]
-    NoTimeColumn,
+    NoTimeColumn {
+        /// A column that might be one; empty or ` (…)`.
+        hint: String,
+    },
     /// The column that was named as time cannot be read as such.
     #[error(
         "column `{column}` is no time that can be read, for example `{example}`: use ISO 8601 (2024-01-31T12:00:00Z), DD.MM.YYYY HH:MM or Unix seconds"

@@ -23,6 +23,8 @@ pub(super) struct Layout {
     pub source: Option<SourcePlan>,
     pub channels: Vec<ChannelPlan>,
     pub ignored: Vec<IgnoredColumn>,
+    /// Columns of text beside them, and how they are shown.
+    pub texts: Vec<(usize, String)>,
 }
 
 /// Where the times are; `column` is `None` if there are none.
@@ -31,6 +33,8 @@ pub(super) struct TimePlan {
     pub name: Option<String>,
     pub format: TimeFormat,
     pub order: Option<DateOrder>,
+    /// Columns of year, month, day, hour, minute and second, as far as they are there.
+    pub parts: Vec<usize>,
 }
 
 /// Where a channel's values are.
@@ -52,8 +56,7 @@ impl Layout {
         let delimiter = options.delimiter.unwrap_or_else(|| head.delimiter());
         let sample = head.sample(delimiter);
         let n_columns = most_common(&sample.iter().map(Vec::len).collect::<Vec<_>>());
-        // Loggers like to tell about themselves first: the table begins with the first full record.
-        let preamble = sample.iter().position(|r| r.len() + 1 >= n_columns).unwrap_or(0);
+        let preamble = table_start(&sample, n_columns);
         let table = &sample[preamble..];
         let Some(first) = table.first() else { return Err(RecordingError::Empty) };
         let has_header = is_header(first);
@@ -78,8 +81,37 @@ impl Layout {
         let time = find_time(&columns, options)?;
         let source = find_source(&columns, options)?;
         let (channels, ignored) = choose_channels(&columns, &time, source.as_ref(), options)?;
-        Ok(Self { delimiter, mark, preamble, has_header, time, source, channels, ignored })
+        let is_text = |c: &&Column| {
+            let is_channel = channels.iter().any(|channel| channel.column == c.at);
+            c.n_filled > 0 && !c.is_number() && !c.is_half(c.n_stamps.max(c.n_times_of_day)) && !is_channel
+        };
+        let texts = columns.iter().filter(is_text).map(|c| (c.at, c.shown())).collect();
+        Ok(Self { delimiter, mark, preamble, has_header, time, source, channels, ignored, texts })
     }
+}
+
+/// Where the table begins. Loggers like to tell about themselves first, in lines with fewer columns, or in tables of their
+/// own: then it is the one with by far the most rows, told apart by its header.
+fn table_start(sample: &[Vec<Vec<u8>>], n_columns: usize) -> usize {
+    let is_full = |r: &Vec<Vec<u8>>| r.len() + 1 >= n_columns;
+    let first = sample.iter().position(is_full).unwrap_or(0);
+    let is_start = |at: &usize| {
+        let record = &sample[*at];
+        let has_gap = record.iter().any(|c| cell::is_missing_word(cell::trim(c)));
+        *at == first || (record.len().abs_diff(n_columns) < 2 && is_header(record) && !has_gap)
+    };
+    let starts: Vec<usize> = (first..sample.len()).filter(is_start).collect();
+    let ends = starts.iter().skip(1).copied().chain([sample.len()]);
+    let n_rows = |(start, end): (usize, usize)| {
+        sample[start..end].iter().filter(|r| is_full(r)).count().saturating_sub(1)
+    };
+    let tables: Vec<(usize, usize)> = starts.iter().copied().zip(ends).map(|t| (t.0, n_rows(t))).collect();
+    let most = tables.iter().copied().max_by_key(|&(start, n)| (n, std::cmp::Reverse(start)));
+    let (Some(&(_, n_first)), Some((start, n))) = (tables.first(), most) else { return first };
+    // One table of its own ends in the next one's header, or is of another width. A logger that was started again has
+    // written its header again.
+    let is_another = n_first == 0 || sample[first..start].iter().any(|r| r.len().abs_diff(n_columns) > 1);
+    if is_another && 3 * n_first < n && sample[start] != sample[first] { start } else { first }
 }
 
 /// A record is a header if none of its cells is a reading or a time, and one is a word.
@@ -126,19 +158,60 @@ fn find_time(columns: &[Column], options: &ReadOptions) -> Result<TimePlan, Reco
     let by_content = columns.iter().filter(|c| c.is_mostly(c.n_stamps) || c.is_epoch());
     // Without any names a first column of numbers that only rise, and not by one, is a time in seconds.
     let is_nameless = columns.iter().all(|c| c.header.is_empty());
-    let first = columns.first().filter(|c| {
-        let is_clock = c.is_strictly_rising && !c.counts_up();
-        is_nameless && columns.len() > 1 && c.n_numbers > 8 && c.is_mostly(c.n_numbers) && is_clock
-    });
+    let first = columns
+        .first()
+        .filter(|c| is_nameless && columns.len() > 1 && c.is_mostly(c.n_numbers) && c.is_clock());
     for column in by_name.chain(by_content).chain(first) {
         if let Some(plan) = time_plan(columns, column, options)? {
             return Ok(plan);
         }
     }
-    match options.period_ms {
-        Some(_) => Ok(TimePlan { column: None, name: None, format: TimeFormat::RowNumber, order: None }),
-        None => Err(RecordingError::NoTimeColumn),
+    if let Some(plan) = time_in_parts(columns) {
+        return Ok(plan);
     }
+    match options.period_ms {
+        Some(_) => Ok(TimePlan {
+            column: None,
+            name: None,
+            format: TimeFormat::RowNumber,
+            order: None,
+            parts: Vec::new(),
+        }),
+        None => {
+            let rising = columns.iter().find(|c| c.is_mostly(c.n_numbers) && c.is_clock());
+            let hint = rising.map_or(String::new(), |c| {
+                format!(
+                    " (column `{}` only rises: --time-column {} if that counts seconds)",
+                    c.shown(),
+                    c.at + 1
+                )
+            });
+            Err(RecordingError::NoTimeColumn { hint })
+        }
+    }
+}
+
+/// The time where each of its parts has a column: at least the year, the month and the day.
+fn time_in_parts(columns: &[Column]) -> Option<TimePlan> {
+    let parts = parts_of_time(columns, 0);
+    let name = || names_of(columns, &parts);
+    (parts.len() >= 3).then(|| TimePlan {
+        column: Some(parts[0]),
+        name: Some(name()),
+        format: TimeFormat::CalendarInParts,
+        order: None,
+        parts: parts.clone(),
+    })
+}
+
+fn names_of(columns: &[Column], parts: &[usize]) -> String {
+    parts.iter().map(|&at| columns[at].shown()).collect::<Vec<_>>().join(" ")
+}
+
+/// The columns of the parts from the `first` on, as far as they follow on one another.
+fn parts_of_time(columns: &[Column], first: usize) -> Vec<usize> {
+    let column = |part| columns.iter().find(|c| c.part_of_time() == Some(part)).map(|c| c.at);
+    (first..6).map_while(column).collect()
 }
 
 /// How `column` is to be read as a time; `None` if it is none.
@@ -147,12 +220,18 @@ fn time_plan(
     column: &Column,
     options: &ReadOptions,
 ) -> Result<Option<TimePlan>, RecordingError> {
-    let plan = |format, order, name| TimePlan { column: Some(column.at), name: Some(name), format, order };
+    let plan = |format, order, name| TimePlan {
+        column: Some(column.at),
+        name: Some(name),
+        format,
+        order,
+        parts: Vec::new(),
+    };
     let order = || match (options.date_order, column.order) {
         (_, OrderFound::NotNeeded) => Ok(None),
         (Some(order), _) | (None, OrderFound::Known(order)) => Ok(Some(order)),
         (None, OrderFound::Open) => {
-            Err(RecordingError::AmbiguousDate { example: cell::example(&column.first_cell) })
+            Err(RecordingError::AmbiguousDate { example: cell::example(&column.first_date) })
         }
     };
     let next = columns.get(column.at + 1);
@@ -162,6 +241,11 @@ fn time_plan(
     {
         let name = format!("{} {}", column.shown(), next.shown());
         return Ok(Some(plan(TimeFormat::CalendarInTwoColumns, order()?, name)));
+    }
+    let parts = parts_of_time(columns, 3);
+    if column.is_half(column.n_dates) && !parts.is_empty() {
+        let name = format!("{} {}", column.shown(), names_of(columns, &parts));
+        return Ok(Some(TimePlan { parts, ..plan(TimeFormat::CalendarInParts, order()?, name) }));
     }
     if column.is_half(column.n_stamps) {
         return Ok(Some(plan(TimeFormat::Calendar, order()?, column.shown())));
@@ -197,7 +281,7 @@ fn choose_channels(
     let is_time = |at: usize| {
         let second =
             (time.format == TimeFormat::CalendarInTwoColumns).then(|| time.column.map(|c| c + 1)).flatten();
-        time.column == Some(at) || second == Some(at)
+        time.column == Some(at) || second == Some(at) || time.parts.contains(&at)
     };
     let mut chosen: Vec<usize> = Vec::new();
     let mut ignored = Vec::new();
@@ -224,6 +308,7 @@ fn choose_channels(
             c if c.is_mostly(c.n_stamps.max(c.n_times_of_day)) => Some(IgnoreReason::AnotherTime),
             c if c.is_epoch() && c.has_time_name() => Some(IgnoreReason::AnotherTime),
             c if !c.is_number() => Some(IgnoreReason::Text),
+            c if c.part_of_time().is_some() && time.column.is_some() => Some(IgnoreReason::PartOfTime),
             c if c.is_row_number() && columns.len() > 1 => Some(IgnoreReason::RowNumber),
             _ if chosen.len() == CHANNELS_MAX => Some(IgnoreReason::TooMany),
             _ => None,

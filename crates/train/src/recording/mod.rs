@@ -13,6 +13,7 @@ mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod head;
+mod labels;
 mod layout;
 mod names;
 mod options;

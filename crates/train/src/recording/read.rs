@@ -6,13 +6,16 @@ use super::cell::{self, Cell};
 use super::clock::{Clock, TimeFormat};
 use super::error::RecordingError;
 use super::head::Head;
-use super::layout::Layout;
+use super::labels::Labels;
+use super::layout::{Layout, TimePlan};
 use super::options::{Duplicates, ReadOptions};
 use super::rows::Rows;
 use super::series::{self, RecordedChannel, Recording};
 use super::understood::{ChannelUnderstood, DropReason, Dropped, TimeUnderstood, Understood};
 use super::values::Values;
 
+/// One overruled reading in so many rows is too much where a column tells rows of one time apart.
+const OVERRULED: u64 = 20;
 /// Values kept if the options do not say.
 const VALUES_MAX: usize = 20_000_000;
 
@@ -33,7 +36,7 @@ pub fn read(mut reader: impl Read, options: &ReadOptions) -> Result<(Recording, 
     let mut table = Table::new(&layout, clock);
     table.fill(rows, options)?;
     table.check_sources()?;
-    let order = table.put_in_order(options.duplicates);
+    let order = table.put_in_order(options.duplicates)?;
     table.finish(order, encoding, options)
 }
 
@@ -49,6 +52,8 @@ struct Table<'a> {
     stopped_early: bool,
     /// What the source column said first, and what else.
     sources: (Option<Vec<u8>>, Option<Vec<u8>>),
+    /// Columns of text that may tell sources apart, though their names do not say so.
+    labels: Vec<Labels>,
 }
 
 /// What the cells of one channel were.
@@ -81,6 +86,7 @@ impl<'a> Table<'a> {
             dropped: Vec::new(),
             stopped_early: false,
             sources: (None, None),
+            labels: Labels::of(layout),
         }
     }
 
@@ -117,6 +123,7 @@ impl<'a> Table<'a> {
                 continue;
             }
             self.times_ms.push(t_ms);
+            self.labels.retain_mut(|labels| labels.push(record.get(labels.column).unwrap_or_default()));
             for (idx, c) in cells.enumerate() {
                 let parsed = cell::parse(c, self.layout.mark);
                 self.counts[idx].add(parsed, c);
@@ -168,11 +175,32 @@ impl<'a> Table<'a> {
             let row = i64::try_from(self.times_ms.len()).ok()?;
             return options.start_ms.checked_add(row.checked_mul(i64::from(options.period_ms?))?);
         };
+        if self.layout.time.format == TimeFormat::CalendarInParts {
+            return self.time_in_parts(record, stamp);
+        }
         stamp.extend_from_slice(cell::trim(record.get(column)?));
         if self.layout.time.format == TimeFormat::CalendarInTwoColumns {
             stamp.push(b' ');
             stamp.extend_from_slice(cell::trim(record.get(column + 1)?));
         }
+        self.clock.read(stamp)
+    }
+
+    fn time_in_parts(&mut self, record: &csv::ByteRecord, stamp: &mut Vec<u8>) -> Option<i64> {
+        let TimePlan { column, parts: columns, .. } = &self.layout.time;
+        let has_date = column.filter(|column| !columns.contains(column));
+        let mut parts = [0u32; 6];
+        let places = if has_date.is_some() { 3.. } else { 0.. };
+        for (part, &column) in places.zip(columns) {
+            let whole = cell::parse(record.get(column)?, self.layout.mark).number()?.at_scale(0);
+            *parts.get_mut(part)? = u32::try_from(whole).ok().filter(|&whole| whole < 10_000)?;
+        }
+        let [year, month, day, hour, minute, second] = parts;
+        match has_date {
+            Some(column) => stamp.extend_from_slice(cell::trim(record.get(column)?)),
+            None => stamp.extend(format!("{year:04}-{month:02}-{day:02}").bytes()),
+        }
+        stamp.extend(format!(" {hour:02}:{minute:02}:{second:02}").bytes());
         self.clock.read(stamp)
     }
 
@@ -187,7 +215,7 @@ impl<'a> Table<'a> {
     }
 
     /// Sorts rows by time, those of equal time as they came, and merges those if wanted.
-    fn put_in_order(&mut self, duplicates: Duplicates) -> Order {
+    fn put_in_order(&mut self, duplicates: Duplicates) -> Result<Order, RecordingError> {
         let mut order = Order::default();
         let mut latest = i64::MIN;
         for &t_ms in &self.times_ms {
@@ -202,12 +230,20 @@ impl<'a> Table<'a> {
             for values in &mut self.values {
                 *values = values.reordered(&by_time);
             }
+            self.labels.iter_mut().for_each(|labels| labels.reorder(&by_time));
         }
         order.same_time = self.times_ms.windows(2).filter(|t| t[0] == t[1]).count() as u64;
         if order.same_time > 0 && duplicates == Duplicates::Merge {
+            let n_rows = self.times_ms.len() as u64;
+            let labels = self.labels.iter().find(|labels| labels.tell_apart(&self.times_ms));
+            let several = labels.and_then(Labels::several);
             self.merge(&mut order);
+            // What one row says another must not overrule all the time.
+            if let Some(error) = several.filter(|_| OVERRULED * order.overruled > n_rows) {
+                return Err(error);
+            }
         }
-        order
+        Ok(order)
     }
 
     fn merge(&mut self, order: &mut Order) {
@@ -304,7 +340,8 @@ impl<'a> Table<'a> {
             samples_in_gaps += u64::try_from(samples).unwrap_or(0);
         }
         let format = self.layout.time.format;
-        let is_calendar = matches!(format, TimeFormat::Calendar | TimeFormat::CalendarInTwoColumns);
+        use TimeFormat::{Calendar, CalendarInParts, CalendarInTwoColumns};
+        let is_calendar = matches!(format, Calendar | CalendarInTwoColumns | CalendarInParts);
         let has_unzoned = is_calendar && self.clock.n_zoned < self.rows_read;
         let zone = has_unzoned.then(|| options.timezone.clone().unwrap_or_else(|| "UTC".into()));
         TimeUnderstood {

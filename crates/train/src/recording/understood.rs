@@ -151,6 +151,8 @@ pub enum IgnoreReason {
     Text,
     /// It holds times too.
     AnotherTime,
+    /// It holds a part of the time: the year, the hour, ….
+    PartOfTime,
     /// It counts the rows.
     RowNumber,
     /// It holds nothing.
@@ -178,6 +180,7 @@ impl fmt::Display for IgnoreReason {
             Self::Source => "names where a row comes from",
             Self::Text => "text",
             Self::AnotherTime => "a time, and another column is the time",
+            Self::PartOfTime => "a part of the time",
             Self::RowNumber => "counts the rows",
             Self::Empty => "empty",
             Self::TooMany => "a bundle has at most 16 channels: choose with --channels",
@@ -232,6 +235,7 @@ impl fmt::Display for TimeUnderstood {
         let format = match self.format {
             TimeFormat::Calendar => "date and time",
             TimeFormat::CalendarInTwoColumns => "date and time in two columns",
+            TimeFormat::CalendarInParts => "date and time in parts",
             TimeFormat::Seconds => "seconds",
             TimeFormat::Milliseconds => "milliseconds",
             TimeFormat::Microseconds => "microseconds",
