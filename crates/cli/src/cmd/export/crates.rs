@@ -139,7 +139,8 @@ fn manifest(ours: &str) -> String {
             "[features]" => !HOST_FEATURES.contains(&key),
             _ => false,
         };
-        if !kept {
+        // Comments stand above lines that may not be kept.
+        if !kept || line.starts_with('#') {
             continue;
         }
         match said.iter().find(|(name, _)| line == format!("{name}.workspace = true")) {
