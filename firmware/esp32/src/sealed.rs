@@ -92,8 +92,6 @@ pub async fn run(board: Board) -> &'static str {
         }
     }
     let (began, mut heard) = (now(), now());
-    // Bundles are fetched by HTTP alone: elsewhere an offer is passed over.
-    let can_fetch = given.server.starts_with("http://");
     // The piece of a bundle that was asked for.
     let mut asked: Option<Wanted> = None;
     loop {
@@ -204,7 +202,7 @@ pub async fn run(board: Board) -> &'static str {
             let status = incoming.status;
             match exchange::take(&mut node, now(), &mut outbox, incoming) {
                 Ok(exchange::Taken { offer: Some(offer), .. }) => {
-                    if let (Some(updates), Some(region), true) = (&mut updates, &mut bundles, can_fetch)
+                    if let (Some(updates), Some(region)) = (&mut updates, &mut bundles)
                         && updates.handle_offer(region, &offer).unwrap_or(false)
                     {
                         say::info!("update {} is offered", offer.unverified().serial);

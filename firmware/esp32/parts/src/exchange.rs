@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use kinglet_node::update::Wanted;
 use kinglet_node::{Downlink, Flash, Node, NodeError, SampleTime, Transmit, What};
+use kinglet_wire::piece::PieceRequest;
 use kinglet_wire::update::SignedUpdate;
 
 use crate::sensor::Quantity;
@@ -112,14 +113,16 @@ pub fn give(
     done.and(node.flush(now, flash))
 }
 
-/// Asks for a piece of a bundle.
+/// Asks for a piece of a bundle: by the path over HTTP, by the body over MQTT.
 pub fn fetch(wanted: &Wanted) -> Outgoing {
     let mut path = String::from("/v1/bundles/");
     for byte in wanted.fingerprint {
         path += &format!("{byte:02x}");
     }
     path += &format!("?from={}&len={}", wanted.from, wanted.len);
-    Outgoing { path, kind: "", body: Vec::new(), n_frames: 0 }
+    // No piece is longer than the wire's longest.
+    let request = PieceRequest { fingerprint: wanted.fingerprint, from: wanted.from, len: wanted.len as u16 };
+    Outgoing { path, kind: "", body: request.to_bytes().to_vec(), n_frames: 0 }
 }
 
 /// Gives an answer to the node. A body that is cut short is used as far as it goes: every frame in it is sealed.
@@ -171,7 +174,8 @@ mod tests {
     fn a_piece_is_asked_for_by_fingerprint_and_place() {
         let asked = fetch(&Wanted { fingerprint: [0xAB; 16], from: 4096, len: 1024 });
         assert_eq!(asked.path, "/v1/bundles/abababababababababababababababab?from=4096&len=1024");
-        assert!(asked.kind.is_empty() && asked.body.is_empty());
+        assert_eq!((asked.kind, &asked.body[..16]), ("", &[0xAB; 16][..]));
+        assert_eq!(asked.body[16..], [0, 0, 16, 0, 4, 0]);
     }
 
     #[test]

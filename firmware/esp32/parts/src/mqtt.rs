@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use embedded_io_async::{Read, Write};
+use kinglet_wire::piece::HEAD_LEN;
 
 use crate::exchange::{Incoming, MANY, Outgoing};
 
@@ -48,13 +49,22 @@ struct Topics {
     up: String,
     down: String,
     refused: String,
+    /// Where pieces of a bundle are asked for, and where they come.
+    want: String,
+    piece: String,
 }
 
 impl<S: Read + Write> Mqtt<S> {
     /// Logs in over `io` and subscribes. `token` as [`kinglet_wire::keys`] derives it, in hexadecimal.
     pub async fn connect(io: S, id: &str, token: &str, buf: &mut [u8]) -> Result<Self, MqttError<S::Error>> {
         let topic = |last| ["kinglet/", id, last].concat();
-        let topics = Topics { up: topic("/up"), down: topic("/down"), refused: topic("/refused") };
+        let topics = Topics {
+            up: topic("/up"),
+            down: topic("/down"),
+            refused: topic("/refused"),
+            want: topic("/want"),
+            piece: topic("/piece"),
+        };
         let mut mqtt = Self { io, topics, packet_id: 1 };
         // Protocol level 4; user name, password, clean session.
         let mut body = [&text("MQTT")[..], &[4, 0xC2], &KEEP_ALIVE_S.to_be_bytes()].concat();
@@ -92,15 +102,23 @@ impl<S: Read + Write> Mqtt<S> {
         buf: &mut [u8],
     ) -> Result<Incoming, MqttError<S::Error>> {
         let mut incoming = Incoming { status: 200, many: Some(true), ..Incoming::default() };
+        let (mut topic, mut wanted) = (&self.topics.up, None);
         if outgoing.kind.is_empty() {
-            // Bundles are not to be had here.
-            return Ok(Incoming { status: 404, ..Incoming::default() });
+            // A server from before grants nothing, and would end the connection of who asks all the same.
+            let body = [&[0, 1][..], &text(&self.topics.piece), &[0]].concat();
+            self.send(&packet(SUBSCRIBE, &body)).await?;
+            if !matches!(self.receive(buf).await?, (SUBACK, [.., 0])) {
+                return Ok(Incoming { status: 404, ..Incoming::default() });
+            }
+            (topic, wanted) = (&self.topics.want, outgoing.body.first_chunk());
+            // Until the piece is there.
+            incoming.status = 404;
         }
         // PUBACKs come in the order of what they acknowledge.
         let (mut out, mut waiting) = (Vec::new(), VecDeque::new());
         for frame in frames(outgoing) {
             self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
-            let body = [&text(&self.topics.up)[..], &self.packet_id.to_be_bytes(), frame].concat();
+            let body = [&text(topic)[..], &self.packet_id.to_be_bytes(), frame].concat();
             out.extend(packet(PUBLISH | QOS_1, &body));
             waiting.push_back(self.packet_id.to_be_bytes());
         }
@@ -114,7 +132,9 @@ impl<S: Read + Write> Mqtt<S> {
             match self.receive(buf).await? {
                 (PUBACK, id) if waiting.pop_front().is_some_and(|wanted| wanted == *id) => {}
                 (PINGRESP, []) if is_asked => return Ok(incoming),
-                (PUBLISH, body) => self.topics.take(body, &mut incoming).ok_or(MqttError::Malformed)?,
+                (PUBLISH, body) => {
+                    self.topics.take(body, wanted, &mut incoming).ok_or(MqttError::Malformed)?
+                }
                 _ => return Err(MqttError::Malformed),
             }
         }
@@ -156,13 +176,18 @@ impl<S: Read + Write> Mqtt<S> {
 
 impl Topics {
     /// What the server has published; `None` if it is no such thing. Longer frames than any answer are passed over.
-    fn take(&self, body: &[u8], incoming: &mut Incoming) -> Option<()> {
+    fn take(&self, body: &[u8], wanted: Option<&[u8; HEAD_LEN]>, incoming: &mut Incoming) -> Option<()> {
         let (len, rest) = body.split_first_chunk::<2>()?;
         let (topic, payload) = rest.split_at_checked(u16::from_be_bytes(*len).into())?;
         if topic == self.down.as_bytes() {
             let len = u16::try_from(payload.len()).ok()?;
             incoming.body.extend_from_slice(&len.to_be_bytes());
             incoming.body.extend_from_slice(payload);
+        } else if topic == self.piece.as_bytes() {
+            // One that comes late belongs to an earlier request.
+            if let Some(bytes) = wanted.and_then(|wanted| payload.strip_prefix(wanted)) {
+                (incoming.status, incoming.body) = (200, bytes.to_vec());
+            }
         } else if topic == self.refused.as_bytes() {
             incoming.status = 409;
             incoming.join_required |= payload == b"join_required";
@@ -299,6 +324,25 @@ mod tests {
         let first = [&[0x32, 17][..], topic, &[0, 2, 7]].concat();
         let second = [&[0x32, 0x92, 0x01][..], topic, &[0, 3], &long].concat();
         assert_eq!(mqtt.io.heard, [first, second, Vec::from([0xC0, 0])].concat());
+
+        // A piece: only once the server grants it, only the one that was asked for.
+        let piece = [7; HEAD_LEN + 3];
+        let asked = Outgoing { path: String::new(), kind: "", body: [7; HEAD_LEN + 2].to_vec(), n_frames: 0 };
+        let granted = [&[SUBACK, 3, 0, 1, 0][..], &[PUBACK, 2, 0, 2]].concat();
+        let late = published("kinglet/p/piece", &[8; HEAD_LEN + 3]);
+        let mine = published("kinglet/p/piece", &piece);
+        let ping = packet(PINGRESP, &[]);
+        for (says, status, body) in [
+            ([&granted[..], &late, &mine, &ping].concat(), 200, &[7; 3][..]),
+            ([&granted[..], &late, &ping].concat(), 404, &[]),
+            ([SUBACK, 3, 0, 1, 0x80].to_vec(), 404, &[]),
+        ] {
+            let mut mqtt = connect(&[WELCOME, &says].concat()).ok().unwrap();
+            let got = block_on(mqtt.exchange(&asked, &mut [0; 64])).unwrap();
+            assert_eq!((got.status, &got.body[..]), (status, body));
+            let want = b"kinglet/p/want";
+            assert_eq!(mqtt.io.heard.windows(want.len()).any(|part| part == want), says.len() > 5);
+        }
 
         // Nothing of this is an answer.
         for wrong in [

@@ -26,12 +26,12 @@ pub async fn post<T: TcpConnect, D: Dns>(
     let url = url(server, &outgoing.path);
     let mut client = HttpClient::new(tcp, dns);
     let headers = [("connection", "close"), ("content-type", outgoing.kind)];
-    // What only asks has no body, and no type of one.
-    let (method, headers) = match outgoing.kind {
-        "" => (Method::GET, &headers[..1]),
-        _ => (Method::POST, &headers[..]),
+    // What only asks says all in its path.
+    let (method, headers, body) = match outgoing.kind {
+        "" => (Method::GET, &headers[..1], &[][..]),
+        _ => (Method::POST, &headers[..], outgoing.body.as_slice()),
     };
-    let mut request = client.request(method, &url).await?.headers(headers).body(outgoing.body.as_slice());
+    let mut request = client.request(method, &url).await?.headers(headers).body(body);
     let response = request.send(buf).await?;
     let mut incoming = Incoming { status: response.status.0, ..Incoming::default() };
     for (name, value) in response.headers() {

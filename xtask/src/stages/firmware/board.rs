@@ -60,21 +60,24 @@ impl Boards<'_> {
         self.stage.kinglet(&["bundles", "keygen", "--out", "updates.key"])?;
         let sign = ["bundles", "sign", "better.kinglet", "--key", "updates.key", "--serial", "7"];
         self.stage.kinglet(&[&sign[..], &["--out", "signed.kinglet"]].concat())?;
-        let url = format!("http://{}", self.server.addr);
-        self.add("porch", "room.kinglet", &url, &["--update-key", "updates.key.pub"])?;
-        self.stage.kinglet(&["bundles", "offer", "signed.kinglet", "--to", "porch", "--data", "data"])?;
-        let said = self.run("porch", "room.kinglet", "wire.csv", &[])?;
-        let (_, shown) = serving::get(self.server.addr, "/v1/devices/porch")?;
+        self.updated("porch", &format!("http://{}", self.server.addr))
+    }
+
+    /// The same by MQTT.
+    pub(super) fn by_mqtt(&self) -> Result<String> {
+        self.updated("attic", &format!("mqtt://{}", self.mqtt))
+    }
+
+    /// A board that changes its bundle on the way.
+    fn updated(&self, device: &str, url: &str) -> Result<String> {
+        self.add(device, "room.kinglet", url, &["--update-key", "updates.key.pub"])?;
+        self.stage.kinglet(&["bundles", "offer", "signed.kinglet", "--to", device, "--data", "data"])?;
+        let said = self.run(device, "room.kinglet", "wire.csv", &[])?;
+        let (_, shown) = serving::get(self.server.addr, &format!("/v1/devices/{device}"))?;
         if !shown.contains(r#""serial":7,"takes_updates":true,"trial":false"#) {
             return Err(format!("the board does not use the bundle that came over the air: {shown}"));
         }
-        self.compare("porch", &said, N_SAMPLES)
-    }
-
-    pub(super) fn by_mqtt(&self) -> Result<String> {
-        self.add("attic", "room.kinglet", &format!("mqtt://{}", self.mqtt), &[])?;
-        let said = self.run("attic", "room.kinglet", "wire.csv", &[])?;
-        self.compare("attic", &said, N_SAMPLES)
+        self.compare(device, &said, N_SAMPLES)
     }
 
     pub(super) fn asleep_by_mqtts(&self) -> Result<String> {
