@@ -11,7 +11,7 @@ use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 use common::{Rig, T0, bundle};
 use kinglet_codec::bundle::Bundle;
 use kinglet_server::offers::Audience;
-use kinglet_wire::payload::{Millis, Quality, Reset, Status, UpdateState};
+use kinglet_wire::payload::UpdateState;
 use kinglet_wire::piece::{Piece, PieceRequest};
 use kinglet_wire::update::{SigningKey, Update};
 use mqtt_client::{BOTH, Client, Login, Said};
@@ -162,24 +162,7 @@ async fn an_offer_is_told_by_coap_to_who_asks_for_all_there_is() {
     let (rig, _) = rig(&dir).await;
     let mut porch = rig.ready_device("porch").await;
     let mut client = Coap::new(rig.coap_addr.unwrap()).await;
-    let mut status = || {
-        let counter = porch.count();
-        let update = Some(UpdateState { serial: 0, is_trial: false, refused: None });
-        let status = Status {
-            slot: porch.slot,
-            fingerprint: porch.fingerprint,
-            windows_lost: 0,
-            boot: 1,
-            reset: Reset::PowerOn,
-            uptime: Millis::new(5000).unwrap(),
-            unix: Millis::new(T0),
-            quality: Quality::Synced,
-            battery_mv: None,
-            update,
-            heap_free: None,
-        };
-        porch.status_as(counter, &status)
-    };
+    let mut status = || porch.status_with(Some(UpdateState { serial: 0, is_trial: false, refused: None }));
     let (frames, list): (Vec<_>, _) =
         ((0..2).map(|_| status()).collect(), Some((CoapOption::UriQuery, &b"all"[..])));
     let (answer, _) = client.say("f", list, &frames[0]).await;

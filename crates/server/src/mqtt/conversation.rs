@@ -1,6 +1,7 @@
 //! The rules of a connection, without its socket: log in first, own topics only, and what each refusal is called.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -92,7 +93,8 @@ impl From<Garbled> for Goodbye {
 pub(super) struct Conversation {
     speech: Speech,
     /// `None` until somebody has logged in.
-    topics: Option<Topics>,
+    /// Shared, so that a packet takes one count and no copies.
+    topics: Option<Arc<Topics>>,
     aliases: [Option<ByteString>; ALIASES_MAX],
     pub(super) wants: Wants,
 }
@@ -151,7 +153,7 @@ impl Conversation {
         out: &mut BytesMut,
     ) {
         self.speech.grow();
-        self.topics = Some(topics);
+        self.topics = Some(Arc::new(topics));
         self.speech.welcome(assigned, keep_alive_s, out);
     }
 

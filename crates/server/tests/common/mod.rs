@@ -17,7 +17,7 @@ use kinglet_wire::counter::Counter;
 use kinglet_wire::frame::{Frame, FrameRepr, ShortId, Slot, Suite, Up};
 use kinglet_wire::join::Joining;
 use kinglet_wire::keys::{DeviceId, DeviceKey, GenerationSecret};
-use kinglet_wire::payload::{Ack, Data, Millis, Origin, Quality, Reset, Status, Time};
+use kinglet_wire::payload::{Ack, Data, Millis, Origin, Quality, Reset, Status, Time, UpdateState};
 use kinglet_wire::seal::{Binding, open, seal_content};
 use kinglet_wire::{FRAME_LEN_MAX, Fingerprint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -231,6 +231,11 @@ impl Device {
     }
 
     pub fn status(&mut self) -> Vec<u8> {
+        self.status_with(None)
+    }
+
+    /// A status that says this of updates, under the next counter.
+    pub fn status_with(&mut self, update: Option<UpdateState>) -> Vec<u8> {
         let status = Status {
             slot: self.slot,
             fingerprint: self.fingerprint,
@@ -241,7 +246,7 @@ impl Device {
             unix: Millis::new(T0),
             quality: Quality::Synced,
             battery_mv: None,
-            update: None,
+            update,
             heap_free: None,
         };
         let counter = self.count();
