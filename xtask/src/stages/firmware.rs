@@ -28,13 +28,14 @@ struct Image {
     len_max: u64,
 }
 
-/// A few hundred bytes above what they have, so that growth is seen. At most 700 kB are wanted of the C3's, bundles over the
-/// air, MQTT and sleep included, and 900 with TLS.
+/// Some kilobytes above what they have, so that growth is seen: the same sources in a folder of another name differ by up to
+/// 600 bytes, as names of symbols decide in which order functions are inlined. At most 700 kB are wanted of the C3's, bundles
+/// over the air, MQTT and sleep included, and 900 with TLS.
 const IMAGES: &[Image] = &[
     Image { chip: "esp32c3", target: RV32, more: "", len_max: 700_000 },
-    Image { chip: "esp32c3", target: RV32, more: "seed", len_max: 552_000 },
-    Image { chip: "esp32c3", target: RV32, more: "tls", len_max: 772_500 },
-    Image { chip: "esp32c6", target: RV32A, more: "", len_max: 786_800 },
+    Image { chip: "esp32c3", target: RV32, more: "seed", len_max: 555_000 },
+    Image { chip: "esp32c3", target: RV32, more: "tls", len_max: 775_000 },
+    Image { chip: "esp32c6", target: RV32A, more: "", len_max: 788_000 },
 ];
 /// Statics of an image: what is left is stack, and heap beyond its own.
 const RAM_MAX: u64 = 200 * 1024;
