@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kinglet_codec::bundle::Bundle;
 use kinglet_codec::{Grid, Model};
 use kinglet_server::config::Overrides;
-use kinglet_server::readings::{ChannelInfo, Decoder, Value};
+use kinglet_server::readings::{ChannelInfo, Value, decode_all};
 use kinglet_server::store::StoreError;
 use kinglet_train::climate::{self, ClimateOptions};
 use kinglet_train::recording::{
@@ -118,14 +118,14 @@ pub(crate) fn stored(device: &str, data: Option<&Path>) -> Result<Readings> {
     };
     let newest = rows.iter().max_by_key(|row| row.t_first).map(|row| row.bundle);
     let rows: Vec<_> = rows.into_iter().filter(|row| Some(row.bundle) == newest).collect();
-    let decoded = runtime.block_on(Decoder::new(&core.bundles).decode_all(&rows)).map_err(store_failed)?;
+    let decoded = runtime.block_on(decode_all(&core.bundles, rows)).map_err(store_failed)?;
     let too_few = || {
         Failure::input(format_args!("`{device}` has too few readings to learn from"))
             .next("let it send for a while, or train on a file")
     };
     let mut samples = BTreeMap::new();
     let mut channels = None;
-    for window in decoded.into_iter().flatten() {
+    for window in decoded.into_iter().filter_map(|(_, readings)| readings.ok()) {
         for (t_ms, values) in window.samples() {
             samples.insert(t_ms, values.to_vec());
         }

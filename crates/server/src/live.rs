@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::Core;
-use crate::readings::{Decoder, Readings};
-use crate::store::{DecodedMark, StoreError, WindowRow};
+use crate::readings::{Readings, decode_each};
+use crate::store::{DecodedMark, Flaw, StoreError, WindowRow};
 
 /// Most windows per round.
 const ROUND: u32 = 4096;
@@ -18,8 +18,8 @@ const FILED_TOGETHER: usize = 32_768;
 /// So few are filed at once, and so are those that have waited this long.
 const FILED_AT_ONCE: usize = 1024;
 const FILED_AFTER: Duration = Duration::from_secs(1);
-/// Windows decoded, or told of, before other tasks get their turn.
-const TURN: usize = 64;
+/// Windows decoded together, or told of before other tasks get their turn.
+const TURN: usize = 256;
 /// How often it looks without being woken: another process may have stored something.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same while somebody watches: another server's windows are to be seen soon.
@@ -100,24 +100,29 @@ impl Core {
         let after = unfiled.marks.last().map(|mark| mark.row_id);
         let rows = self.store.undecoded(after, ROUND).await?;
         let watched = self.live.receiver_count() > 0;
-        let mut decoder = Decoder::new(&self.bundles);
-        let (mut marks, mut readings) = (Vec::with_capacity(rows.len()), Vec::new());
-        for turn in rows.chunks(TURN) {
-            for (row, decoded) in turn.iter().zip(decoder.decode_all(turn).await?) {
+        let n_rows = rows.len();
+        let (mut marks, mut readings) = (Vec::with_capacity(n_rows), Vec::new());
+        let mut rows = rows.into_iter();
+        // Not all at once: decoded, a round is tens of megabytes, and kept only for somebody.
+        while rows.len() > 0 {
+            let turn = rows.by_ref().take(TURN).collect();
+            let keep = move |row: WindowRow, decoded: Result<Readings, Flaw>| {
                 let found = decoded.as_ref().map(Readings::extent).map_err(|flaw| *flaw);
-                marks.push(DecodedMark { row_id: row.row_id, device: row.device, found });
-                // Kept only for somebody: decoded, a round is tens of megabytes.
-                readings.extend(decoded.ok().filter(|_| watched).map(|readings| (row, readings)));
+                let mark = DecodedMark { row_id: row.row_id, device: row.device, found };
+                (mark, decoded.ok().filter(|_| watched).map(|readings| (row.device, readings)))
+            };
+            for (mark, told) in decode_each(&self.bundles, turn, keep).await? {
+                marks.push(mark);
+                readings.extend(told);
             }
-            tokio::task::yield_now().await;
         }
         if !marks.is_empty() {
             unfiled.since.get_or_insert_with(Instant::now);
             unfiled.devices.extend(marks.iter().map(|mark| mark.device));
             unfiled.marks.append(&mut marks);
         }
-        for (i, (row, readings)) in readings.into_iter().enumerate() {
-            self.tell(row, readings).await?;
+        for (i, (device, readings)) in readings.into_iter().enumerate() {
+            self.tell(device, readings).await?;
             if i % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
@@ -125,7 +130,7 @@ impl Core {
         if unfiled.is_due() {
             self.file(unfiled).await?;
         }
-        Ok(rows.len())
+        Ok(n_rows)
     }
 
     async fn file(&self, unfiled: &mut Unfiled) -> Result<(), StoreError> {
@@ -143,16 +148,16 @@ impl Core {
         Ok(())
     }
 
-    async fn tell(&self, row: &WindowRow, readings: Readings) -> Result<(), StoreError> {
+    async fn tell(&self, short_id: u32, readings: Readings) -> Result<(), StoreError> {
         if self.live.receiver_count() == 0 {
             return Ok(());
         }
-        let device = match self.registry.find(row.device).await {
+        let device = match self.registry.find(short_id).await {
             Ok(Some(device)) => device.id.to_string(),
             _ => return Ok(()),
         };
         // Nobody may be listening any more; that is fine.
-        let _ = self.live.send(Arc::new(LiveWindow { device, short_id: row.device, readings }));
+        let _ = self.live.send(Arc::new(LiveWindow { device, short_id, readings }));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kinglet_codec::bundle::Bundle;
 use kinglet_codec::{ABOVE, BELOW, Decimal, Model, decode};
 
 use crate::bundles::Bundles;
@@ -77,71 +78,94 @@ impl Readings {
     }
 }
 
-/// Decodes windows; remembers the last bundle, since neighbours share it.
-pub struct Decoder<'a> {
-    bundles: &'a Bundles,
-    workspace: Vec<i32>,
-    steps: Vec<i32>,
+/// So few are decoded at once; more where they hold up nobody's ack.
+const DECODED_HERE: usize = 2;
+
+/// A window, and its readings or what is wrong with it.
+pub type Decoded = (WindowRow, Result<Readings, Flaw>);
+
+/// Decodes windows, in their order.
+pub async fn decode_all(bundles: &Bundles, rows: Vec<WindowRow>) -> Result<Vec<Decoded>, StoreError> {
+    decode_each(bundles, rows, |row, readings| (row, readings)).await
 }
 
-impl<'a> Decoder<'a> {
-    /// A decoder with these bundles.
-    pub fn new(bundles: &'a Bundles) -> Self {
-        Self { bundles, workspace: Vec::new(), steps: Vec::new() }
-    }
-
-    /// Decodes windows in order; each gives its readings, or what is wrong with it.
-    pub async fn decode_all(
-        &mut self,
-        rows: &[WindowRow],
-    ) -> Result<Vec<Result<Readings, Flaw>>, StoreError> {
-        let mut decoded = Vec::with_capacity(rows.len());
-        let mut rest = rows;
-        while let Some(first) = rest.first() {
-            let n = rest.iter().take_while(|row| row.bundle == first.bundle).count();
-            let (run, later) = rest.split_at(n);
-            match self.bundles.get(&first.bundle).await? {
-                Some(bundle) => {
-                    let model = bundle.model();
-                    let channels = channels_of(&model);
-                    decoded.extend(run.iter().map(|row| self.decode_one(&model, &channels, row)));
-                }
-                None => decoded.extend(run.iter().map(|row| Err(row.flaw.unwrap_or(Flaw::BundleMissing)))),
-            }
-            rest = later;
+/// As [`decode_all`], keeping of each window what `keep` makes of it. Networks take tens of microseconds a window: none of
+/// that is done where connections are served.
+pub(crate) async fn decode_each<T: Send + 'static>(
+    bundles: &Bundles,
+    rows: Vec<WindowRow>,
+    keep: impl Fn(WindowRow, Result<Readings, Flaw>) -> T + Send + 'static,
+) -> Result<Vec<T>, StoreError> {
+    let mut runs: Vec<(Option<Arc<Bundle>>, Vec<WindowRow>)> = Vec::new();
+    let n_rows = rows.len();
+    for row in rows {
+        match runs.last_mut().filter(|(_, run)| run.last().is_some_and(|last| last.bundle == row.bundle)) {
+            Some((_, run)) => run.push(row),
+            None => runs.push((bundles.get(&row.bundle).await?, vec![row])),
         }
-        Ok(decoded)
     }
-
-    fn decode_one(
-        &mut self,
-        model: &Model<'_>,
-        channels: &Arc<[ChannelInfo]>,
-        row: &WindowRow,
-    ) -> Result<Readings, Flaw> {
-        if row.flaw == Some(Flaw::Damaged) {
-            return Err(Flaw::Damaged);
+    let decode = move || {
+        let mut kept = Vec::with_capacity(n_rows);
+        for (bundle, run) in runs {
+            decode_run(bundle.as_deref(), run, |row, readings| kept.push(keep(row, readings)));
         }
-        self.workspace.resize(model.workspace_len(), 0);
-        self.steps.resize(model.samples() * model.channels(), 0);
-        let done =
-            decode(model, &row.code, &mut self.workspace, &mut self.steps).map_err(|_| Flaw::Malformed)?;
-        let steps = self.steps.get(..done.n_samples * model.channels()).ok_or(Flaw::Malformed)?;
-        let value =
-            |(i, &step): (usize, &i32)| match (step, model.channel(i % model.channels()).grid.value(step)) {
-                (ABOVE, _) => Value::Above,
-                (BELOW, _) => Value::Below,
-                (_, Some(number)) => Value::Number(number),
-                (_, None) => Value::Missing,
-            };
-        Ok(Readings {
-            channels: Arc::clone(channels),
-            t_first: row.t_first,
-            period_ms: model.period_ms().into(),
-            t_quality: row.t_quality,
-            values: steps.iter().enumerate().map(value).collect(),
-        })
+        kept
+    };
+    if n_rows <= DECODED_HERE {
+        return Ok(decode());
     }
+    tokio::task::spawn_blocking(decode).await.map_err(|e| StoreError::Database(e.to_string()))
+}
+
+/// Decodes windows of one bundle.
+fn decode_run(
+    bundle: Option<&Bundle>,
+    rows: Vec<WindowRow>,
+    mut give: impl FnMut(WindowRow, Result<Readings, Flaw>),
+) {
+    let Some(bundle) = bundle else {
+        for row in rows {
+            let flaw = row.flaw.unwrap_or(Flaw::BundleMissing);
+            give(row, Err(flaw));
+        }
+        return;
+    };
+    let model = bundle.model();
+    let channels = channels_of(&model);
+    let mut workspace = vec![0; model.workspace_len()];
+    let mut steps = vec![0; model.samples() * model.channels()];
+    for row in rows {
+        let readings = decode_one(&model, &channels, &row, &mut workspace, &mut steps);
+        give(row, readings);
+    }
+}
+
+fn decode_one(
+    model: &Model<'_>,
+    channels: &Arc<[ChannelInfo]>,
+    row: &WindowRow,
+    workspace: &mut [i32],
+    steps: &mut [i32],
+) -> Result<Readings, Flaw> {
+    if row.flaw == Some(Flaw::Damaged) {
+        return Err(Flaw::Damaged);
+    }
+    let done = decode(model, &row.code, workspace, steps).map_err(|_| Flaw::Malformed)?;
+    let steps = steps.get(..done.n_samples * model.channels()).ok_or(Flaw::Malformed)?;
+    let value = |(i, &step): (usize, &i32)| match (step, model.channel(i % model.channels()).grid.value(step))
+    {
+        (ABOVE, _) => Value::Above,
+        (BELOW, _) => Value::Below,
+        (_, Some(number)) => Value::Number(number),
+        (_, None) => Value::Missing,
+    };
+    Ok(Readings {
+        channels: Arc::clone(channels),
+        t_first: row.t_first,
+        period_ms: model.period_ms().into(),
+        t_quality: row.t_quality,
+        values: steps.iter().enumerate().map(value).collect(),
+    })
 }
 
 /// The channels of a model as people see them.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use common::{bundle, decimal, referring_bundle};
 use kinglet_codec::bundle::Bundle;
 use kinglet_node::{BufferLens, Buffers, Downlink, Identity, MemFlash, Node, SampleTime, What};
-use kinglet_server::readings::{Decoder, Value, to_f64};
+use kinglet_server::readings::{Value, decode_all, to_f64};
 use kinglet_server::store::{SqliteStore, Store};
 use kinglet_server::{Clock, Config, Core};
 use kinglet_wire::keys::DeviceId;
@@ -120,20 +120,12 @@ async fn live(world: World, n_samples: u64, bundle: &Bundle) -> Seen {
     assert_eq!(stats.n_windows_waiting, 0, "the outbox does not drain at {} % loss", world.loss_percent);
 
     let windows = store.windows(row.short_id, 0, i64::MAX, 1_000_000).await.unwrap();
-    let n_samples_stored = check_readings(&core, &windows).await;
+    let (n_stored, frame_bytes) = (windows.len(), windows.iter().map(|window| window.frame_len).sum());
+    let n_samples_stored = check_readings(&core, windows).await;
     let totals = store.totals(Some(row.short_id)).await.unwrap();
-    assert_eq!(totals.windows as usize, windows.len());
+    assert_eq!(totals.windows as usize, n_stored);
     let (windows_lost, n_duplicates) = (stats.windows_lost, totals.duplicates);
-    let frame_bytes = windows.iter().map(|window| window.frame_len).sum();
-    Seen {
-        n_samples,
-        n_stored: windows.len(),
-        n_samples_stored,
-        windows_lost,
-        n_sent,
-        n_duplicates,
-        frame_bytes,
-    }
+    Seen { n_samples, n_stored, n_samples_stored, windows_lost, n_sent, n_duplicates, frame_bytes }
 }
 
 async fn deliver(core: &Core, what: What, frame: &[u8]) -> Vec<Vec<u8>> {
@@ -144,10 +136,10 @@ async fn deliver(core: &Core, what: What, frame: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Every stored reading: at its own time, once, within the bound.
-async fn check_readings(core: &Core, windows: &[kinglet_server::store::WindowRow]) -> usize {
-    let decoded = Decoder::new(&core.bundles).decode_all(windows).await.unwrap();
+async fn check_readings(core: &Core, windows: Vec<kinglet_server::store::WindowRow>) -> usize {
+    let decoded = decode_all(&core.bundles, windows).await.unwrap();
     let mut times = std::collections::BTreeSet::new();
-    for readings in decoded {
+    for (_, readings) in decoded {
         let readings = readings.unwrap();
         for (t_ms, values) in readings.samples() {
             assert!(times.insert(t_ms), "{t_ms} is stored twice");

@@ -11,7 +11,7 @@ use kinglet_server::Core;
 #[cfg(feature = "parquet")]
 use kinglet_server::export::ParquetFile;
 use kinglet_server::export::{Format, Span};
-use kinglet_server::readings::Decoder;
+use kinglet_server::readings::decode_all;
 use kinglet_server::store::{DeviceRow, Place, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -141,15 +141,15 @@ impl Export {
             Some((t_first, row_id)) => Place { t_first: *t_first, row_id: *row_id },
             None => self.first_place(core, device.short_id).await.map_err(store_failed)?,
         };
-        let mut decoder = Decoder::new(&core.bundles);
         let mut seen = 0u64;
         loop {
             let page = core.store.windows_after(device.short_id, place, self.span.to_ms, PAGE);
             let rows = page.await.map_err(store_failed)?;
             let Some(last) = rows.last() else { return Ok(()) };
             place = Place { t_first: last.t_first, row_id: last.row_id };
+            seen += rows.len() as u64;
             let mut text = String::new();
-            for decoded in decoder.decode_all(&rows).await.map_err(store_failed)? {
+            for (_, decoded) in decode_all(&core.bundles, rows).await.map_err(store_failed)? {
                 let Ok(readings) = decoded else {
                     self.n_flawed += 1;
                     continue;
@@ -174,7 +174,6 @@ impl Export {
             self.append(&text)?;
             self.state.devices.insert(device.id.clone(), (place.t_first, place.row_id));
             self.keep()?;
-            seen += rows.len() as u64;
             progress(seen as f64 / total.max(1) as f64);
         }
     }

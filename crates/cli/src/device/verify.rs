@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kinglet_codec::bundle::Bundle;
 use kinglet_codec::{ABOVE, BELOW, Grid};
 use kinglet_server::Core;
-use kinglet_server::readings::{Decoder, Readings, Value};
+use kinglet_server::readings::{Readings, Value, decode_all};
 use kinglet_server::store::StoreError;
 use kinglet_train::fit::error_over_bound;
 use kinglet_train::recording::Recording;
@@ -72,11 +72,11 @@ pub(crate) async fn verify(
         let longest = rows.iter().map(|row| u64::from(row.frame_len)).max().unwrap_or(0);
         found.frame_bytes_max = found.frame_bytes_max.max(longest);
         found.payload_bytes += rows.iter().map(|row| row.code.len() as u64).sum::<u64>();
-        let decoded = Decoder::new(&core.bundles).decode_all(&rows).await?;
+        let decoded = decode_all(&core.bundles, rows).await?;
         let mut seen = vec![0u32; member.truth.len()];
         let at: HashMap<i64, usize> =
             member.truth.iter().enumerate().map(|(idx, &(t_ms, _))| (t_ms, idx)).collect();
-        for window in decoded {
+        for (_, window) in decoded {
             match window {
                 Ok(window) => compare(&mut found, &window, &grids, member, &at, &mut seen),
                 Err(_) => found.strangers += 1,

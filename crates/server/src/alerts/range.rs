@@ -10,13 +10,11 @@ use super::config::{AlertConfig, AlertKind, fits};
 use super::watch::{Key, Raised, Trouble};
 use crate::core::Core;
 use crate::http::iso;
-use crate::readings::{ChannelInfo, Decoder, Readings, Value, to_f64};
+use crate::readings::{ChannelInfo, Readings, Value, decode_all, to_f64};
 use crate::store::LogPlace;
 
 /// Windows looked at in one round.
 const ROUND: u32 = 256;
-/// Windows decoded before other tasks get their turn.
-const TURN: usize = 64;
 /// What has lain in the store for longer alarms nobody: the server was away, or had no such rule.
 const STALE_MS: i64 = 86_400_000;
 
@@ -79,14 +77,10 @@ impl Ranges {
         let now_ms = core.clock.now_ms();
         let fresh = |row: &crate::store::WindowRow| now_ms.saturating_sub(row.t_arrival) <= STALE_MS;
         let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).filter(fresh).collect();
-        let mut decoder = Decoder::new(&core.bundles);
-        for turn in rows.chunks(TURN) {
-            for (row, decoded) in turn.iter().zip(decoder.decode_all(turn).await?) {
-                let Ok(readings) = decoded else { continue };
-                let Some(device) = core.registry.find(row.device).await? else { continue };
-                self.look_at(row.device, device.id.as_str(), &readings, now_ms, raised);
-            }
-            tokio::task::yield_now().await;
+        for (row, decoded) in decode_all(&core.bundles, rows).await? {
+            let Ok(readings) = decoded else { continue };
+            let Some(device) = core.registry.find(row.device).await? else { continue };
+            self.look_at(row.device, device.id.as_str(), &readings, now_ms, raised);
         }
         for key in raised.keys(is_range) {
             if self.stand.get(&key).is_some_and(|stand| stand.is_calm) {

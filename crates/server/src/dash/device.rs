@@ -18,7 +18,7 @@ use crate::core::{Core, SealedAt};
 use crate::http::Problem;
 use crate::http::query::{Query, iso};
 use crate::offers::Offer;
-use crate::readings::{ChannelInfo, Decoder, Readings};
+use crate::readings::{ChannelInfo, Decoded, Readings, decode_all};
 use crate::reports;
 use crate::store::{Coverage, DeviceRow, Flaw, Totals, WindowRow, day_of};
 
@@ -91,24 +91,23 @@ pub(super) fn range_of(query: HashMap<String, String>) -> Result<Range, Problem>
 async fn content(core: &Core, row: &DeviceRow, range: Range) -> Result<Markup, Problem> {
     let now = core.clock.now_ms();
     let today = day_of(now);
-    let mut decoder = Decoder::new(&core.bundles);
     let newest = core.store.latest_windows(vec![row.short_id]).await?;
-    let newest_read = decoder.decode_all(&newest).await?;
+    let newest = decode_all(&core.bundles, newest).await?.into_iter().next();
     let (mut windows, mut to, mut coverage) = (Vec::new(), now, Coverage::default());
-    if let (Some(window), Some(read)) = (newest.first(), newest_read.first()) {
+    if let Some((window, read)) = &newest {
         let end = window.t_first + read.as_ref().map_or(0, |read| read.extent().span_ms);
         // A recording replayed, or a device long silent: show its last stretch rather than nothing.
         to = if end > now || end < now - range.2 { end + 1 } else { now };
         let from = to - range.2;
         let rows = core.store.windows(row.short_id, from, to, WINDOWS_MAX).await?;
         coverage = core.store.coverage(row.short_id, from, to).await?;
-        windows = decoder.decode_all(&rows).await?;
+        windows = decode_all(&core.bundles, rows).await?;
     }
-    let n_flawed = windows.iter().filter(|window| window.is_err()).count();
-    let windows: Vec<Readings> = windows.into_iter().flatten().collect();
+    let n_windows = windows.len();
+    let windows: Vec<Readings> = windows.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
+    let n_flawed = n_windows - windows.len();
     let stats = core.store.day_stats(Some(row.short_id), today, today).await?;
     let today = stats.first().map(|s| s.totals).unwrap_or_default();
-    let newest = newest.first().zip(newest_read.into_iter().next());
     let offer = core.offer_to(row).await?;
     Ok(html! {
         (facts(row, today, coverage, n_flawed, now))
@@ -214,11 +213,7 @@ fn chart(windows: &[Readings], channel: &ChannelInfo, from: i64, to: i64) -> Mar
     }
 }
 
-fn overheard(
-    sealed: Option<SealedAt>,
-    newest: Option<(&WindowRow, Result<Readings, Flaw>)>,
-    now: i64,
-) -> Markup {
+fn overheard(sealed: Option<SealedAt>, newest: Option<Decoded>, now: i64) -> Markup {
     html! {
         div.pair {
             section.card {
@@ -231,7 +226,7 @@ fn overheard(
             section.card {
                 h2 { "What the server reads" }
                 @match newest {
-                    Some((row, Ok(readings))) => (window_view(row, &readings)),
+                    Some((row, Ok(readings))) => (window_view(&row, &readings)),
                     Some((_, Err(flaw))) => p.bad { (flaw_text(flaw)) },
                     None => p.soft { "Nothing yet." },
                 }

@@ -12,7 +12,7 @@ use super::{Live, bird, layout, text};
 use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
-use crate::readings::{Decoder, Readings};
+use crate::readings::{Readings, decode_all};
 use crate::store::{Coverage, DayStats, DeviceRow, Flaw, RejectCount, Totals, day_of};
 
 /// Devices on the page.
@@ -64,8 +64,7 @@ async fn content(core: &Core) -> Result<Markup, Problem> {
 
 async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<Vec<Card>, Problem> {
     let newest = core.store.latest_windows(rows.iter().map(|row| row.short_id).collect()).await?;
-    let decoded = Decoder::new(&core.bundles).decode_all(&newest).await?;
-    let mut newest: Vec<_> = newest.into_iter().zip(decoded).collect();
+    let mut newest = decode_all(&core.bundles, newest).await?;
     let with_sparks = rows.len() <= SPARKS_MAX;
     let mut cards = Vec::with_capacity(rows.len());
     for row in rows {
@@ -76,7 +75,8 @@ async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<
             let from = window.t_first - SPARK_MS;
             let windows = core.store.windows(row.short_id, from, i64::MAX, SPARK_WINDOWS).await?;
             coverage = core.store.coverage(row.short_id, from, i64::MAX).await?;
-            recent = Decoder::new(&core.bundles).decode_all(&windows).await?.into_iter().flatten().collect();
+            let decoded = decode_all(&core.bundles, windows).await?;
+            recent = decoded.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
         }
         cards.push(Card { row, today, coverage, newest: newest.map(|(_, decoded)| decoded), recent });
     }

@@ -16,7 +16,7 @@ use crate::alerts::AlertConfig;
 use crate::core::Core;
 use crate::metrics;
 use crate::pace::{Meter, Pace};
-use crate::readings::Decoder;
+use crate::readings::decode_all;
 use crate::store::{AlertRow, AlertStep, LogPlace, WindowRow};
 
 /// From an arrival to the look at the store: under load many windows go together.
@@ -32,8 +32,6 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const LAST: Duration = Duration::from_secs(3);
 /// Between two lines of the log about the same trouble.
 const REMINDER: Duration = Duration::from_secs(600);
-/// Windows decoded before other tasks get their turn.
-const TURN: usize = 64;
 /// Words of alerts at once, and in a minute: that a thousand devices are silent is no reason to be flooded.
 const WORDS: u32 = 16;
 const WORDS_PER_MINUTE: u32 = 60;
@@ -222,21 +220,16 @@ impl Worker {
     /// Decodes; what has no device any more or does not decode is left out.
     async fn pack(&self, rows: Vec<(LogPlace, WindowRow)>) -> Result<Vec<Parcel>, Trouble> {
         let (places, rows): (Vec<LogPlace>, Vec<WindowRow>) = rows.into_iter().unzip();
-        let mut decoder = Decoder::new(&self.core.bundles);
         let mut parcels = Vec::with_capacity(rows.len());
-        let mut places = places.into_iter();
-        for turn in rows.chunks(TURN) {
-            for ((row, decoded), at) in turn.iter().zip(decoder.decode_all(turn).await?).zip(&mut places) {
-                let Ok(readings) = decoded else { continue };
-                let found = self.core.registry.find(row.device).await;
-                let device = match found.map_err(|e| Trouble::Target(e.to_string()))? {
-                    Some(device) => Arc::from(device.id.as_str()),
-                    None => continue,
-                };
-                let (short_id, origin, t_arrival) = (row.device, row.origin, row.t_arrival);
-                parcels.push(Parcel { at, short_id, device, origin, t_arrival, readings });
-            }
-            tokio::task::yield_now().await;
+        for ((row, decoded), at) in decode_all(&self.core.bundles, rows).await?.into_iter().zip(places) {
+            let Ok(readings) = decoded else { continue };
+            let found = self.core.registry.find(row.device).await;
+            let device = match found.map_err(|e| Trouble::Target(e.to_string()))? {
+                Some(device) => Arc::from(device.id.as_str()),
+                None => continue,
+            };
+            let (short_id, origin, t_arrival) = (row.device, row.origin, row.t_arrival);
+            parcels.push(Parcel { at, short_id, device, origin, t_arrival, readings });
         }
         Ok(parcels)
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use common::{Rig, T0, bundle, decimal};
 use kinglet_codec::Decimal;
 use kinglet_node::{BufferLens, Buffers, Downlink, Identity, Link, MemFlash, Node, SampleTime};
-use kinglet_server::readings::{Decoder, Value, to_f64};
+use kinglet_server::readings::{Value, decode_all, to_f64};
 use kinglet_wire::lorawan::{Packer, expand_downlink};
 use networks::{Chirpstack, Mosquitto, Network, Tts};
 
@@ -178,9 +178,9 @@ async fn live(dir: &Path, link: Link, loss_percent: u64, network: &mut Network) 
     }
     assert_eq!(board.node.stats().windows_lost, 0);
     let windows = rig.core.store.windows(row.short_id, 0, i64::MAX, 100_000).await.unwrap();
-    let decoded = Decoder::new(&rig.core.bundles).decode_all(&windows).await.unwrap();
+    let decoded = decode_all(&rig.core.bundles, windows).await.unwrap();
     let mut seen = BTreeMap::new();
-    for readings in decoded {
+    for (_, readings) in decoded {
         let readings = readings.unwrap();
         for (t_ms, values) in readings.samples() {
             let step = (t_ms - T0) as u64 / PERIOD_MS;
