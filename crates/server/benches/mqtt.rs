@@ -1,7 +1,8 @@
-//! MQTT: sealed frames stored and acked per second, against mosquitto with QoS 1 and no storage in the same run, and
-//! against the bare store taking the same rows; how long an ack takes at half load; what connected devices weigh.
+//! MQTT: sealed frames stored and acked per second; how long an ack takes at half load; what connected devices weigh. Against,
+//! in the same run: mosquitto with QoS 1 and no storage; what only answers, with as many bytes, but opens and stores nothing;
+//! the bare store taking the same rows.
 //!
-//! The load comes from a process of its own, the same for both servers: MQTT 3.1.1 with QoS 1, from 256 devices with one
+//! The load comes from a process of its own, the same for all of them: MQTT 3.1.1 with QoS 1, from 256 devices with one
 //! frame in flight each, and from 16 with 20. To ours the devices also listen for their sealed acks.
 //!
 //! `cargo bench -p kinglet-server --bench mqtt`; with `many` or `few` behind `--` only that, with `weigh 10000` only what that many
@@ -13,17 +14,20 @@ mod arrivals;
 #[path = "../tests/common/mod.rs"]
 mod common;
 mod measure;
+#[path = "measure/peers.rs"]
+mod peers;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Device, Rig, T0};
 use measure::{bare_store, cpu_s, memory_mb, sync_ms};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use peers::{Answering, Input, Mosquitto, packet, text};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -92,28 +96,40 @@ fn compare(shapes: &[Shape]) {
     }
     for shape in shapes.iter().copied() {
         println!("{} devices x {} in flight", shape.n_devices, shape.in_flight);
-        let (mut ours, mut theirs, mut bare) = (0.0, 0.0, 0.0);
+        let (mut ours, mut theirs, mut answering, mut bare) = (0.0, 0.0, 0.0, 0.0);
         runtime().block_on(async {
             for round in 0..N_ROUNDS {
                 let dir = tempfile::tempdir().expect("a place");
                 let rig = mqtt_rig(dir.path()).await;
                 let lanes = dir.path().join("lanes");
                 prepare(&rig, &lanes, shape).await;
+                let rate_at = async |addr| run_load(addr, &lanes, shape, 0.0).await.rate;
                 let broker_rate = match &broker {
-                    Some(broker) => run_load(broker.addr, &lanes, shape, 0.0).await.rate,
+                    Some(broker) => rate_at(broker.addr).await,
                     None => 0.0,
                 };
+                let answering_rate = rate_at(Answering::start(down_len(&rig).await).await.addr).await;
                 let begun = cpu_s();
                 let Load { rate, n, .. } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
                 let cpu_us = 1e6 * (cpu_s() - begun) / n;
                 let store_rate = bare_store(shape.n_devices, shape.in_flight, &CODE, ROUND).await;
-                println!("  round {round}: mosquitto {broker_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s");
+                println!(
+                    "  round {round}: mosquitto {broker_rate:>7.0} /s, only answering \
+                     {answering_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s"
+                );
                 (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
+                answering += answering_rate;
                 rig.stop().await;
             }
             let n = N_ROUNDS as f64;
-            let of_broker = if theirs > 0.0 { format!("{:.2} of mosquitto", ours / theirs) } else { String::new() };
-            println!("  {:.0} /s: {of_broker} (at least 1 wanted), {:.0} % of the bare store (60 % wanted for 16 x 20)", ours / n, 100.0 * ours / bare);
+            let of_broker = match theirs > 0.0 {
+                true => format!("{:.2} of mosquitto (at least 1 wanted), ", ours / theirs),
+                false => String::new(),
+            };
+            println!(
+                "  {:.0} /s: {of_broker}{:.2} of only answering, {:.0} % of the bare store (60 % wanted for 16 x 20)",
+                ours / n, ours / answering, 100.0 * ours / bare
+            );
             let dir = tempfile::tempdir().expect("a place");
             let rig = mqtt_rig(dir.path()).await;
             let lanes = dir.path().join("lanes");
@@ -128,73 +144,16 @@ fn compare(shapes: &[Shape]) {
     println!("the disk under it: {:.2} ms for 4 kB written and synced (median of 200)", sync_ms());
 }
 
+/// Bytes of a sealed ack.
+async fn down_len(rig: &Rig) -> usize {
+    let mut device = rig.ready_device("measured").await;
+    let frame = device.window(T0, &CODE);
+    let answer = rig.core.ingest(&[&frame]).await.expect("it is stored");
+    answer.downlinks.first().map_or(0, Vec::len)
+}
+
 async fn mqtt_rig(dir: &Path) -> Rig {
     Rig::start_with(dir, |config| config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await
-}
-
-/// A broker that stores nothing, with its defaults otherwise.
-struct Mosquitto {
-    child: Child,
-    addr: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Mosquitto {
-    fn start() -> Option<Self> {
-        let dir = tempfile::tempdir().ok()?;
-        let free = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
-        let addr = free.local_addr().ok()?;
-        drop(free);
-        let conf = dir.path().join("mosquitto.conf");
-        let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n",
-            addr.port()
-        );
-        std::fs::write(&conf, text).ok()?;
-        let program = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find_map(|program| {
-            Command::new(program)
-                .arg("-c")
-                .arg(&conf)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()
-        });
-        let child = program?;
-        for _ in 0..100 {
-            if std::net::TcpStream::connect(addr).is_ok() {
-                return Some(Self { child, addr, _dir: dir });
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        None
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut len = body.len();
-    loop {
-        let more = if len > 127 { 0x80 } else { 0 };
-        packet.push((len & 127) as u8 | more);
-        len >>= 7;
-        if more == 0 {
-            break;
-        }
-    }
-    packet.extend(body);
-    packet
-}
-
-fn text(text: &[u8]) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes()[..], text].concat()
 }
 
 /// CONNECT and SUBSCRIBE of a device.
@@ -345,47 +304,7 @@ async fn send_all(
             if kind == 0x40 {
                 waits.push(sent.pop_front().expect("a frame was sent").elapsed());
             }
-            first = input.ready();
-        }
-    }
-}
-
-/// What came and was not looked at yet.
-#[derive(Default)]
-struct Input {
-    bytes: bytes::BytesMut,
-}
-
-impl Input {
-    /// First byte of the next packet that is here already.
-    fn ready(&mut self) -> Option<u8> {
-        let first = *self.bytes.first()?;
-        let (mut len, mut at, mut shift) = (0_usize, 1, 0);
-        loop {
-            let byte = *self.bytes.get(at)?;
-            len |= usize::from(byte & 127) << shift;
-            (at, shift) = (at + 1, shift + 7);
-            if byte & 128 == 0 {
-                break;
-            }
-        }
-        if self.bytes.len() < at + len {
-            return None;
-        }
-        bytes::Buf::advance(&mut self.bytes, at + len);
-        Some(first)
-    }
-
-    /// Loses nothing when it is dropped while it waits.
-    async fn next(&mut self, stream: &mut TcpStream) -> u8 {
-        loop {
-            if let Some(first) = self.ready() {
-                return first;
-            }
-            // Of what comes together, however much room was left: only our server says more than a PUBACK.
-            self.bytes.reserve(4096);
-            let n = stream.read_buf(&mut self.bytes).await.expect("the server answers");
-            assert!(n > 0, "the server has hung up");
+            first = input.ready().map(|packet| packet.first);
         }
     }
 }
