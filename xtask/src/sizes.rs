@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::Result;
 use crate::context::Context;
+use crate::counts::Tally;
 use crate::device::{self, CHIPS, Chip};
 use crate::need::{self, Need};
 use crate::stages::{M4, RV32};
@@ -26,15 +27,16 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// What a device has, built as the ESP32 firmware is: for size above all, AES and SHA-256 in their small variants.
 const SMALL: (&str, &str) = ("size_device", "device: encode, keys, seal and open");
-const SMALL_FLAGS: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact""#;
+pub(crate) const SMALL_FLAGS: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact""#;
 
-/// Name, what it is, and which parts of the codec it has.
-const SMALLEST: &[(&str, &str, &[&str])] = &[
-    ("size_device_small", "the same at opt-level \"z\", small ciphers", &[]),
+/// Name, what it is, which parts of the codec it has, and the most bytes of flash it may take on rv32imc.
+const SMALLEST: &[(&str, &str, &[&str], u64)] = &[
+    ("size_device_small", "the same at opt-level \"z\", small ciphers", &[], 54_400),
     (
         "size_device_starter",
         "and of the codec only what the DHT22 starter has",
         &["--no-default-features", "--features", "starter"],
+        37_800,
     ),
 ];
 
@@ -61,11 +63,8 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
         }
     }
     for &chip in CHIPS {
-        for &(program, what, features) in SMALLEST {
-            let of = |program| -> Result<Size> {
-                size_of(&device::build_with(context, chip, "small", program, SMALL_FLAGS, features)?)
-            };
-            let (base, size) = (of("size_none")?, of(SMALL.0)?);
+        for &(program, what, features, _) in SMALLEST {
+            let (base, size) = smallest(context, chip, features)?;
             let (flash, ram) = (size.flash - base.flash.min(size.flash), size.ram - base.ram.min(size.ram));
             all.push((chip.name, program, what, size, flash, ram));
         }
@@ -83,6 +82,26 @@ pub(crate) fn print(context: &Context) -> Result<bool> {
             .say(&format!("{chip:<10} {what:<48} {flash:>7} flash {ram:>5} RAM   ({} in all)", size.flash));
     }
     Ok(true)
+}
+
+/// Whether what a device has keeps to its budget on `chip`.
+pub(crate) fn check(context: &Context, chip: Chip) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for &(program, _, features, most) in SMALLEST {
+        let (base, size) = smallest(context, chip, features)?;
+        let flash = size.flash.saturating_sub(base.flash);
+        context.say(&format!("{program}: {flash} bytes of flash, at most {most}"));
+        tally.add(Tally::one((1..=most).contains(&flash)));
+    }
+    Ok(tally)
+}
+
+/// What a program without us takes, and what one that has all a device has.
+fn smallest(context: &Context, chip: Chip, features: &[&str]) -> Result<(Size, Size)> {
+    let of = |program| -> Result<Size> {
+        size_of(&device::build_with(context, chip, "small", program, SMALL_FLAGS, features)?)
+    };
+    Ok((of("size_none")?, of(SMALL.0)?))
 }
 
 pub(crate) fn measure(context: &Context, chip: Chip, program: &str) -> Result<Size> {

@@ -12,6 +12,7 @@ use crate::first::Lattice;
 use crate::freq::Table;
 use crate::grid::is_step;
 use crate::model::{Model, Reader};
+use crate::parts;
 use crate::range::{Coder, Site, Stop};
 
 /// States of a channel's recent movement.
@@ -172,6 +173,9 @@ pub(crate) fn neighbour_of(idx: usize, n_channels: usize) -> Option<usize> {
 /// Makes `histories` (`History::WORDS` words a channel) what they are after the lattice values `past`, sample-major.
 pub(crate) fn begin(n_channels: usize, past: &[i32], histories: &mut [i32]) {
     histories[..n_channels * History::WORDS].fill(0);
+    if parts::references().is_none() {
+        return; // so that no code is there for what cannot be
+    }
     for (at, &r) in past.iter().enumerate().filter(|(_, r)| is_step(**r)) {
         let mut history = load(histories, at % n_channels);
         history.push(r);
@@ -252,7 +256,9 @@ pub(crate) fn load(histories: &[i32], idx: usize) -> History {
 pub(crate) fn predict_first(model: &Model<'_>, idx: usize, histories: &[i32]) -> i32 {
     let mut deviations = [0i32; crate::CHANNELS_MAX];
     let mut predicted = 0;
-    for (other, first) in model.firsts().enumerate().take(idx + 1) {
+    let mut firsts = model.firsts();
+    for other in 0..=idx {
+        let Some(first) = firsts.next() else { break };
         if other == idx {
             predicted = first.predict(&deviations[..idx]);
         } else {
@@ -273,7 +279,7 @@ pub(crate) fn code_first(
     r: i32,
 ) -> Result<i32, Stop> {
     let predicted = predict_first(model, idx, histories);
-    let first = model.firsts().nth(idx).ok_or(Stop)?;
+    let first = model.first(idx).ok_or(Stop)?;
     first.code(coder, Site::First(idx), predicted, r)
 }
 

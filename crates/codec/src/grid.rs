@@ -18,7 +18,20 @@ const _: () = assert!(STEP_MAX as u32 + BOUND_STEPS_MAX <= DECODED_MAX as u32);
 
 /// True if `step` is a number on the grid rather than [`MISSING`], [`ABOVE`] or [`BELOW`].
 pub fn is_step(step: i32) -> bool {
-    (-DECODED_MAX..=DECODED_MAX).contains(&step)
+    step.unsigned_abs() <= DECODED_MAX.unsigned_abs()
+}
+
+/// Smallest and largest step of channel `idx` in a window, sample-major; `None` if it has none.
+pub(crate) fn extent(steps: &[i32], idx: usize, n_channels: usize) -> Option<(i32, i32)> {
+    let (mut low, mut high) = (i32::MAX, i32::MIN);
+    let mut at = idx;
+    while let Some(&x) = steps.get(at) {
+        if is_step(x) {
+            (low, high) = (low.min(x), high.max(x));
+        }
+        at += n_channels;
+    }
+    (low <= high).then_some((low, high))
 }
 
 /// A channel's grid: `value = (origin + step × quantum) × 10^-scale`, and the bound in native steps.

@@ -2,7 +2,8 @@
 
 use crate::alphabet;
 use crate::context::{self, Context, History, load};
-use crate::grid::is_step;
+use crate::first::Lattice;
+use crate::grid::{extent, is_step};
 use crate::model::Model;
 use crate::range::{Coder, Stop};
 
@@ -22,7 +23,9 @@ pub(crate) fn choose_but(
 ) -> bool {
     let n_channels = model.channels();
     histories[..n_channels * History::WORDS].fill(0);
-    for (idx, first) in model.firsts().enumerate() {
+    let mut firsts = model.firsts();
+    for idx in 0..n_channels {
+        let Some(first) = firsts.next() else { return false };
         let Some((from, to)) = candidates(model, idx, values, reserve) else { continue };
         let lattice = model.lattice(idx);
         let predicted = context::predict_first(model, idx, histories);
@@ -30,10 +33,8 @@ pub(crate) fn choose_but(
             Some((channel, place)) if channel == idx => (from + place, to.min(from + place)),
             _ => (from, to),
         };
-        let cheapest =
-            (from..=to).filter(|&r| lattice.value(r).is_some()).min_by_key(|&r| first.cost(predicted, r));
-        let Some(r) = cheapest else { return false };
-        let Some(value) = lattice.value(r) else { return false };
+        let cheapest = cheapest(lattice, from, to, &|r| first.cost(predicted, r));
+        let Some((r, value)) = cheapest else { return false };
         push(histories, idx, r);
         hold(values, idx, n_channels, value);
     }
@@ -51,9 +52,7 @@ pub(crate) fn code(
     histories[..n_channels * History::WORDS].fill(0);
     for idx in 0..n_channels {
         let lattice = model.lattice(idx);
-        let Some(held) = values.iter().skip(idx).step_by(n_channels).copied().find(|&x| is_step(x)) else {
-            continue;
-        };
+        let Some(held) = held(values, idx, n_channels) else { continue };
         let r = context::code_first(model, coder, idx, histories, lattice.nearest(held))?;
         let value = lattice.value(r).ok_or(Stop)?;
         push(histories, idx, r);
@@ -73,7 +72,9 @@ pub(crate) fn choose_after(
 ) -> bool {
     let n_channels = model.channels();
     context::begin(n_channels, past, histories);
-    for (idx, first) in model.firsts().enumerate() {
+    let mut firsts = model.firsts();
+    for idx in 0..n_channels {
+        let Some(first) = firsts.next() else { return false };
         let Some((from, to)) = candidates(model, idx, values, reserve) else { continue };
         let lattice = model.lattice(idx);
         let history = load(histories, idx);
@@ -83,8 +84,7 @@ pub(crate) fn choose_after(
             true => first.cost(predicted, r),
             false => alphabet::cost(table, r.wrapping_sub(history.r)),
         };
-        let cheapest = (from..=to).filter(|&r| lattice.value(r).is_some()).min_by_key(|&r| cost(r));
-        let Some((r, value)) = cheapest.and_then(|r| Some((r, lattice.value(r)?))) else { return false };
+        let Some((r, value)) = cheapest(lattice, from, to, &cost) else { return false };
         push(histories, idx, r);
         hold(values, idx, n_channels, value);
     }
@@ -104,9 +104,7 @@ pub(crate) fn code_after(
     context::begin(n_channels, past, histories);
     for idx in 0..n_channels {
         let lattice = model.lattice(idx);
-        let Some(held) = values.iter().skip(idx).step_by(n_channels).copied().find(|&x| is_step(x)) else {
-            continue;
-        };
+        let Some(held) = held(values, idx, n_channels) else { continue };
         let r = context::code_next(model, context, coder, idx, histories, lattice.nearest(held))?;
         let value = lattice.value(r).ok_or(Stop)?;
         push(histories, idx, r);
@@ -118,15 +116,43 @@ pub(crate) fn code_after(
 /// The lattice values that lie within the bound of all of a channel's; `None` if it has no values.
 fn candidates(model: &Model<'_>, idx: usize, values: &[i32], reserve: i32) -> Option<(i32, i32)> {
     let bound = (model.bound_steps(idx) - reserve).max(0);
-    let channel = || values.iter().skip(idx).step_by(model.channels()).copied().filter(|&x| is_step(x));
-    let (low, high) = (channel().min()?, channel().max()?);
+    let (low, high) = extent(values, idx, model.channels())?;
     let lattice = model.lattice(idx);
     Some((lattice.candidates(high, bound).0, lattice.candidates(low, bound).1))
 }
 
+/// The first of the cheapest lattice values from `from` to `to`, and what it stands for.
+fn cheapest(lattice: Lattice, from: i32, to: i32, cost: &dyn Fn(i32) -> u32) -> Option<(i32, i32)> {
+    let (mut cheapest, mut least) = (None, u32::MAX);
+    for r in from..=to {
+        let Some(value) = lattice.value(r) else { continue };
+        let cost = cost(r);
+        if cheapest.is_none() || cost < least {
+            (cheapest, least) = (Some((r, value)), cost);
+        }
+    }
+    cheapest
+}
+
+/// The first value of channel `idx`.
+fn held(values: &[i32], idx: usize, n_channels: usize) -> Option<i32> {
+    let mut at = idx;
+    loop {
+        let &x = values.get(at)?;
+        if is_step(x) {
+            return Some(x);
+        }
+        at += n_channels;
+    }
+}
+
 fn hold(values: &mut [i32], idx: usize, n_channels: usize, value: i32) {
-    for x in values.iter_mut().skip(idx).step_by(n_channels).filter(|x| is_step(**x)) {
-        *x = value;
+    let mut at = idx;
+    while let Some(x) = values.get_mut(at) {
+        if is_step(*x) {
+            *x = value;
+        }
+        at += n_channels;
     }
 }
 

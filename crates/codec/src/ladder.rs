@@ -415,7 +415,7 @@ fn finish_values(
 
 fn read(
     model: &Model<'_>,
-    coder: &mut Decoder<'_>,
+    coder: &mut dyn Coder,
     areas: Areas<'_>,
     steps: &mut [i32],
 ) -> Result<Decoded, Stop> {

@@ -79,32 +79,36 @@ impl<'a> Latent<'a> {
             }
         }
         self.net.decode(n_channels, scratch, guess);
-        let residual_of = |at: usize, x: i32, guess: &[i32]| {
-            let spacing = 2 * model.bound_steps(at % n_channels) + 1;
-            (x.wrapping_sub(guess[at]).wrapping_add(spacing / 2)).div_euclid(spacing)
-        };
-        let any = values.iter().enumerate().any(|(at, &x)| is_step(x) && residual_of(at, x, guess) != 0);
+        let spacing_of = |at: usize| 2 * model.bound_steps(at % n_channels) + 1;
+        let mut any = false;
+        for (at, (&x, &guess)) in values.iter().zip(guess.iter()).enumerate() {
+            any = any || is_step(x) && residual_of(x, guess, spacing_of(at)) != 0;
+        }
         let any = coder.symbol(Site::ResidualFlag, self.flag, usize::from(any))? == 1;
         let mut last = [0i32; crate::CHANNELS_MAX];
         let mut before = 0;
-        for (at, x) in values.iter_mut().enumerate() {
+        for (at, (x, &guess)) in values.iter_mut().zip(guess.iter()).enumerate() {
             if !is_step(*x) {
                 continue;
             }
-            let idx = at % n_channels;
+            let (idx, spacing) = (at % n_channels, spacing_of(at));
             let mut residual = 0;
             if any {
                 let context = last[idx].unsigned_abs().min(2) as usize * 2 + usize::from(before != 0);
                 let tables = table(self.residuals, self.n_residual_symbols, context);
-                residual =
-                    alphabet::code(coder, Site::Residual(context), tables, residual_of(at, *x, guess))?;
+                let wanted = residual_of(*x, guess, spacing);
+                residual = alphabet::code(coder, Site::Residual(context), tables, wanted)?;
                 last[idx] = residual;
                 before = residual;
             }
-            let spacing = i64::from(2 * model.bound_steps(idx) + 1);
-            let value = i64::from(guess[at]) + i64::from(residual) * spacing;
+            let value = i64::from(guess) + i64::from(residual) * i64::from(spacing);
             *x = i32::try_from(value).ok().filter(|&v| is_step(v)).ok_or(Stop)?;
         }
         Ok(())
     }
+}
+
+/// How many spacings a value lies from its guess.
+fn residual_of(x: i32, guess: i32, spacing: i32) -> i32 {
+    x.wrapping_sub(guess).wrapping_add(spacing / 2).div_euclid(spacing)
 }

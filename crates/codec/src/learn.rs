@@ -168,23 +168,12 @@ pub fn encode_on(
 struct Counter<'a>(&'a mut dyn FnMut(Site, usize));
 
 impl Coder for Counter<'_> {
-    fn symbol(&mut self, site: Site, _: Table<'_>, sym: usize) -> Result<usize, Stop> {
-        (self.0)(site, sym);
-        Ok(sym)
+    fn narrow(&mut self, _: u32, _: u32, _: u32) -> Result<(), Stop> {
+        Ok(())
     }
 
-    fn weighted(&mut self, site: Site, _: &[u32], sym: usize) -> Result<usize, Stop> {
+    fn see(&mut self, site: Site, sym: usize) {
         (self.0)(site, sym);
-        Ok(sym)
-    }
-
-    fn between(&mut self, site: Site, _: usize, _: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
-        (self.0)(site, sym);
-        Ok(sym)
-    }
-
-    fn uniform(&mut self, _: u32, value: u32) -> Result<u32, Stop> {
-        Ok(value)
     }
 }
 

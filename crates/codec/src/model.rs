@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::counts::Counts;
 use crate::first::{First, Lattice};
 use crate::fixed::Fixed;
-use crate::freq::Table;
+use crate::freq::{Table, fixed};
 use crate::grid::BOUND_STEPS_MAX;
 use crate::latent::Latent;
 use crate::predict::{BUDGET_VALUES_MAX, Predict};
@@ -110,41 +110,47 @@ impl<'a> Model<'a> {
         if version != VERSION {
             return Err(ModelError::Version(version));
         }
-        Self::parse_body(bytes, reader).map_err(ModelError::Malformed)
-    }
-
-    fn parse_body(bytes: &'a [u8], mut reader: Reader<'a>) -> Result<Self, &'static str> {
-        let header = "header";
         // A model cut short at the end of a section would otherwise be a smaller model.
         if reader.u32().and_then(|len| usize::try_from(len).ok()) != Some(bytes.len()) {
-            return Err("length");
+            return Err(ModelError::Malformed("length"));
         }
-        let n_channels = usize::from(reader.u8().ok_or(header)?);
-        let n_samples = usize::from(reader.u16().ok_or(header)?);
-        let period_ms = reader.u32().ok_or(header)?;
-        let max_delay_ms = reader.u32().ok_or(header)?;
-        let shape_ok = (1..=CHANNELS_MAX).contains(&n_channels)
+        let mut this = Self::parse_header(bytes, &mut reader).ok_or(ModelError::Malformed("header"))?;
+        let mut last = 0;
+        while let Some(&tag) = reader.0.first() {
+            // Each section once, in order of their numbers; what they lean on comes before them.
+            let in_order = last < tag && (last >= SECTION_LATTICE || tag == last + 1);
+            last = tag;
+            let section = reader.section().filter(|_| in_order);
+            let is_taken = section.and_then(|section| this.take(tag, section));
+            is_taken.ok_or(ModelError::Malformed(name_of(tag)))?;
+        }
+        if last < SECTION_LATTICE {
+            return Err(ModelError::Malformed(name_of(last + 1)));
+        }
+        // Last, because counts decide what the lattice lies on.
+        this.check_lattice().ok_or(ModelError::Malformed(name_of(SECTION_LATTICE)))?;
+        Ok(this)
+    }
+
+    /// Reads what stands before the sections.
+    fn parse_header(bytes: &'a [u8], reader: &mut Reader<'a>) -> Option<Self> {
+        let n_channels = usize::from(reader.u8()?);
+        let n_samples = usize::from(reader.u16()?);
+        let (period_ms, max_delay_ms) = (reader.u32()?, reader.u32()?);
+        let ok = (1..=CHANNELS_MAX).contains(&n_channels)
             && (1..=SAMPLES_MAX).contains(&n_samples)
             && n_samples * n_channels <= VALUES_MAX
             && period_ms > 0;
-        if !shape_ok {
-            return Err(header);
-        }
-        let channels = reader.section(SECTION_CHANNELS).ok_or("channels")?;
-        let mut head = Reader(reader.section(SECTION_HEAD).ok_or("head")?);
-        let lattice_section = reader.section(SECTION_LATTICE).ok_or("lattice")?;
-        let (lattice, firsts) =
-            lattice_section.split_at_checked(n_channels * Lattice::LEN).ok_or("lattice")?;
-        let mut this = Self {
+        ok.then_some(Self {
             bytes,
             n_channels,
             n_samples,
             period_ms,
             max_delay_ms,
-            channels,
-            head: Table::parse(&mut head, HEAD_SYMBOLS).ok_or("head")?,
-            lattice,
-            firsts,
+            channels: &[],
+            head: fixed(1, &[]),
+            lattice: &[],
+            firsts: &[],
             context: None,
             latent: None,
             predict: None,
@@ -152,58 +158,53 @@ impl<'a> Model<'a> {
             counts: None,
             expected: &[],
             reference: None,
-        };
-        this.check_channels().ok_or("channels")?;
-        if !head.0.is_empty() {
-            return Err("head");
-        }
-        if let Some(section) = reader.optional_section(SECTION_CONTEXT, "context")? {
-            this.context = Some(Context::parse(section, n_channels).ok_or("context")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_LATENT, "latent")? {
-            this.latent = Some(Latent::parse(section, &this).ok_or("latent")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_PREDICT, "predict")? {
-            // It is mixed with the context rung's tables.
-            this.context.ok_or("predict")?;
-            this.predict = Some(Predict::parse_mixed(section, n_channels).ok_or("predict")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_FIXED, "fixed")? {
-            this.fixed = Some(Fixed::parse(section, &this).ok_or("fixed")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_GATED, "gated predict")? {
-            // One kind of networks is enough, and they lean on the context rung's tables.
-            let alone = this.context.is_some() && this.predict.is_none();
-            let gated = Predict::parse_gated(section, n_channels).filter(|_| alone);
-            this.predict = Some(gated.ok_or("gated predict")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_COUNTS, "counts")? {
-            let counts = Counts::parse(section, n_channels, |idx| this.bound_steps(idx));
+        })
+    }
+
+    /// Takes one section in, if it is sound and fits what is there.
+    fn take(&mut self, tag: u8, section: &'a [u8]) -> Option<()> {
+        let n_channels = self.n_channels;
+        // One kind of networks is enough, and they lean on the context rung's tables.
+        let has_room = self.context.is_some() && !self.has_predict();
+        let is_bounded = self.fixed.is_none();
+        match tag {
+            SECTION_CHANNELS => {
+                self.channels = section;
+                self.check_channels()?;
+            }
+            SECTION_HEAD => {
+                let mut reader = Reader(section);
+                self.head = Table::parse(&mut reader, HEAD_SYMBOLS).filter(|_| reader.0.is_empty())?;
+            }
+            SECTION_LATTICE => {
+                (self.lattice, self.firsts) = section.split_at_checked(n_channels * Lattice::LEN)?;
+            }
+            SECTION_CONTEXT => self.context = Some(Context::parse(section, n_channels)?),
+            SECTION_LATENT => self.latent = Some(Latent::parse(section, self)?),
+            SECTION_PREDICT if has_room => self.predict = Some(Predict::parse_mixed(section, n_channels)?),
+            SECTION_FIXED => self.fixed = Some(Fixed::parse(section, self)?),
+            SECTION_GATED if has_room => self.predict = Some(Predict::parse_gated(section, n_channels)?),
             // What has no bound has nothing to keep exact.
-            this.counts = Some(counts.filter(|_| this.fixed.is_none()).ok_or("counts")?);
+            SECTION_COUNTS if is_bounded => {
+                self.counts = Some(Counts::parse(section, n_channels, |idx| self.bound_steps(idx))?);
+            }
+            SECTION_EXPECTED if is_bounded && cfg!(feature = "expected") => {
+                self.expected = section;
+                self.check_expected()?;
+            }
+            SECTION_REFERENCE if is_bounded && self.context.is_some() => {
+                // What follows on an earlier window leans on the context rung's tables, and its values on a bound.
+                let follows = !matches!(&self.predict, Some(predict) if !predict.follows_path());
+                self.reference = Some(ReferenceTables::parse(section).filter(|_| follows)?);
+            }
+            SECTION_BUDGETED if has_room => {
+                // A length that is looked for, or given, tells nothing.
+                let tells = is_bounded && self.expected.is_empty() && self.values() <= BUDGET_VALUES_MAX;
+                self.predict = Some(Predict::parse_budgeted(section, n_channels).filter(|_| tells)?);
+            }
+            _ => return None,
         }
-        if let Some(section) = reader.optional_section(SECTION_EXPECTED, "expected")? {
-            this.expected = section;
-            let fits = cfg!(feature = "expected") && this.fixed.is_none();
-            this.check_expected().filter(|()| fits).ok_or("expected")?;
-        }
-        if let Some(section) = reader.optional_section(SECTION_REFERENCE, "reference")? {
-            // What follows on an earlier window leans on the context rung's tables, and its values on a bound.
-            let follows = this.predict.as_ref().is_none_or(Predict::follows_path);
-            let is_able = this.context.is_some() && this.fixed.is_none() && follows;
-            let tables = ReferenceTables::parse(section).filter(|_| is_able);
-            this.reference = Some(tables.ok_or("reference")?);
-        }
-        if let Some(section) = reader.optional_section(SECTION_BUDGETED, "budgeted predict")? {
-            // A length that is looked for, or given, tells nothing.
-            let alone = this.context.is_some() && this.predict.is_none() && this.fixed.is_none();
-            let fits = this.expected.is_empty() && this.values() <= BUDGET_VALUES_MAX;
-            let budgeted = Predict::parse_budgeted(section, n_channels).filter(|_| alone && fits);
-            this.predict = Some(budgeted.ok_or("budgeted predict")?);
-        }
-        // Last, because counts decide what the lattice lies on.
-        this.check_lattice().ok_or("lattice")?;
-        if reader.0.is_empty() { Ok(this) } else { Err("end") }
+        Some(())
     }
 
     fn check_channels(&self) -> Option<()> {
@@ -330,7 +331,7 @@ impl<'a> Model<'a> {
         let mut reader = Reader(self.bytes.get(HEADER_LEN..).unwrap_or(&[]));
         core::iter::from_fn(move || {
             let tag = *reader.0.first()?;
-            reader.section(tag).map(|_| tag)
+            reader.section().map(|_| tag)
         })
     }
 
@@ -376,13 +377,17 @@ impl<'a> Model<'a> {
     }
 
     /// How the first value of each channel is coded, in order of channels.
-    pub(crate) fn firsts(&self) -> impl Iterator<Item = First<'a>> {
-        let mut reader = Reader(self.firsts);
-        let bins = self.expected.get(1..).unwrap_or(&[]);
-        (0..self.n_channels).map_while(move |idx| {
-            let bin = bins.get(idx).copied().unwrap_or(0);
-            First::checked(&mut reader, idx).map(|first| first.beginning(bin))
-        })
+    pub(crate) fn firsts(&self) -> Firsts<'a> {
+        Firsts { reader: Reader(self.firsts), bins: self.expected.get(1..).unwrap_or(&[]), idx: 0 }
+    }
+
+    /// How the first value of channel `idx` is coded.
+    pub(crate) fn first(&self, idx: usize) -> Option<First<'a>> {
+        let mut firsts = self.firsts();
+        for _ in 0..idx {
+            firsts.next()?;
+        }
+        firsts.next()
     }
 
     /// The bound of channel `idx` in what is coded, counts or grid steps; read alone, because the search asks for every
@@ -397,6 +402,22 @@ impl<'a> Model<'a> {
     /// The bound of channel `idx` in grid steps.
     pub(crate) fn grid_bound(&self, idx: usize) -> i32 {
         Reader(&self.channels[idx * CHANNEL_LEN + CHANNEL_BOUND_AT..]).i32().unwrap_or(0)
+    }
+}
+
+/// See [`Model::firsts`].
+pub(crate) struct Firsts<'a> {
+    reader: Reader<'a>,
+    bins: &'a [u8],
+    idx: usize,
+}
+
+impl<'a> Firsts<'a> {
+    pub(crate) fn next(&mut self) -> Option<First<'a>> {
+        let first = First::checked(&mut self.reader, self.idx)?;
+        let bin = self.bins.get(self.idx).copied().unwrap_or(0);
+        self.idx += 1;
+        Some(first.beginning(bin))
     }
 }
 
@@ -478,18 +499,29 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.bytes(len)?).ok()
     }
 
-    fn section(&mut self, tag: u8) -> Option<&'a [u8]> {
-        if self.u8()? != tag {
-            return None;
-        }
+    /// A section's bytes, behind its number and its length.
+    fn section(&mut self) -> Option<&'a [u8]> {
+        self.u8()?;
         let len = self.u32()?;
         self.bytes(usize::try_from(len).ok()?)
     }
+}
 
-    fn optional_section(&mut self, tag: u8, name: &'static str) -> Result<Option<&'a [u8]>, &'static str> {
-        if self.0.first() != Some(&tag) {
-            return Ok(None);
-        }
-        self.section(tag).map(Some).ok_or(name)
+/// What errors call a section.
+fn name_of(tag: u8) -> &'static str {
+    match tag {
+        SECTION_CHANNELS => "channels",
+        SECTION_HEAD => "head",
+        SECTION_LATTICE => "lattice",
+        SECTION_CONTEXT => "context",
+        SECTION_LATENT => "latent",
+        SECTION_PREDICT => "predict",
+        SECTION_FIXED => "fixed",
+        SECTION_GATED => "gated predict",
+        SECTION_COUNTS => "counts",
+        SECTION_EXPECTED => "expected",
+        SECTION_REFERENCE => "reference",
+        SECTION_BUDGETED => "budgeted predict",
+        _ => "last",
     }
 }

@@ -38,15 +38,19 @@ const _: () = assert!(LATENTS_MAX as i64 * 128 * LATENT_MAX as i64 + BIAS_MAX as
 impl<'a> Dense<'a> {
     pub(crate) fn parse(reader: &mut Reader<'a>, n_in: usize, n_out: usize, is_biased: bool) -> Option<Self> {
         let this = Self::checked(reader, n_in, n_out, is_biased)?;
-        let mut check = Reader(this.outs);
-        for _ in 0..n_out {
-            let bias = if is_biased { check.i32()? } else { 0 };
-            let (_, shift) = (check.u16()?, check.u8()?);
+        this.check().map(|()| this)
+    }
+
+    fn check(&self) -> Option<()> {
+        let mut outs = Reader(self.outs);
+        while !outs.0.is_empty() {
+            let bias = if self.is_biased { outs.i32()? } else { 0 };
+            let (_, shift) = (outs.u16()?, outs.u8()?);
             if bias.unsigned_abs() > BIAS_MAX || !(1..=46).contains(&shift) {
                 return None;
             }
         }
-        Some(this)
+        Some(())
     }
 
     /// Reads a layer that [`Dense::parse`] has accepted before.
@@ -141,31 +145,47 @@ fn out_len(is_biased: bool) -> usize {
     if is_biased { 7 } else { 3 }
 }
 
-/// A linear map with a hidden ReLU layer beside it.
+/// A linear map with a hidden ReLU layer beside it: where its layers stand, which are read again when they run.
 #[derive(Clone, Copy, Debug)]
 struct Half<'a> {
-    linear: Dense<'a>,
-    hidden: Dense<'a>,
-    output: Dense<'a>,
+    layers: &'a [u8],
+    n_in: usize,
     n_hidden: usize,
+    n_out: usize,
 }
 
 impl<'a> Half<'a> {
+    /// Checks the layers, and goes on behind them.
     fn parse(reader: &mut Reader<'a>, n_in: usize, n_hidden: usize, n_out: usize) -> Option<Self> {
-        Some(Self {
-            linear: Dense::parse(reader, n_in, n_out, true)?,
-            hidden: Dense::parse(reader, n_in, n_hidden, true)?,
-            output: Dense::parse(reader, n_hidden, if n_hidden > 0 { n_out } else { 0 }, false)?,
-            n_hidden,
-        })
+        let this = Self { layers: reader.0, n_in, n_hidden, n_out };
+        for nth in 0..3 {
+            this.layer(nth, reader)?.check()?;
+        }
+        Some(this)
+    }
+
+    /// Layer `nth` of linear, hidden and output, which begins where `reader` stands.
+    fn layer(&self, nth: usize, reader: &mut Reader<'a>) -> Option<Dense<'a>> {
+        let &Self { n_in, n_hidden, n_out, .. } = self;
+        match nth {
+            0 => Dense::checked(reader, n_in, n_out, true),
+            1 => Dense::checked(reader, n_in, n_hidden, true),
+            _ => Dense::checked(reader, n_hidden, if n_hidden > 0 { n_out } else { 0 }, false),
+        }
     }
 
     /// `hidden`: `n_hidden` words of scratch.
     fn run(&self, input: &[i32], hidden: &mut [i32], out: &mut [i32]) {
         let hidden = &mut hidden[..self.n_hidden];
-        self.hidden.run(input, hidden, Use::Hidden);
-        self.linear.run(input, out, Use::Output);
-        self.output.run(hidden, out, Use::Add);
+        let mut reader = Reader(self.layers);
+        for nth in 0..3 {
+            let Some(layer) = self.layer(nth, &mut reader) else { return };
+            match nth {
+                0 => layer.run(input, out, Use::Output),
+                1 => layer.run(input, hidden, Use::Hidden),
+                _ => layer.run(hidden, out, Use::Add),
+            }
+        }
     }
 }
 

@@ -37,24 +37,29 @@ pub enum Site {
     Fixed,
 }
 
+/// What is done with a symbol.
+pub enum Turn {
+    /// It is read: the one that lies at this place of the total.
+    Read(u32),
+    /// It is written.
+    Write,
+    /// Only its share of the total counts, not where it lies.
+    Weigh,
+}
+
 /// One walk through a window's symbols serves both directions: an encoder writes `sym` and returns it, a decoder
-/// ignores it and returns what it read.
+/// ignores it and returns what it read. A kind of coder only says how a range is narrowed; the symbols' methods below are
+/// there once for all kinds, because a device has several and little flash.
 pub trait Coder {
-    /// Codes one symbol of `table`.
-    fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop>;
-    /// Codes one of `freqs`, each at least 1 and together at most 2^16.
-    fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop>;
-    /// Codes one of `n` symbols of which symbol `s` begins at `cum(s)` and ends at `cum(s + 1)`, always later;
-    /// `cum(0)` is 0, `cum(n)` the total, at most 2^16.
-    fn between(
-        &mut self,
-        site: Site,
-        n: usize,
-        cum: &dyn Fn(usize) -> u32,
-        sym: usize,
-    ) -> Result<usize, Stop>;
-    /// Codes one of `total <= 2^16` equally likely values.
-    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop>;
+    /// What is done with the next symbol, one of `total`.
+    fn turn(&mut self, _total: u32) -> Turn {
+        Turn::Write
+    }
+    /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop>;
+    /// Is shown each symbol of a site before it is written: what learning counts.
+    #[cfg(feature = "bundle")]
+    fn see(&mut self, _site: Site, _sym: usize) {}
     /// Sixteenths of a bit that the symbols so far have taken: the same for whoever writes and whoever reads.
     fn spent(&self) -> u32 {
         0
@@ -63,10 +68,101 @@ pub trait Coder {
     fn code_len(&self) -> Option<usize> {
         None
     }
+    /// From here on the length of the code is not told.
+    fn hide_len(&mut self) {}
+}
+
+impl dyn Coder + '_ {
+    /// Codes one symbol of `table`.
+    pub fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
+        let total = table.total();
+        let (sym, cum, freq) = match self.turn(total) {
+            Turn::Read(target) => table.find(target),
+            Turn::Write => {
+                self.show(site, sym);
+                let (cum, freq) = table.interval(sym);
+                (sym, cum, freq)
+            }
+            Turn::Weigh => (sym, 0, table.interval_width(sym)),
+        };
+        self.narrow(cum, freq, total)?;
+        Ok(sym)
+    }
+
+    /// Codes one of `freqs`, each at least 1 and together at most 2^16.
+    pub fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
+        let total = freqs.iter().sum();
+        let (mut sym, mut cum) = (sym, 0);
+        if let Turn::Read(target) = self.turn(total) {
+            sym = 0;
+            while target >= cum + freqs[sym] {
+                cum += freqs[sym];
+                sym += 1;
+            }
+        } else {
+            self.show(site, sym);
+            cum = freqs[..sym].iter().sum();
+        }
+        self.narrow(cum, freqs[sym], total)?;
+        Ok(sym)
+    }
+
+    /// Codes one of `n` symbols of which symbol `s` begins at `cum(s)` and ends at `cum(s + 1)`, always later;
+    /// `cum(0)` is 0, `cum(n)` the total, at most 2^16.
+    pub fn between(
+        &mut self,
+        site: Site,
+        n: usize,
+        cum: &dyn Fn(usize) -> u32,
+        sym: usize,
+    ) -> Result<usize, Stop> {
+        let total = cum(n);
+        let Turn::Read(target) = self.turn(total) else {
+            self.show(site, sym);
+            let from = cum(sym);
+            self.narrow(from, cum(sym + 1) - from, total)?;
+            return Ok(sym);
+        };
+        let (mut low, mut low_cum, mut high, mut high_cum) = (0, 0, n, total);
+        let (mut at, mut step) = (n / 2, 1);
+        while high - low > 1 {
+            let at_cum = cum(at);
+            if target < at_cum {
+                (high, high_cum) = (at, at_cum);
+            } else {
+                (low, low_cum) = (at, at_cum);
+            }
+            // Nearly always it lies near the middle: outwards from there, then between what is known.
+            at = match (low, high) {
+                (0, _) => high.saturating_sub(step).max(1),
+                (_, high) if high == n => (low + step).min(n - 1),
+                _ => low.midpoint(high),
+            };
+            step *= 2;
+        }
+        self.narrow(low_cum, high_cum - low_cum, total)?;
+        Ok(low)
+    }
+
+    /// Codes one of `total <= 2^16` equally likely values.
+    pub fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
+        let value = if let Turn::Read(target) = self.turn(total) { target } else { value };
+        self.narrow(value, 1, total)?;
+        Ok(value)
+    }
+
     /// Codes `n_bits <= 16` equally likely bits.
-    fn bits(&mut self, n_bits: u32, value: u32) -> Result<u32, Stop> {
+    pub fn bits(&mut self, n_bits: u32, value: u32) -> Result<u32, Stop> {
         if n_bits == 0 { Ok(0) } else { self.uniform(1 << n_bits, value) }
     }
+
+    #[cfg(feature = "bundle")]
+    fn show(&mut self, site: Site, sym: usize) {
+        self.see(site, sym);
+    }
+
+    #[cfg(not(feature = "bundle"))]
+    fn show(&mut self, _: Site, _: usize) {}
 }
 
 /// Writes a code into a slice.
@@ -129,17 +225,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Something that writes by narrowing a range.
-trait Narrow {
-    /// Narrows the range to `[cum, cum + freq)` of `total`; the last symbol takes the remainder.
-    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop>;
-    /// See [`Coder::spent`].
-    fn so_far(&self) -> u32;
-    /// See [`Coder::code_len`].
-    fn asked_len(&self) -> Option<usize>;
-}
-
-impl Narrow for Encoder<'_> {
+impl Coder for Encoder<'_> {
     fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
         let unit = self.range / total;
         let below = unit * cum;
@@ -159,44 +245,12 @@ impl Narrow for Encoder<'_> {
         Ok(())
     }
 
-    fn so_far(&self) -> u32 {
+    fn spent(&self) -> u32 {
         spent(self.out_len, self.range)
     }
 
-    fn asked_len(&self) -> Option<usize> {
-        self.code_len
-    }
-}
-
-impl<W: Narrow> Coder for W {
-    fn spent(&self) -> u32 {
-        self.so_far()
-    }
-
     fn code_len(&self) -> Option<usize> {
-        self.asked_len()
-    }
-
-    fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
-        let (cum, freq) = table.interval(sym);
-        self.narrow(cum, freq, table.total())?;
-        Ok(sym)
-    }
-
-    fn weighted(&mut self, _: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
-        self.narrow(freqs[..sym].iter().sum(), freqs[sym], freqs.iter().sum())?;
-        Ok(sym)
-    }
-
-    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
-        let from = cum(sym);
-        self.narrow(from, cum(sym + 1) - from, cum(n))?;
-        Ok(sym)
-    }
-
-    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
-        self.narrow(value, 1, total)?;
-        Ok(value)
+        self.code_len
     }
 }
 
@@ -220,25 +274,10 @@ impl<'a> Decoder<'a> {
         this
     }
 
-    /// From here on the length of the code is not told.
-    pub(crate) fn hide_len(&mut self) {
-        self.tells_len = false;
-    }
-
     fn next(&mut self) -> u32 {
         let byte = self.code.get(self.n_read).copied().unwrap_or(0);
         self.n_read += 1;
         u32::from(byte)
-    }
-
-    fn take(&mut self, cum: u32, freq: u32, total: u32) {
-        let unit = self.range / total;
-        self.offset -= unit * cum;
-        self.range = if cum + freq == total { self.range - unit * cum } else { unit * freq };
-        while self.range < RENORM_BELOW {
-            self.offset = self.offset << 8 | self.next();
-            self.range <<= 8;
-        }
     }
 
     /// Checks that an encoder could have ended so: at most one byte past those the symbols needed, no zero at the end.
@@ -256,6 +295,22 @@ impl<'a> Decoder<'a> {
 }
 
 impl Coder for Decoder<'_> {
+    fn turn(&mut self, total: u32) -> Turn {
+        // The remainder of the division belongs to the last symbol.
+        Turn::Read((self.offset / (self.range / total)).min(total - 1))
+    }
+
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        let unit = self.range / total;
+        self.offset -= unit * cum;
+        self.range = if cum + freq == total { self.range - unit * cum } else { unit * freq };
+        while self.range < RENORM_BELOW {
+            self.offset = self.offset << 8 | self.next();
+            self.range <<= 8;
+        }
+        Ok(())
+    }
+
     fn spent(&self) -> u32 {
         spent(self.n_read - 4, self.range)
     }
@@ -264,55 +319,8 @@ impl Coder for Decoder<'_> {
         Some(self.code.len()).filter(|_| self.tells_len)
     }
 
-    fn symbol(&mut self, _: Site, table: Table<'_>, _: usize) -> Result<usize, Stop> {
-        let total = table.total();
-        // The remainder of the division belongs to the last symbol.
-        let target = (self.offset / (self.range / total)).min(total - 1);
-        let (sym, cum, freq) = table.find(target);
-        self.take(cum, freq, total);
-        Ok(sym)
-    }
-
-    fn weighted(&mut self, _: Site, freqs: &[u32], _: usize) -> Result<usize, Stop> {
-        let total: u32 = freqs.iter().sum();
-        let target = (self.offset / (self.range / total)).min(total - 1);
-        let (mut sym, mut cum) = (0, 0);
-        while target >= cum + freqs[sym] {
-            cum += freqs[sym];
-            sym += 1;
-        }
-        self.take(cum, freqs[sym], total);
-        Ok(sym)
-    }
-
-    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, _: usize) -> Result<usize, Stop> {
-        let total = cum(n);
-        let target = (self.offset / (self.range / total)).min(total - 1);
-        let (mut low, mut low_cum, mut high, mut high_cum) = (0, 0, n, total);
-        let (mut at, mut step) = (n / 2, 1);
-        while high - low > 1 {
-            let at_cum = cum(at);
-            if target < at_cum {
-                (high, high_cum) = (at, at_cum);
-            } else {
-                (low, low_cum) = (at, at_cum);
-            }
-            // Nearly always it lies near the middle: outwards from there, then between what is known.
-            at = match (low, high) {
-                (0, _) => high.saturating_sub(step).max(1),
-                (_, high) if high == n => (low + step).min(n - 1),
-                _ => low.midpoint(high),
-            };
-            step *= 2;
-        }
-        self.take(low_cum, high_cum - low_cum, total);
-        Ok(low)
-    }
-
-    fn uniform(&mut self, total: u32, _: u32) -> Result<u32, Stop> {
-        let value = (self.offset / (self.range / total)).min(total - 1);
-        self.take(value, 1, total);
-        Ok(value)
+    fn hide_len(&mut self) {
+        self.tells_len = false;
     }
 }
 
@@ -328,14 +336,6 @@ impl Meter {
         Self { range: u32::MAX, n_bytes: 0 }
     }
 
-    fn narrow(&mut self, freq: u32, total: u32) {
-        self.range = self.range / total * freq;
-        while self.range < RENORM_BELOW {
-            self.range <<= 8;
-            self.n_bytes += 1;
-        }
-    }
-
     /// Sixteenths of a bit so far.
     pub(crate) fn cost(&self) -> u32 {
         self.n_bytes * 128 + 512 - log2_q4(self.range)
@@ -343,24 +343,17 @@ impl Meter {
 }
 
 impl Coder for Meter {
-    fn symbol(&mut self, _: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
-        self.narrow(table.interval(sym).1, table.total());
-        Ok(sym)
+    fn turn(&mut self, _: u32) -> Turn {
+        Turn::Weigh
     }
 
-    fn weighted(&mut self, _: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
-        self.narrow(freqs[sym], freqs.iter().sum());
-        Ok(sym)
-    }
-
-    fn between(&mut self, _: Site, n: usize, cum: &dyn Fn(usize) -> u32, sym: usize) -> Result<usize, Stop> {
-        self.narrow(cum(sym + 1) - cum(sym), cum(n));
-        Ok(sym)
-    }
-
-    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
-        self.narrow(1, total);
-        Ok(value)
+    fn narrow(&mut self, _: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        self.range = self.range / total * freq;
+        while self.range < RENORM_BELOW {
+            self.range <<= 8;
+            self.n_bytes += 1;
+        }
+        Ok(())
     }
 }
 
@@ -426,9 +419,9 @@ pub(crate) struct Mark {
     meter: Meter,
 }
 
-impl Narrow for Metered<'_> {
+impl Coder for Metered<'_> {
     fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
-        self.meter.narrow(freq, total);
+        self.meter.narrow(cum, freq, total)?;
         // Whole bytes alone, which is quicker to compare and never more than the cost.
         if self.meter.n_bytes * 128 > self.cost_max {
             Err(Stop)
@@ -437,12 +430,8 @@ impl Narrow for Metered<'_> {
         }
     }
 
-    fn so_far(&self) -> u32 {
-        self.encoder.so_far()
-    }
-
-    fn asked_len(&self) -> Option<usize> {
-        None
+    fn spent(&self) -> u32 {
+        self.encoder.spent()
     }
 }
 
@@ -456,11 +445,8 @@ pub(crate) fn code_unbounded(coder: &mut dyn Coder, value: u32) -> Result<u32, S
             return Err(Stop);
         }
     }
-    let (high_bits, low_bits) = (n_bits.saturating_sub(BITS_MAX), n_bits.min(BITS_MAX));
-    let tail = (value + 1) & ((1 << n_bits) - 1);
-    let high = coder.bits(high_bits, tail >> low_bits)?;
-    let low = coder.bits(low_bits, tail & ((1 << low_bits) - 1))?;
-    Ok(((1 << n_bits) | high << low_bits | low) - 1)
+    let tail = code_wide(coder, n_bits, (value + 1) & ((1 << n_bits) - 1))?;
+    Ok(((1 << n_bits) | tail) - 1)
 }
 
 /// Codes `value < 2^n_bits`, `n_bits <= 32`, all values equally likely.
@@ -478,16 +464,20 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
+    fn dynamic(coder: &mut dyn Coder) -> &mut dyn Coder {
+        coder
+    }
+
     fn round_trip(values: &[(u32, u32)]) -> Vec<u8> {
         let mut out = [0; 4096];
         let mut encoder = Encoder::new(&mut out);
         for &(n_bits, value) in values {
-            encoder.bits(n_bits, value).unwrap();
+            dynamic(&mut encoder).bits(n_bits, value).unwrap();
         }
         let code_len = encoder.finish().unwrap();
         let mut decoder = Decoder::new(&out[..code_len]);
         for &(n_bits, value) in values {
-            assert_eq!(decoder.bits(n_bits, 0), Ok(value));
+            assert_eq!(dynamic(&mut decoder).bits(n_bits, 0), Ok(value));
         }
         assert_eq!(decoder.finish(), Ok(()));
         out[..code_len].to_vec()
@@ -510,9 +500,13 @@ mod tests {
             let mut code = round_trip(&[(8, 0x5a), (8, 0xa5)]);
             code.extend(std::iter::repeat_n(7, extra));
             let mut decoder = Decoder::new(&code);
-            let _ = (decoder.bits(8, 0), decoder.bits(8, 0));
+            let _ = (dynamic(&mut decoder).bits(8, 0), dynamic(&mut decoder).bits(8, 0));
             assert_eq!(decoder.finish(), Err(Stop), "{extra} bytes more");
         }
+    }
+
+    fn as_coder<'a>(metered: &'a mut Metered<'_>) -> &'a mut (dyn Coder + 'a) {
+        metered
     }
 
     proptest! {
@@ -526,17 +520,17 @@ mod tests {
             let (mut out, mut alone) = ([0; 64], [0; 64]);
             let mut metered = Metered::new(&mut out, u32::MAX);
             for byte in &shared {
-                metered.bits(8, value(byte)).unwrap();
+                as_coder(&mut metered).bits(8, value(byte)).unwrap();
             }
             let mark = metered.mark();
             for end in &ends {
                 let mut other = Metered::new(&mut alone, u32::MAX);
                 for byte in &shared {
-                    other.bits(8, value(byte)).unwrap();
+                    as_coder(&mut other).bits(8, value(byte)).unwrap();
                 }
                 for byte in end {
-                    metered.weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
-                    other.weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
+                    as_coder(&mut metered).weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
+                    as_coder(&mut other).weighted(Site::Fixed, &[1, 300, 2], usize::from(*byte) % 3).unwrap();
                 }
                 prop_assert_eq!(metered.cost(), other.cost());
                 let len = other.finish().unwrap();

@@ -3,7 +3,7 @@
 //! Values inside the trained range take `raw_bits` each, at the bound's spacing. A window that leaves it, or whose
 //! readings lie off the grid, names its own base and width per channel and is kept to the step.
 
-use crate::grid::is_step;
+use crate::grid::{extent, is_step};
 use crate::model::{Model, RAW_BITS_MAX};
 use crate::range::{Coder, Stop, code_wide};
 
@@ -22,9 +22,8 @@ pub(crate) fn code(
     let own = coder.bits(1, own)? == 1;
     let n_channels = model.channels();
     for idx in 0..n_channels {
-        let values = || steps.iter().skip(idx).step_by(n_channels).copied().filter(|&x| is_step(x));
         let (base, n_bits, spacing) = if own {
-            let (low, high) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
+            let (low, high) = extent(steps, idx, n_channels).unwrap_or((0, 0));
             let n_bits = 32 - ((high - low) as u32).leading_zeros();
             let n_bits = coder.uniform(u32::from(RAW_BITS_MAX) + 1, n_bits)?;
             let base = code_wide(coder, 28, (low + BASE_OFFSET) as u32)? as i32 - BASE_OFFSET;
@@ -33,10 +32,15 @@ pub(crate) fn code(
             let (base, n_bits) = model.raw_range(idx);
             (base, u32::from(n_bits), 2 * model.bound_steps(idx) + 1)
         };
-        for x in steps.iter_mut().skip(idx).step_by(n_channels).filter(|x| is_step(**x)) {
-            let q =
-                code_wide(coder, n_bits, (x.wrapping_sub(base).wrapping_add(spacing / 2) / spacing) as u32)?;
-            let value = i64::from(base) + i64::from(q) * i64::from(spacing);
+        let mut at = idx;
+        while let Some(x) = steps.get_mut(at) {
+            at += n_channels;
+            if !is_step(*x) {
+                continue;
+            }
+            let place = x.wrapping_sub(base).wrapping_add(spacing / 2) / spacing;
+            let place = code_wide(coder, n_bits, place as u32)?;
+            let value = i64::from(base) + i64::from(place) * i64::from(spacing);
             *x = i32::try_from(value).ok().filter(|&v| is_step(v)).ok_or(Stop)?;
         }
     }
@@ -47,11 +51,10 @@ pub(crate) fn code(
 fn fits(model: &Model<'_>, steps: &[i32]) -> bool {
     let n_channels = model.channels();
     (0..n_channels).all(|idx| {
+        let Some((lowest, highest)) = extent(steps, idx, n_channels) else { return true };
         let (base, n_bits) = model.raw_range(idx);
-        let spacing = i64::from(2 * model.bound_steps(idx) + 1);
-        let low = i64::from(base) - spacing / 2;
-        let end = low + (spacing << n_bits);
-        let mut values = steps.iter().skip(idx).step_by(n_channels).filter(|&&x| is_step(x));
-        values.all(|&x| (low..end).contains(&i64::from(x)))
+        let spacing = 2 * model.bound_steps(idx) + 1;
+        let low = base - spacing / 2;
+        lowest >= low && i64::from(highest) < i64::from(low) + (i64::from(spacing) << n_bits)
     })
 }

@@ -71,7 +71,12 @@ impl<'a> Search<'a> {
     pub(crate) fn run(&self, rs: &mut [i32], back: &mut [i32], beam: &mut [i32]) -> bool {
         let Some(ends) = self.ends(None, rs, back, beam) else { return false };
         if let Some(costs) = ends {
-            let best = costs.iter().enumerate().min_by_key(|(_, cost)| **cost).map_or(0, |(slot, _)| slot);
+            let mut best = 0;
+            for (slot, &cost) in costs.iter().enumerate() {
+                if cost < costs[best] {
+                    best = slot;
+                }
+            }
             self.trace(rs, back, best);
         }
         true
@@ -211,7 +216,7 @@ impl<'a> Search<'a> {
         let history = load(histories, idx);
         if history.is_empty() {
             let predicted = context::predict_first(self.model, idx, histories);
-            return match self.model.firsts().nth(idx) {
+            return match self.model.first(idx) {
                 Some(first) => Pricing::First(first, predicted),
                 None => Pricing::Free,
             };

@@ -54,7 +54,12 @@ pub(crate) fn code(
 }
 
 fn kind_of(x: i32) -> usize {
-    ABSENT.iter().skip(1).position(|&absent| absent == x).map_or(0, |at| at + 1)
+    match x {
+        MISSING => 1,
+        ABOVE => 2,
+        BELOW => 3,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -27,8 +27,9 @@ use crate::keys::{DeviceId, Direction, ID_LEN_MAX, LinkKey, NONCE_LEN};
 use crate::payload::Content;
 use crate::{CONTENT_LEN_MAX, Fingerprint, HEADER_LEN_MAX, OpenError, SealError};
 
-type Aes128Ccm = ccm::Ccm<Aes128, U16, U13>;
-type Aes128Ccm8 = ccm::Ccm<Aes128, U8, U13>;
+// By reference: round keys that are handed on are copied, and wiped in each place.
+type Aes128Ccm<'c> = ccm::Ccm<&'c Aes128, U16, U13>;
+type Aes128Ccm8<'c> = ccm::Ccm<&'c Aes128, U8, U13>;
 
 /// What a frame is bound to beyond its own bytes: both ends know it, and it must be the same.
 #[derive(Clone, Copy, Debug)]
@@ -74,15 +75,16 @@ pub fn seal(
     let nonce = nonce(key, bound.counter).into();
     // CCM refuses only content beyond 65,535 bytes.
     let too_long = |_| SealError::ContentTooLong;
+    let cipher = Aes128::new(key.key().into());
     match suite {
         Suite::AesCcm16 => {
-            let made = Aes128Ccm::new(&(*key.key()).into())
+            let made = Aes128Ccm::from(&cipher)
                 .encrypt_inout_detached(&nonce, aad.as_bytes(), content.into())
                 .map_err(too_long)?;
             tag.copy_from_slice(&made);
         }
         Suite::AesCcm8 => {
-            let made = Aes128Ccm8::new(&(*key.key()).into())
+            let made = Aes128Ccm8::from(&cipher)
                 .encrypt_inout_detached(&nonce, aad.as_bytes(), content.into())
                 .map_err(too_long)?;
             tag.copy_from_slice(&made);
@@ -140,15 +142,16 @@ fn open_detached(
     content: &mut [u8],
     tag: &[u8],
 ) -> Option<()> {
-    let cipher_key = (*key.key()).into();
+    let cipher = Aes128::new(key.key().into());
+    let content = content.into();
     let opened = match key.suite() {
         Suite::AesCcm16 => {
-            let cipher = Aes128Ccm::new(&cipher_key);
-            cipher.decrypt_inout_detached(nonce, aad, content.into(), tag.try_into().ok()?)
+            let tag = tag.try_into().ok()?;
+            Aes128Ccm::from(&cipher).decrypt_inout_detached(nonce, aad, content, tag)
         }
         Suite::AesCcm8 => {
-            let cipher = Aes128Ccm8::new(&cipher_key);
-            cipher.decrypt_inout_detached(nonce, aad, content.into(), tag.try_into().ok()?)
+            let tag = tag.try_into().ok()?;
+            Aes128Ccm8::from(&cipher).decrypt_inout_detached(nonce, aad, content, tag)
         }
     };
     opened.ok()
@@ -186,16 +189,31 @@ pub(crate) struct Aad {
 
 impl Aad {
     pub(crate) fn new(header: &[u8], key: &LinkKey, bound: &Binding<'_>) -> Self {
-        let protected = Protected::new(header, key.direction(), key.suite(), bound);
         let mut aad = Self { bytes: [0; AAD_LEN_MAX], len: 0 };
         aad.put(CONTEXT);
-        aad.put_bstr(protected.as_bytes());
+        // The protected headers have 31 bytes at least, so that their length takes two.
+        aad.put(&[0x58, 0]);
+        let at = aad.len;
+        aad.put_protected(header, key.direction(), key.suite(), bound);
+        aad.bytes[at - 1] = (aad.len - at) as u8;
         aad.put_bstr(bound.bundle.map_or(&[], |f| &f[..]));
         aad
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The protected headers of one frame, as a CBOR map.
+    fn put_protected(&mut self, header: &[u8], direction: Direction, suite: Suite, bound: &Binding<'_>) {
+        self.put(&[0xa4, 0x01]);
+        self.put(suite.cose_alg());
+        self.put(&[0x04]);
+        self.put_bstr(bound.id.as_bytes());
+        self.put(&[0x06]);
+        self.put_bstr(&partial_iv(direction, bound.counter));
+        self.put(&[0x3a, 0x00, 0x01, 0x00, 0x00]);
+        self.put_bstr(header);
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -210,20 +228,15 @@ impl Aad {
     }
 }
 
-/// The protected headers of one frame, as a CBOR map.
+/// The protected headers of one frame alone.
+#[cfg(any(test, feature = "cose"))]
 pub(crate) struct Protected(Aad);
 
+#[cfg(any(test, feature = "cose"))]
 impl Protected {
     pub(crate) fn new(header: &[u8], direction: Direction, suite: Suite, bound: &Binding<'_>) -> Self {
         let mut map = Aad { bytes: [0; AAD_LEN_MAX], len: 0 };
-        map.put(&[0xa4, 0x01]);
-        map.put(suite.cose_alg());
-        map.put(&[0x04]);
-        map.put_bstr(bound.id.as_bytes());
-        map.put(&[0x06]);
-        map.put_bstr(&partial_iv(direction, bound.counter));
-        map.put(&[0x3a, 0x00, 0x01, 0x00, 0x00]);
-        map.put_bstr(header);
+        map.put_protected(header, direction, suite, bound);
         Self(map)
     }
 

@@ -278,7 +278,7 @@ fn to_grid(model: &Model<'_>, rung: Rung, values: &mut [i32]) {
 /// `room` is cut to the window, and keeps its lattice path in `path` and what the rung said, before rests, in `back`.
 fn read_after(
     Parts { model, tables, context }: Parts<'_, '_>,
-    coder: &mut Decoder<'_>,
+    coder: &mut dyn Coder,
     room: &mut Room<'_>,
 ) -> Result<(Decoded, bool), Stop> {
     let (mut n_samples, mut is_beside) = (model.samples(), false);

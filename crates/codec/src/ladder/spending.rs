@@ -5,7 +5,6 @@ extern crate std;
 use std::vec::Vec;
 
 use super::{Areas, Counted, check, fitting, length, prepare, tells_alone, write};
-use crate::freq::Table;
 use crate::model::Model;
 use crate::range::{Coder, Encoder, Site, Stop};
 use crate::{Rung, Window};
@@ -57,38 +56,17 @@ impl<'o> Noting<'o> {
         let code_len = self.encoder.finish().ok()?;
         Some((self.before, code_len))
     }
-
-    fn note(&mut self, site: Site) {
-        if matches!(site, Site::First(_) | Site::Predicted(_)) {
-            self.before.push(self.encoder.spent());
-        }
-    }
 }
 
 impl Coder for Noting<'_> {
-    fn symbol(&mut self, site: Site, table: Table<'_>, sym: usize) -> Result<usize, Stop> {
-        self.note(site);
-        self.encoder.symbol(site, table, sym)
+    fn narrow(&mut self, cum: u32, freq: u32, total: u32) -> Result<(), Stop> {
+        self.encoder.narrow(cum, freq, total)
     }
 
-    fn weighted(&mut self, site: Site, freqs: &[u32], sym: usize) -> Result<usize, Stop> {
-        self.note(site);
-        self.encoder.weighted(site, freqs, sym)
-    }
-
-    fn between(
-        &mut self,
-        site: Site,
-        n: usize,
-        cum: &dyn Fn(usize) -> u32,
-        sym: usize,
-    ) -> Result<usize, Stop> {
-        self.note(site);
-        self.encoder.between(site, n, cum, sym)
-    }
-
-    fn uniform(&mut self, total: u32, value: u32) -> Result<u32, Stop> {
-        self.encoder.uniform(total, value)
+    fn see(&mut self, site: Site, _: usize) {
+        if matches!(site, Site::First(_) | Site::Predicted(_)) {
+            self.before.push(self.encoder.spent());
+        }
     }
 
     fn spent(&self) -> u32 {

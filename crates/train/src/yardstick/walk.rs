@@ -141,13 +141,14 @@ struct Coded<'a, C> {
 
 impl<C: Coder> Walker for Coded<'_, C> {
     fn symbol(&mut self, table: usize, sym: usize) -> Result<usize, Stop> {
-        self.coder.weighted(Site::Fixed, self.tables.freqs(table), sym)
+        (&mut self.coder as &mut dyn Coder).weighted(Site::Fixed, self.tables.freqs(table), sym)
     }
 
     fn bits(&mut self, n_bits: u32, value: u32) -> Result<u32, Stop> {
         let (high_bits, low_bits) = (n_bits.saturating_sub(16), n_bits.min(16));
-        let high = self.coder.bits(high_bits, value.checked_shr(low_bits).unwrap_or(0))?;
-        let low = self.coder.bits(low_bits, value & ((1 << low_bits) - 1))?;
+        let coder: &mut dyn Coder = &mut self.coder;
+        let high = coder.bits(high_bits, value.checked_shr(low_bits).unwrap_or(0))?;
+        let low = coder.bits(low_bits, value & ((1 << low_bits) - 1))?;
         Ok(high << low_bits | low)
     }
 

@@ -7,8 +7,8 @@ mod size;
 #[path = "../uses.rs"]
 mod uses;
 
-fn uses(bytes: &mut [u8]) {
-    uses::encode(bytes);
-    uses::decode(bytes);
-    uses::wire(bytes);
+fn uses(memory: &mut size::Memory) {
+    uses::encode(memory);
+    uses::decode(memory);
+    uses::wire(memory);
 }

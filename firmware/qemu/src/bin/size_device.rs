@@ -7,7 +7,7 @@ mod size;
 #[path = "../uses.rs"]
 mod uses;
 
-fn uses(bytes: &mut [u8]) {
-    uses::encode(bytes);
-    uses::wire(bytes);
+fn uses(memory: &mut size::Memory) {
+    uses::encode(memory);
+    uses::wire(memory);
 }

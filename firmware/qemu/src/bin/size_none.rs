@@ -5,6 +5,6 @@
 #[path = "../size.rs"]
 mod size;
 
-fn uses(bytes: &mut [u8]) {
-    core::hint::black_box(bytes);
+fn uses(memory: &mut size::Memory) {
+    core::hint::black_box(memory);
 }
