@@ -315,5 +315,6 @@ fn basis(basis: GridBasis) -> &'static str {
         GridBasis::SensorStepWithStrays => "the sensor's own, with strays beside it",
         GridBasis::StepOfAll => "finer than the sensor's, for strays",
         GridBasis::PartOfBound => "a part of the bound: no step was found",
+        GridBasis::PartOfConvertedStep => "a part of the sensor's, which no decimal says",
     }
 }

@@ -6,15 +6,10 @@ use std::str::FromStr;
 
 use kinglet_codec::{BOUND_STEPS_MAX, Decimal, Grid};
 
-use super::quantum::{Quantum, STEPS_MAX};
+use super::converted::Converted;
+use super::facts::{Facts, bound_steps_beside};
+use super::quantum::Quantum;
 use super::series::RecordedChannel;
-
-/// Steps of a bound on a channel without a step of its own.
-const PARTS_OF_BOUND: i64 = 64;
-/// Largest mantissa of a step that a bundle keeps: `spec/bundle.md`.
-const QUANTUM_MAX: i128 = 1 << 34;
-/// Digits after the point a grid may have.
-const SCALE_MAX: u8 = 15;
 
 /// How far a decoded reading may lie from what the sensor gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +97,9 @@ pub enum GridBasis {
     /// Readings without a step: a 64th of the bound, or more where the range asks for it. The bound in steps
     /// leaves room for the rounding.
     PartOfBound,
+    /// A whole part of a step that no decimal says, about a 64th of the bound: readings in another unit than the sensor's.
+    /// The bound in steps leaves room for the rounding.
+    PartOfConvertedStep,
 }
 
 /// Why a channel has no grid.
@@ -152,21 +150,25 @@ pub enum GridError {
 ///
 /// `rows`: the training part; origin and deviation come from it. `quantum`: of the whole channel. Readings
 /// beside the grid are rounded to it by at most half a step, which `E` leaves room for:
-/// `floor((bound - step / 2) / step)`. A channel without a step gets one of a 64th of the bound, and is
-/// refused as lossless.
+/// `floor((bound - step / 2) / step)`. A channel without a step gets one of a 64th of the bound, or such a part of a step
+/// no decimal says, and is refused as lossless.
 pub fn grid_for(
     channel: &RecordedChannel,
     rows: Range<usize>,
     quantum: Option<&Quantum>,
     bound: Bound,
 ) -> Result<ChosenGrid, GridError> {
-    let facts = Facts::of(channel, rows).ok_or_else(|| GridError::NoReading(channel.name.clone()))?;
+    let facts = Facts::of(channel, rows.clone()).ok_or_else(|| GridError::NoReading(channel.name.clone()))?;
     let bound = match bound {
         Bound::Natural(bound) => bound,
         Bound::PercentOfDeviation(percent) => facts.percent(percent),
         Bound::Lossless => Decimal::default(),
     };
     let too_fine = || GridError::BoundTooFine { channel: channel.name.clone(), bound };
+    let part_of_bound = || {
+        let (step, steps) = facts.part_of_bound(bound).ok_or_else(too_fine)?;
+        Ok((step, steps, GridBasis::PartOfBound))
+    };
     let choice = match quantum {
         Some(q) if q.n_on_grid == q.n_readings => (q.step, bound_steps(bound, q.step), GridBasis::SensorStep),
         Some(q) => match (bound_steps_beside(bound, q.step), q.step_of_all) {
@@ -175,14 +177,22 @@ pub fn grid_for(
             (None, None) if bound.mantissa() == 0 => {
                 return Err(GridError::LosslessBesideStep { channel: channel.name.clone(), step: q.step });
             }
-            (None, None) => facts.part_of_bound(bound).ok_or_else(too_fine)?,
+            (None, None) => part_of_bound()?,
         },
         None if bound.mantissa() == 0 => return Err(GridError::LosslessWithoutStep(channel.name.clone())),
-        None => facts.part_of_bound(bound).ok_or_else(too_fine)?,
+        None => {
+            let readings = rows.filter_map(|row| channel.values.get(row));
+            let converted = Converted::find(readings).and_then(|found| facts.part_of_step(&found, bound));
+            if let Some((step, grid)) = converted {
+                let basis = GridBasis::PartOfConvertedStep;
+                return Ok(ChosenGrid { grid, bound, step, basis, deviation: facts.deviation });
+            }
+            part_of_bound()?
+        }
     };
     let (step, bound_steps, basis) = choice;
     let anchor = match (basis, quantum) {
-        (GridBasis::PartOfBound, _) | (_, None) => facts.min,
+        (GridBasis::PartOfBound, _) | (_, None) => facts.least(step),
         (_, Some(q)) => q.anchor,
     };
     let rounds = matches!(basis, GridBasis::SensorStepWithStrays | GridBasis::PartOfBound);
@@ -193,8 +203,8 @@ pub fn grid_for(
     if bound.mantissa() == 0 {
         return Err(GridError::LosslessTooManyDigits { channel: channel.name.clone(), step });
     }
-    let (step, bound_steps, basis) = facts.part_of_bound(bound).ok_or_else(too_fine)?;
-    let grid = facts.grid(step, facts.min, bound_steps, true).ok_or_else(too_fine)?;
+    let (step, bound_steps, basis) = part_of_bound()?;
+    let grid = facts.grid(step, facts.least(step), bound_steps, true).ok_or_else(too_fine)?;
     Ok(ChosenGrid { grid, bound, step, basis, deviation: facts.deviation })
 }
 
@@ -203,90 +213,6 @@ fn bound_steps(bound: Decimal, step: Decimal) -> u32 {
     let scale = bound.scale().max(step.scale());
     let steps = bound.at_scale(scale) / step.at_scale(scale);
     steps.clamp(0, i128::from(BOUND_STEPS_MAX)) as u32
-}
-
-/// `floor((bound - step / 2) / step)`; `None` if the rounding alone breaks the bound.
-fn bound_steps_beside(bound: Decimal, step: Decimal) -> Option<u32> {
-    let scale = bound.scale().max(step.scale());
-    let (bound, step) = (2 * bound.at_scale(scale), 2 * step.at_scale(scale));
-    let room = bound - step / 2;
-    (room >= 0).then(|| (room / step).min(i128::from(BOUND_STEPS_MAX)) as u32)
-}
-
-/// What the training part says of a channel.
-struct Facts {
-    min: Decimal,
-    max: Decimal,
-    deviation: f64,
-}
-
-impl Facts {
-    fn of(channel: &RecordedChannel, rows: Range<usize>) -> Option<Self> {
-        let readings = || rows.clone().filter_map(|row| channel.values.get(row));
-        let float = |d: Decimal| d.mantissa() as f64 / 10f64.powi(i32::from(d.scale()));
-        let n = readings().count() as f64;
-        // Two passes in a fixed order: the same bits on every machine.
-        let mean = readings().map(float).sum::<f64>() / n;
-        let variance = readings().map(|d| (float(d) - mean) * (float(d) - mean)).sum::<f64>() / n;
-        Some(Self { min: readings().min()?, max: readings().max()?, deviation: variance.sqrt() })
-    }
-
-    /// `percent` of the deviation, rounded down to six digits.
-    fn percent(&self, percent: Decimal) -> Decimal {
-        let bound = self.deviation * (percent.mantissa() as f64 / 10f64.powi(i32::from(percent.scale()) + 2));
-        let written = format!("{bound:.16e}");
-        let (digits, exponent) = written.split_once('e').unwrap_or(("0", "0"));
-        // One digit, the point, five digits.
-        format!("{}e{exponent}", &digits[..digits.len().min(7)]).parse().unwrap_or_default()
-    }
-
-    /// A 64th of the bound, its bound in steps; coarser where 24 bits or the digits ask for it.
-    fn part_of_bound(&self, bound: Decimal) -> Option<(Decimal, u32, GridBasis)> {
-        let mut parts = PARTS_OF_BOUND;
-        while parts >= 1 {
-            if let Some(step) = divide(bound, parts)
-                && self.fits(step)
-            {
-                return Some((step, bound_steps_beside(bound, step)?, GridBasis::PartOfBound));
-            }
-            parts /= 2;
-        }
-        None
-    }
-
-    fn fits(&self, step: Decimal) -> bool {
-        let scale = self.max.scale().max(self.min.scale()).max(step.scale());
-        let range = self.max.at_scale(scale) - self.min.at_scale(scale);
-        range / step.at_scale(scale) <= STEPS_MAX && self.grid(step, self.min, 0, true).is_some()
-    }
-
-    /// The grid of `step` through `anchor`, its origin the step at or below the least reading.
-    fn grid(&self, step: Decimal, anchor: Decimal, bound_steps: u32, rounds: bool) -> Option<Grid> {
-        let scale = step.scale().max(anchor.scale()).min(SCALE_MAX);
-        let at = |d: Decimal| d.at_scale(scale);
-        let steps = (at(self.min) - at(anchor)).div_euclid(at(step));
-        let origin = i64::try_from(at(anchor) + steps * at(step)).ok()?;
-        // Room for every step beside the origin.
-        let reach = at(step).checked_mul(1 << 27)?.checked_add(i128::from(origin).abs())?;
-        i64::try_from(reach).ok()?;
-        if at(step) > QUANTUM_MAX {
-            return None;
-        }
-        Some(Grid { scale, origin, quantum: i64::try_from(at(step)).ok()?, bound_steps, rounds })
-    }
-}
-
-/// `bound / parts`, exact where the digits allow it, else rounded down; `None` if nothing is left.
-fn divide(bound: Decimal, parts: i64) -> Option<Decimal> {
-    let scale = (bound.scale() + 6).min(SCALE_MAX);
-    let mantissa = bound.at_scale(scale) / i128::from(parts);
-    let (mut mantissa, mut scale) = (mantissa, scale);
-    // At most nine digits, so that origin and step fit together.
-    while mantissa >= 1_000_000_000 && scale > 0 {
-        mantissa /= 10;
-        scale -= 1;
-    }
-    (mantissa > 0).then(|| i64::try_from(mantissa).ok().map(|m| Decimal::new(m, scale)))?
 }
 
 #[cfg(test)]
@@ -343,8 +269,14 @@ mod tests {
     fn readings_without_a_step_get_a_64th_of_the_bound() {
         let thirds: Vec<String> = (0..500).map(|i| format!("{:.12}", f64::from(i * i % 377) / 3.0)).collect();
         let thirds = channel(&thirds.iter().map(String::as_str).collect::<Vec<_>>());
-        check(&thirds, "0.25", Ok((8, 0, 390_625, 63)));
+        // Thirds are wider than a quarter: 86 parts are less than a 64th of it.
+        check(&thirds, "0.25", Ok((12, -3_875_960_971, 3_875_968_992, 64)));
+        check(&thirds, "0.5", Ok((7, 0, 78_125, 63)));
         check(&thirds, "lossless", Err("has no sensor step"));
+        // Its least reading has as many digits as a float.
+        let computed: Vec<String> = (7..500).map(|i| format!("{:.15}", f64::from(i).ln())).collect();
+        let computed = channel(&computed.iter().map(String::as_str).collect::<Vec<_>>());
+        check(&computed, "0.64", Ok((2, 195, 1, 63)));
         check(&thirds, "1e-12", Err("too fine"));
         // 125 / 0.00002 = 6.3 million steps of one bound: 2^24 leave room for two parts.
         check(&thirds, "0.00002", Ok((5, 0, 1, 1)));

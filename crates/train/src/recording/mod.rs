@@ -9,7 +9,9 @@ mod cell;
 mod civil;
 mod clock;
 mod column;
+mod converted;
 mod error;
+mod facts;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod head;

@@ -86,14 +86,17 @@ impl Values {
 /// A mantissa of ten digits or more: no sensor gives so many.
 const LONG: u64 = 1_000_000_000;
 
-/// `value` rounded to six digits, if that is within the rounding of a 32-bit float.
+/// `value` rounded to six digits, if that is within the rounding of a 32-bit float, or to twelve, if that is within what few
+/// sums and products of 64-bit floats make of it.
 fn without_noise(value: Decimal) -> Option<Decimal> {
     let n_digits = value.mantissa().unsigned_abs().checked_ilog10()? + 1;
-    let scale = u32::from(value.scale()).checked_sub(n_digits.checked_sub(6)?)?;
-    let short = Decimal::new(i64::try_from(value.at_scale(scale as u8)).ok()?, scale as u8);
-    let off = (short.at_scale(value.scale()) - i128::from(value.mantissa())).unsigned_abs();
-    // One unit in the last place of a 24-bit significand.
-    (off << 23 <= u128::from(value.mantissa().unsigned_abs())).then_some(short)
+    // One unit in the last place of a 24-bit significand, eight of one of 53 bits.
+    [(6, 23), (12, 50)].into_iter().find_map(|(n_left, n_bits)| {
+        let scale = u32::from(value.scale()).checked_sub(n_digits.checked_sub(n_left)?)?;
+        let short = Decimal::new(i64::try_from(value.at_scale(scale as u8)).ok()?, scale as u8);
+        let off = (short.at_scale(value.scale()) - i128::from(value.mantissa())).unsigned_abs();
+        (off << n_bits <= u128::from(value.mantissa().unsigned_abs())).then_some(short)
+    })
 }
 
 impl FromIterator<Option<Decimal>> for Values {
@@ -121,6 +124,9 @@ mod tests {
         check(&["21.3999996185303", "x", "21.5", "21.600000381469727"], &["21.4", "_", "21.5", "21.6"]);
         check(&["-0.10000000149011612", "0.30000000000000004"], &["-0.1", "0.3"]);
         check(&["1013.2000122070312"], &["1013.2"]);
+        // Knots in miles an hour.
+        check(&["10.357019999999999", "8.05546", "13.809359999999998"], &["10.35702", "8.05546", "13.80936"]);
+        check(&["10.357019999999999", "3.933333333333333"], &["10.357019999999999", "3.933333333333333"]);
         check(&["572.666666666667", "21.3999996185303"], &["572.666666666667", "21.3999996185303"]);
         check(&["1700000000", "1700000060"], &["1700000000", "1700000060"]);
     }
