@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) pieces: AtomicU64,
     pub(crate) updates_kept: AtomicU64,
     pub(crate) updates_refused: AtomicU64,
+    /// How far the clock is ahead that retention does not believe.
+    pub(crate) clock_ahead_ms: AtomicI64,
     refused: [AtomicU64; Refusal::ALL.len()],
     commits: [AtomicU64; BOUNDS.len() + 1],
     commit_us: AtomicU64,

@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Device, Rig, T0, bundle, code};
-use kinglet_server::store::TimeQuality;
+use kinglet_server::store::{AgeClock, TimeQuality};
 use kinglet_wire::counter::Counter;
 use kinglet_wire::payload::{Millis, Time};
 
@@ -35,6 +37,57 @@ async fn acked(rig: &Rig, device: &Device, frame: &[u8], counter: u64) {
     let answer = rig.post_frame(frame).await;
     assert_eq!(answer.status, 200, "window {counter}: {}", answer.text());
     assert!(device.open_ack(&answer.body).covers(Counter::new(counter).unwrap()), "window {counter}");
+}
+
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if is().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}");
+}
+
+/// Whether retention has seen a clock about a year ahead.
+async fn is_ahead(rig: &Rig) -> bool {
+    let metrics = rig.get("/metrics").await.text();
+    let name = "kinglet_retention_clock_ahead_seconds ";
+    let seconds = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    seconds.parse::<i64>().unwrap() > YEAR / 1000 - 60
+}
+
+#[tokio::test]
+async fn retention_waits_while_the_clock_stands_far_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path()).await;
+    let mut device = rig.ready_device("porch").await;
+    let code = code(&bundle("climate", 8), |i| [200 + i as i32, 50]);
+    let mut config = rig.core.config.clone();
+    config.retention_days = 1;
+    rig.clock.advance(-20 * HOUR);
+    for _ in 0..4 {
+        let counter = device.count();
+        acked(&rig, &device, &device.window_as(counter, Time::Arrival, None, &code), counter).await;
+    }
+    rig.settle().await;
+    rig.clock.advance(20 * HOUR + YEAR);
+    rig.core.reload(&config);
+    until("the jump is not seen", async || is_ahead(&rig).await).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rig.n_windows(&device).await, 4);
+    // Set right, the windows are a little more than a day old.
+    rig.clock.advance(8 * HOUR - YEAR);
+    rig.core.reload(&config);
+    until("retention does not go on", async || rig.n_windows(&device).await == 0).await;
+    // Started by a clock that is ahead of what the store has seen.
+    let counter = device.count();
+    acked(&rig, &device, &device.window_as(counter, Time::Arrival, None, &code), counter).await;
+    rig.settle().await;
+    rig.core.store.keep_age_clock(AgeClock::at(T0 - YEAR)).await.unwrap();
+    rig.stop().await;
+    let rig = Rig::start_with(dir.path(), |config| config.retention_days = 1).await;
+    until("the jump is not seen", async || is_ahead(&rig).await).await;
 }
 
 #[tokio::test]

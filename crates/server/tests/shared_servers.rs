@@ -1,5 +1,5 @@
-//! Three real servers on one PostgreSQL, devices that hop between them; two servers and then the database are killed
-//! under load.
+//! Three real servers on one PostgreSQL, devices that hop between them by HTTP and by MQTT; two servers and then the database
+//! are killed under load.
 //!
 //! Needs a database and the binary: `cargo xtask postgres` brings both.
 #![cfg(feature = "postgres")]
@@ -48,10 +48,10 @@ struct Server {
 }
 
 impl Server {
-    async fn start(binary: &Path, uri: &str, dir: PathBuf, master: &Path, addr: SocketAddr) -> Self {
+    async fn start(binary: &Path, uri: &str, dir: PathBuf, master: &Path, addrs: [SocketAddr; 2]) -> Self {
         let mut child = Command::new(binary)
-            .args(["serve", "--json", "--store", uri, "--http", &addr.to_string()])
-            .args(["--mqtt", "127.0.0.1:0", "--data"])
+            .args(["serve", "--json", "--store", uri, "--http", &addrs[0].to_string()])
+            .args(["--mqtt", &addrs[1].to_string(), "--data"])
             .arg(&dir)
             .env("KINGLET_MASTER_KEY_FILE", master)
             .env("HOME", &dir)
@@ -72,8 +72,8 @@ impl Server {
     async fn replace(&mut self) {
         self.child.kill().await.unwrap();
         let dir = self.dir.clone();
-        *self =
-            Self::start(&self.binary.clone(), &self.uri.clone(), dir, &self.master.clone(), self.addr).await;
+        let (binary, uri, master) = (self.binary.clone(), self.uri.clone(), self.master.clone());
+        *self = Self::start(&binary, &uri, dir, &master, [self.addr, self.mqtt]).await;
     }
 }
 
@@ -96,7 +96,7 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
     let mut servers = Vec::new();
     for n in 0..3 {
         let data = dir.path().join(format!("server-{n}"));
-        servers.push(Server::start(&binary, &schema.uri, data, &master, any).await);
+        servers.push(Server::start(&binary, &schema.uri, data, &master, [any; 2]).await);
     }
     let addrs: Arc<[SocketAddr]> = servers.iter().map(|server| server.addr).collect();
 
@@ -121,17 +121,22 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
         devices.push(device);
     }
     watch_from_everywhere(&addrs, &mut devices[0], &code(&model, |i| [200 + i as i32, 50])).await;
-    let mqtt: Vec<SocketAddr> = servers.iter().map(|server| server.mqtt).collect();
+    let mqtt: Arc<[SocketAddr]> = servers.iter().map(|server| server.mqtt).collect();
     hop_by_mqtt(&mqtt, &mut devices[0], &code(&model, |i| [205 + i as i32, 45])).await;
     let first = devices[0].next;
 
     let code = Arc::new(code(&model, |i| [210 - i as i32, 40]));
-    let (n_acked, n_twice) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let [n_acked, n_twice, n_taken] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
     let mut loads = Vec::new();
     for (n, device) in devices.into_iter().enumerate() {
         let from = if n == 0 { first } else { 1 };
         let load = Load { device, addrs: addrs.clone(), code: code.clone(), seed: n as u64 + 1 };
-        loads.push(tokio::spawn(load.run(from, n_acked.clone(), n_twice.clone())));
+        loads.push(if n % 3 == 2 {
+            let load = Load { addrs: mqtt.clone(), ..load };
+            tokio::spawn(load.run_by_mqtt(n_acked.clone(), n_taken.clone()))
+        } else {
+            tokio::spawn(load.run(from, n_acked.clone(), n_twice.clone()))
+        });
     }
     let total = N_DEVICES * N_WINDOWS;
     for (server, share) in [(1, 4), (2, 2)] {
@@ -173,8 +178,9 @@ async fn nothing_acked_is_missing_and_nothing_is_stored_twice() {
     assert!(n_twice > total / 10, "only {n_twice} of {total} windows went out twice");
     let refused = store.rejects(day - 1, day + 1).await.unwrap();
     assert!(refused.iter().all(|reject| reject.reason != "counter_reuse"), "{refused:?}");
-    // Those that were killed have other ports.
-    let mqtt: Vec<SocketAddr> = servers.iter().map(|server| server.mqtt).collect();
+    // Of the hops by MQTT a third led to the server where the session was still open.
+    let n_taken = n_taken.load(Ordering::Relaxed);
+    assert!(n_taken > N_DEVICES * N_WINDOWS / 5 / 20, "only {n_taken} sessions were taken over");
     revoked_everywhere(&core, &addrs, &mqtt, &acked[0].0, acked[0].1 + N_WINDOWS, &code).await;
 }
 
@@ -239,6 +245,18 @@ async fn sessions(addrs: &[SocketAddr], device: &Device) -> Vec<Client> {
         clients.push(Client::welcome(*addr, Login::new(Version::V5, &device.id, &device.key)).await);
     }
     clients
+}
+
+/// Hears up to `n` answers and keeps the ids of what is stored; gives the last word of a session that ends before.
+async fn acks(client: &mut Client, stored: &mut Vec<u16>, n: usize) -> Option<Said> {
+    for _ in 0..n {
+        match client.next().await {
+            Said::Acked(id, 0) => stored.push(id),
+            Said::Acked(..) | Said::Message(..) => {}
+            end => return Some(end),
+        }
+    }
+    None
 }
 
 async fn revoked_everywhere(
@@ -306,6 +324,50 @@ impl Load {
             }
         }
         (self.device, from)
+    }
+
+    /// The same by MQTT, in sessions of one client id: windows are under way in one when the device turns up on a server
+    /// chosen anew, which may be the same, and sends them there again.
+    async fn run_by_mqtt(mut self, n_acked: Arc<AtomicU64>, n_taken: Arc<AtomicU64>) -> (Device, u64) {
+        let up = format!("kinglet/{}/up", self.device.id);
+        let mut before: Option<(usize, Client)> = None;
+        for next in (1..=N_WINDOWS).step_by(5) {
+            let mut group: Vec<u64> = (next..next + 5).collect();
+            while !group.is_empty() {
+                let frame = |counter: &u64| {
+                    let time = kinglet_wire::payload::Time::unix(T0 + *counter as i64 * 80_000);
+                    (*counter as u16, self.device.window_as(*counter, time, None, &self.code))
+                };
+                let frames: Vec<_> = group.iter().map(frame).collect();
+                if let Some((_, client)) = &mut before {
+                    for (id, frame) in &frames {
+                        client.publish(&up, *id, frame).await;
+                    }
+                }
+                let n = self.random(3);
+                let login = Login::new(Version::V5, &self.device.id, &self.device.key);
+                let Some(mut client) = Client::welcome_if_any(self.addrs[n], login).await else {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                };
+                for (id, frame) in &frames {
+                    client.publish(&up, *id, frame).await;
+                }
+                let mut acked = Vec::new();
+                if let Some((_, mut taken)) = before.take().filter(|(there, _)| *there == n) {
+                    let end = acks(&mut taken, &mut acked, usize::MAX).await;
+                    // It may have ended before: its server was killed, or had to say that the store failed.
+                    n_taken.fetch_add(u64::from(end == Some(Said::Parted(0x8E))), Ordering::Relaxed);
+                }
+                if acks(&mut client, &mut acked, group.len()).await.is_none() {
+                    before = Some((n, client));
+                }
+                let waiting = group.len();
+                group.retain(|counter| !acked.contains(&(*counter as u16)));
+                n_acked.fetch_add((waiting - group.len()) as u64, Ordering::Relaxed);
+            }
+        }
+        (self.device, 1)
     }
 
     /// Below `n`, by a seed (xorshift).

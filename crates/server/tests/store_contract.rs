@@ -50,6 +50,7 @@ contract!(
     windows_come_back_by_time,
     windows_are_read_on_from_any_place,
     what_is_old_is_forgotten_and_stays_received,
+    the_clock_of_retention_is_kept,
     windows_are_passed_on_in_the_order_of_storing,
     offers_are_replaced_and_withdrawn,
     keys_are_replaced_where_they_are_the_ones_named,
@@ -359,6 +360,15 @@ async fn windows_are_passed_on_in_the_order_of_storing(
     store.release_target("all", 1).await.unwrap();
     assert_eq!(store.claim_target(claim(2, true, "all")).await.unwrap().unwrap().at, rows[1].0);
     assert!(!store.pass_target("all", 1, rows[2].0).await.unwrap());
+    // One that another clock gave, far ahead of this one, binds nobody.
+    let ahead = TargetClaim { lease_ms: 31_536_000_000, ..claim(1, true, "all") };
+    assert!(store.claim_target(ahead).await.unwrap().is_none());
+    let ahead = TargetClaim { lease_ms: 31_536_000_000, ..claim(2, true, "all") };
+    assert!(store.claim_target(ahead).await.unwrap().is_some());
+    assert!(store.claim_target(claim(1, true, "all")).await.unwrap().is_some());
+    assert!(store.claim_target(claim(2, true, "all")).await.unwrap().is_none());
+    store.release_target("all", 1).await.unwrap();
+    assert!(store.claim_target(claim(2, true, "all")).await.unwrap().is_some());
     let late = TargetClaim { lease_ms: -1, ..claim(2, true, "all") };
     assert!(store.claim_target(late).await.unwrap().is_some());
     assert!(store.claim_target(claim(3, true, "all")).await.unwrap().is_some());
@@ -418,6 +428,15 @@ async fn what_is_old_is_forgotten_and_stays_received(
     assert_eq!(store.forget(T0 + 5_000_000, 99).await.unwrap(), 1 + 2);
     assert_eq!(store.seed_series().await.unwrap()[0].n_samples, 1);
     assert_eq!(store.seed_samples("porch", 0, i64::MAX, 9).await.unwrap()[0].times, [T0 + 9_000_000]);
+}
+
+async fn the_clock_of_retention_is_kept(store: Arc<dyn Store>, reopen: impl AsyncFn() -> Arc<dyn Store>) {
+    assert_eq!(store.age_clock().await.unwrap(), None);
+    let clock = AgeClock { t_ms: T0, ahead_ms: -5, waited_ms: 7 };
+    for clock in [AgeClock::at(T0 + 1), clock] {
+        store.keep_age_clock(clock).await.unwrap();
+    }
+    assert_eq!(reopen().await.age_clock().await.unwrap(), Some(clock));
 }
 
 async fn keys_are_replaced_where_they_are_the_ones_named(
@@ -734,6 +753,20 @@ async fn a_closed_store_says_so(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<
 }
 
 #[tokio::test]
+async fn the_clock_of_retention_begins_with_the_newest_arrival_of_an_older_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = sqlite(dir.path());
+    let device = add(&*store, "a").await.short_id;
+    verdicts(&*store, vec![window(device, 0), window(device, 5)]).await;
+    store.close().await.unwrap();
+    drop(store);
+    let conn = rusqlite::Connection::open(dir.path().join("kinglet.db")).unwrap();
+    conn.execute_batch("DROP TABLE age_clock; PRAGMA user_version = 8").unwrap();
+    let newest = window(device, 5).t_arrival;
+    assert_eq!(sqlite(dir.path()).age_clock().await.unwrap(), Some(AgeClock::at(newest)));
+}
+
+#[tokio::test]
 async fn a_damaged_row_is_flagged_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let store = sqlite(dir.path());
@@ -751,7 +784,7 @@ async fn a_store_from_the_future_or_an_unusable_place_is_refused_by_name() {
     let path = dir.path().join("kinglet.db");
     drop(SqliteStore::open(&path).unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let known = 8;
+    let known = 9;
     assert_eq!(SqliteStore::open(&path).err(), Some(StoreError::TooNew { found: 99, known }));
     let file = dir.path().join("file");
     std::fs::write(&file, "no directory").unwrap();

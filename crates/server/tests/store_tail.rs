@@ -287,7 +287,7 @@ async fn a_file_from_before_the_deferred_counts_counts_on() {
     // As the second schema left it: its windows counted at once, before any pass.
     let conn = Connection::open(dir.path().join("kinglet.db")).unwrap();
     conn.execute_batch(
-        "DROP TABLE alert_due; DROP TABLE alert; DROP INDEX reject_unjudged; ALTER TABLE reject DROP COLUMN n_judged; \
+        "DROP TABLE age_clock; DROP TABLE alert_due; DROP TABLE alert; DROP INDEX reject_unjudged; ALTER TABLE reject DROP COLUMN n_judged; \
          DROP TABLE offer; DROP TABLE account; DROP TABLE session; DROP TABLE token; DROP TABLE forward; DROP VIEW day_count; \
          ALTER TABLE progress DROP COLUMN filing_to; ALTER TABLE progress DROP COLUMN filing_device; \
          PRAGMA user_version = 2;",

@@ -1,6 +1,7 @@
 //! `GET /metrics` and `GET /readyz`: for those who watch over the server.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -30,6 +31,13 @@ pub(super) async fn metrics(State(core): State<Arc<Core>>) -> Result<impl IntoRe
     let census = core.store.census().await?;
     out.family("kinglet_store_size_bytes", "gauge", "Room the store takes.");
     out.sample("kinglet_store_size_bytes", &[], census.bytes);
+    let name = "kinglet_retention_clock_ahead_seconds";
+    out.family(
+        name,
+        "gauge",
+        "How far the clock stands ahead of the one retention goes by; 0 while that follows.",
+    );
+    out.sample(name, &[], core.metrics.clock_ahead_ms.load(Ordering::Relaxed) / 1000);
     out.family("kinglet_devices", "gauge", "Registered devices, by state.");
     out.sample("kinglet_devices", &[("state", "active")], census.n_devices.saturating_sub(census.n_revoked));
     out.sample("kinglet_devices", &[("state", "revoked")], census.n_revoked);

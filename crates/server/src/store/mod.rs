@@ -4,6 +4,7 @@
 //! Every answer to a write leaves after the commit, never before.
 
 mod access;
+mod age;
 mod alerts;
 mod counted;
 mod forward;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use crate::config::{Config, StoreChoice};
 
 pub use access::{Accounts, PasswordHash, Role, SecretHash, SessionRow, Standing, TokenRow, UserRow};
+pub use age::AgeClock;
 pub use alerts::{AlertChange, AlertRow, AlertStep, Alerts, NewAlert};
 pub use counted::{Coverage, DayStats, RejectCount, Totals};
 pub use forward::{Census, LogPlace, Logged, TargetClaim, TargetRow};
@@ -114,6 +116,12 @@ pub trait Store: Accounts + Alerts + Send + Sync + 'static {
     /// Deletes windows and seed-mode samples whose times, of the first sample and of the arrival, lie before
     /// `before_ms`, at most `limit` of each; gives how many went. What was received, and what was counted, stays known.
     fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64>;
+    /// The clock retention goes by, as it was last kept; `None` in a store that has never had one, nor a window.
+    fn age_clock(&self) -> Answer<'_, Option<AgeClock>>;
+    /// Keeps it.
+    fn keep_age_clock(&self, clock: AgeClock) -> Answer<'_, ()>;
+    /// The system's time as all who share the store know it; `None` where that is the server's own.
+    fn clock_ms(&self) -> Answer<'_, Option<i64>>;
     /// Gives back to the system some of the room that deleted rows have left; false if there was none to give.
     fn compact(&self) -> Answer<'_, bool>;
 

@@ -75,7 +75,10 @@ pub struct Client {
 
 impl Client {
     pub async fn open(addr: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
+        Self::on(TcpStream::connect(addr).await.unwrap(), version)
+    }
+
+    fn on(stream: TcpStream, version: Version) -> Self {
         let codec = match version {
             Version::V3 => MqttCodec::V3(v3::Codec::new(0)),
             Version::V5 => MqttCodec::V5(v5::Codec::new(0, 0)),
@@ -96,6 +99,13 @@ impl Client {
         let (client, said) = Self::connect(addr, login).await;
         assert_eq!(said, Said::Welcome);
         client
+    }
+
+    /// The same, if anybody is there and lets it in.
+    pub async fn welcome_if_any(addr: SocketAddr, login: Login) -> Option<Self> {
+        let mut client = Self::on(TcpStream::connect(addr).await.ok()?, login.version);
+        client.login(login).await;
+        (client.next().await == Said::Welcome).then_some(client)
     }
 
     pub async fn login(&mut self, login: Login) {

@@ -121,6 +121,12 @@ const TABLES: &[Table] = &[
         types: "ttb88",
     },
     Table {
+        to: "age_clock",
+        columns: "t_ms, ahead_ms, waited_ms",
+        from: "SELECT t_ms, ahead_ms, waited_ms FROM age_clock",
+        types: "888",
+    },
+    Table {
         to: "forward",
         columns: "target, xact, id, n_lost",
         from: "SELECT target, 0, id, n_lost FROM forward",

@@ -21,14 +21,17 @@ pub(super) async fn claim(conn: &Conn, claim: &TargetClaim) -> Result<Option<Tar
         &[&claim.target, &claim.from_start],
     )
     .await?;
+    // A lease that ends later than any that could be had now is of a clock that stood ahead.
     let taken = conn
         .row(
             concat!(
                 "UPDATE forward SET owner = $2, t_leased = ",
                 now_ms!(),
-                " + $3 WHERE target = $1 AND (owner = $2 OR t_leased <= ",
+                " + $3 WHERE target = $1 AND (owner = $2 OR t_leased NOT BETWEEN ",
                 now_ms!(),
-                ") RETURNING target, xact, id, n_lost"
+                " + 1 AND ",
+                now_ms!(),
+                " + 2::bigint * $3) RETURNING target, xact, id, n_lost"
             ),
             &[&claim.target, &claim.owner, &claim.lease_ms],
         )

@@ -13,6 +13,7 @@
 
 mod accept;
 mod access;
+mod age;
 mod alerts;
 mod conn;
 mod copy;
@@ -37,8 +38,8 @@ pub use copy::copy_to_postgres;
 pub use target::{PostgresTarget, TargetError};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId,
-    JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
+    AgeClock, Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint,
+    FrameId, JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
     SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 use conn::Pool;
@@ -265,6 +266,18 @@ impl Store for PostgresStore {
         Box::pin(
             async move { conn::write!(self.open_pool()?, |conn| windows::forget(&conn, before_ms, limit)) },
         )
+    }
+
+    fn age_clock(&self) -> Answer<'_, Option<AgeClock>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| age::age_clock(&conn)) })
+    }
+
+    fn keep_age_clock(&self, clock: AgeClock) -> Answer<'_, ()> {
+        Box::pin(async move { conn::write!(self.open_pool()?, |conn| age::keep_age_clock(&conn, clock)) })
+    }
+
+    fn clock_ms(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(async move { conn::read!(self.pool, |conn| age::clock_ms(&conn)) })
     }
 
     /// The database's own vacuum sees to that.

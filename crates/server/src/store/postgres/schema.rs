@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("v3.sql"),
     include_str!("v4.sql"),
     include_str!("v5.sql"),
+    include_str!("v6.sql"),
 ];
 
 /// Only one server at a time migrates; the number is ours alone in a database ("kinglet" in ASCII).

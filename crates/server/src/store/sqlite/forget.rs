@@ -1,9 +1,9 @@
 //! Retention: windows go, what was received and counted stays.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::store::StoreError;
 use crate::store::seed::BLOCK_SPAN_MS;
+use crate::store::{AgeClock, StoreError};
 
 /// Pages given back at once: a moment's work for the writer.
 const PAGES: u32 = 256;
@@ -54,6 +54,22 @@ fn forget_samples(conn: &Connection, before_ms: i64, limit: u32) -> Result<u64, 
             .execute([series, n_samples])?;
     }
     Ok(gone.len() as u64)
+}
+
+pub(super) fn age_clock(conn: &Connection) -> Result<Option<AgeClock>, StoreError> {
+    let mut row = conn.prepare_cached("SELECT t_ms, ahead_ms, waited_ms FROM age_clock")?;
+    let clock =
+        |row: &Row<'_>| Ok(AgeClock { t_ms: row.get(0)?, ahead_ms: row.get(1)?, waited_ms: row.get(2)? });
+    Ok(row.query_row([], clock).optional()?)
+}
+
+pub(super) fn keep_age_clock(conn: &Connection, clock: AgeClock) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR REPLACE INTO age_clock VALUES (1, ?1, ?2, ?3)")?.execute([
+        clock.t_ms,
+        clock.ahead_ms,
+        clock.waited_ms,
+    ])?;
+    Ok(())
 }
 
 /// Shortens the file by some of its free pages. A file made before `auto_vacuum` was set keeps its size and uses them again.

@@ -15,10 +15,11 @@ pub(super) fn claim(conn: &Connection, claim: &TargetClaim) -> Result<Option<Tar
          ON CONFLICT DO NOTHING",
     )?
     .execute(params![claim.target, claim.from_start])?;
+    // A lease that ends later than any that could be had now is of a clock that stood ahead.
     let n_taken = conn
         .prepare_cached(&format!(
             "UPDATE forward SET owner = ?2, t_leased = {NOW} + ?3 \
-             WHERE target = ?1 AND (owner = ?2 OR t_leased <= {NOW})"
+             WHERE target = ?1 AND (owner = ?2 OR t_leased NOT BETWEEN {NOW} + 1 AND {NOW} + 2 * ?3)"
         ))?
         .execute(params![claim.target, claim.owner, claim.lease_ms])?;
     if n_taken == 0 {

@@ -26,8 +26,8 @@ use futures_util::future::try_join_all;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::{
-    Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint, FrameId,
-    JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
+    AgeClock, Answer, Arrival, BundleRow, Census, Coverage, DayStats, DecodedMark, DeviceRow, Fingerprint,
+    FrameId, JoinChange, KeyChange, LogPlace, Logged, NewDevice, OfferRow, Outcome, Place, RejectCount,
     SEED_SAMPLES_MAX, SeedRun, SeedSeries, Store, StoreError, TargetClaim, TargetRow, Totals, WindowRow,
 };
 pub use backup::{Checked, back_up, check, restore};
@@ -263,6 +263,18 @@ impl Store for SqliteStore {
 
     fn forget(&self, before_ms: i64, limit: u32) -> Answer<'_, u64> {
         self.write(move |conn, _| forget::forget(conn, before_ms, limit))
+    }
+
+    fn age_clock(&self) -> Answer<'_, Option<AgeClock>> {
+        self.read(forget::age_clock)
+    }
+
+    fn keep_age_clock(&self, clock: AgeClock) -> Answer<'_, ()> {
+        self.write(move |conn, _| forget::keep_age_clock(conn, clock))
+    }
+
+    fn clock_ms(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn compact(&self) -> Answer<'_, bool> {
