@@ -89,6 +89,14 @@ pub async fn decode_all(bundles: &Bundles, rows: Vec<WindowRow>) -> Result<Vec<D
     decode_each(bundles, rows, |row, readings| (row, readings)).await
 }
 
+/// Readings of the windows that decoded, and how many did not.
+pub(crate) fn sound(decoded: Vec<Decoded>) -> (Vec<Readings>, usize) {
+    let n_windows = decoded.len();
+    let windows: Vec<_> = decoded.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
+    let n_flawed = n_windows - windows.len();
+    (windows, n_flawed)
+}
+
 /// As [`decode_all`], keeping of each window what `keep` makes of it. Networks take tens of microseconds a window: none of
 /// that is done where connections are served.
 pub(crate) async fn decode_each<T: Send + 'static>(

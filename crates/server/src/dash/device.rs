@@ -18,7 +18,7 @@ use crate::core::{Core, SealedAt};
 use crate::http::Problem;
 use crate::http::query::{Query, iso};
 use crate::offers::Offer;
-use crate::readings::{ChannelInfo, Decoded, Readings, decode_all};
+use crate::readings::{ChannelInfo, Decoded, Readings, decode_all, sound};
 use crate::reports;
 use crate::store::{Coverage, DeviceRow, Flaw, Totals, WindowRow, day_of};
 
@@ -103,9 +103,7 @@ async fn content(core: &Core, row: &DeviceRow, range: Range) -> Result<Markup, P
         coverage = core.store.coverage(row.short_id, from, to).await?;
         windows = decode_all(&core.bundles, rows).await?;
     }
-    let n_windows = windows.len();
-    let windows: Vec<Readings> = windows.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
-    let n_flawed = n_windows - windows.len();
+    let (windows, n_flawed) = sound(windows);
     let stats = core.store.day_stats(Some(row.short_id), today, today).await?;
     let today = stats.first().map(|s| s.totals).unwrap_or_default();
     let offer = core.offer_to(row).await?;

@@ -12,7 +12,7 @@ use super::{Live, bird, layout, text};
 use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
-use crate::readings::{Readings, decode_all};
+use crate::readings::{Readings, decode_all, sound};
 use crate::store::{Coverage, DayStats, DeviceRow, Flaw, RejectCount, Totals, day_of};
 
 /// Devices on the page.
@@ -75,8 +75,7 @@ async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<
             let from = window.t_first - SPARK_MS;
             let windows = core.store.windows(row.short_id, from, i64::MAX, SPARK_WINDOWS).await?;
             coverage = core.store.coverage(row.short_id, from, i64::MAX).await?;
-            let decoded = decode_all(&core.bundles, windows).await?;
-            recent = decoded.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
+            (recent, _) = sound(decode_all(&core.bundles, windows).await?);
         }
         cards.push(Card { row, today, coverage, newest: newest.map(|(_, decoded)| decoded), recent });
     }

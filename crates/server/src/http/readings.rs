@@ -13,7 +13,7 @@ use super::devices::find;
 use super::problem::Problem;
 use super::query::{Query, iso};
 use crate::core::Core;
-use crate::readings::{ChannelInfo, Readings, Value, decode_all, to_f64};
+use crate::readings::{ChannelInfo, Readings, Value, decode_all, sound, to_f64};
 
 /// Most readings (samples) in one answer.
 const READINGS_MAX: u32 = 100_000;
@@ -35,11 +35,9 @@ pub(super) async fn list(
     let limit = query.number("limit", 10_000, READINGS_MAX)?;
     let n_windows = limit.min(WINDOWS_MAX);
     let rows = core.store.windows(device.short_id, from, to, n_windows).await?;
-    let decoded = decode_all(&core.bundles, rows).await?;
-    let n_rows = decoded.len();
-    let windows: Vec<Readings> = decoded.into_iter().filter_map(|(_, readings)| readings.ok()).collect();
-    let n_flawed = n_rows - windows.len();
-    let table = Table::new(&windows, from, to, limit as usize, n_rows == n_windows as usize);
+    let is_full = rows.len() == n_windows as usize;
+    let (windows, n_flawed) = sound(decode_all(&core.bundles, rows).await?);
+    let table = Table::new(&windows, from, to, limit as usize, is_full);
     Ok(if csv {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
