@@ -1,6 +1,6 @@
 //! MQTT: sealed frames stored and acked per second; how long an ack takes at half load; what connected devices weigh. Against,
-//! in the same run: mosquitto with QoS 1 and no storage; what only answers, with as many bytes, but opens and stores nothing;
-//! the bare store taking the same rows.
+//! in the same run: mosquitto with QoS 1 and no storage, alone and with one subscriber that throws away what it hears; what only
+//! answers, with as many bytes, but opens and stores nothing; the bare store taking the same rows.
 //!
 //! The load comes from a process of its own, the same for all of them: MQTT 3.1.1 with QoS 1, from 256 devices with one
 //! frame in flight each, and from 16 with 20. To ours the devices also listen for their sealed acks.
@@ -13,7 +13,11 @@
 mod arrivals;
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "measure/load.rs"]
+mod load;
 mod measure;
+#[path = "measure/packets.rs"]
+mod packets;
 #[path = "measure/peers.rs"]
 mod peers;
 
@@ -22,28 +26,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Device, Rig, T0};
+use load::{CODE, Load, ROUND, Shape, To, hello, prepare, run_load};
 use measure::{bare_store, cpu_s, memory_mb, sync_ms};
-use peers::{Answering, Input, Mosquitto, packet, text};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use packets::Input;
+use peers::{Answering, Mosquitto};
 use tokio::sync::Semaphore;
 
 const N_ROUNDS: usize = 3;
-const ROUND: Duration = Duration::from_secs(3);
-const CODE: [u8; 100] = [0x5a; 100];
 
-/// Devices, frames in flight of each, and frames prepared for each.
-#[derive(Clone, Copy)]
-struct Shape {
-    n_devices: usize,
-    in_flight: usize,
-    n_frames: usize,
-}
-
-const MANY: Shape = Shape { n_devices: 256, in_flight: 1, n_frames: 900 };
+const MANY: Shape = Shape { n_devices: 256, in_flight: 1, n_frames: 1300 };
 const FEW: Shape = Shape { n_devices: 16, in_flight: 20, n_frames: 48_000 };
 
 fn main() {
@@ -51,9 +45,7 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<usize>().expect("a number");
     match args[..] {
-        ["load", addr, path, in_flight, rate] => {
-            load(addr.parse().expect("an address"), Path::new(path), number(in_flight), number(rate) as u64);
-        }
+        ["load", ref args @ ..] => load::publish(args),
         ["hold", addr, path] => hold(addr.parse().expect("an address"), Path::new(path)),
         ["weigh", n] => weigh(number(n)),
         // For a profiler: nothing but the server under load.
@@ -78,7 +70,9 @@ fn frames_alone(shape: Shape, rate: f64) {
         let lanes = dir.path().join("lanes");
         prepare(&rig, &lanes, shape).await;
         let (begun, wall) = (cpu_s(), Instant::now());
-        let Load { rate, n, p50, p99 } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, rate).await;
+        let addr = [rig.mqtt_addrs[0].expect("MQTT")];
+        let to = To { rate, ..To::all_it_takes(&addr) };
+        let Load { rate, n, p50, p99, .. } = run_load(to, &lanes, shape.in_flight).await;
         let cpu = cpu_s() - begun;
         println!(
             "stored and acked {rate:.0} /s, {:.1} us CPU each, {:.2} cores busy; PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %)",
@@ -96,52 +90,65 @@ fn compare(shapes: &[Shape]) {
     }
     for shape in shapes.iter().copied() {
         println!("{} devices x {} in flight", shape.n_devices, shape.in_flight);
-        let (mut ours, mut theirs, mut answering, mut bare) = (0.0, 0.0, 0.0, 0.0);
-        runtime().block_on(async {
-            for round in 0..N_ROUNDS {
-                let dir = tempfile::tempdir().expect("a place");
-                let rig = mqtt_rig(dir.path()).await;
-                let lanes = dir.path().join("lanes");
-                prepare(&rig, &lanes, shape).await;
-                let rate_at = async |addr| run_load(addr, &lanes, shape, 0.0).await.rate;
-                let broker_rate = match &broker {
-                    Some(broker) => rate_at(broker.addr).await,
-                    None => 0.0,
-                };
-                let answering_rate = rate_at(Answering::start(down_len(&rig).await).await.addr).await;
-                let begun = cpu_s();
-                let Load { rate, n, .. } = run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, 0.0).await;
-                let cpu_us = 1e6 * (cpu_s() - begun) / n;
-                let store_rate = bare_store(shape.n_devices, shape.in_flight, &CODE, ROUND).await;
-                println!(
-                    "  round {round}: mosquitto {broker_rate:>7.0} /s, only answering \
-                     {answering_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s"
-                );
-                (ours, theirs, bare) = (ours + rate, theirs + broker_rate, bare + store_rate);
-                answering += answering_rate;
-                rig.stop().await;
-            }
-            let n = N_ROUNDS as f64;
-            let of_broker = match theirs > 0.0 {
-                true => format!("{:.2} of mosquitto (at least 1 wanted), ", ours / theirs),
-                false => String::new(),
-            };
-            println!(
-                "  {:.0} /s: {of_broker}{:.2} of only answering, {:.0} % of the bare store (60 % wanted for 16 x 20)",
-                ours / n, ours / answering, 100.0 * ours / bare
-            );
-            let dir = tempfile::tempdir().expect("a place");
-            let rig = mqtt_rig(dir.path()).await;
-            let lanes = dir.path().join("lanes");
-            prepare(&rig, &lanes, shape).await;
-            let half = ours / n / 2.0;
-            let Load { rate, p50, p99, .. } =
-                run_load(rig.mqtt_addrs[0].expect("MQTT"), &lanes, shape, half).await;
-            println!("  at half load ({rate:.0} /s): PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %; under 50 ms wanted)");
-            rig.stop().await;
-        });
+        runtime().block_on(compare_by(shape, broker.as_ref()));
     }
     println!("the disk under it: {:.2} ms for 4 kB written and synced (median of 200)", sync_ms());
+}
+
+async fn compare_by(shape: Shape, broker: Option<&Mosquitto>) {
+    let (mut ours, mut theirs, mut passing, mut answering, mut bare) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for round in 0..N_ROUNDS {
+        let dir = tempfile::tempdir().expect("a place");
+        let rig = mqtt_rig(dir.path()).await;
+        let lanes = dir.path().join("lanes");
+        prepare(&rig, &lanes, shape).await;
+        let load = async |addr, heard| {
+            run_load(To { heard, ..To::all_it_takes(&[addr]) }, &lanes, shape.in_flight).await
+        };
+        let (mut broker_rate, mut passing_rate, mut passed) = (0.0, 0.0, 0.0);
+        if let Some(broker) = broker {
+            broker_rate = load(broker.addr, false).await.rate;
+            let Load { rate, n, n_heard, .. } = load(broker.addr, true).await;
+            (passing_rate, passed) = (rate, 100.0 * n_heard / n);
+        }
+        let answering_rate = load(Answering::start(down_len(&rig).await).await.addr, false).await.rate;
+        let begun = cpu_s();
+        let Load { rate, n, .. } = load(rig.mqtt_addrs[0].expect("MQTT"), false).await;
+        let cpu_us = 1e6 * (cpu_s() - begun) / n;
+        let store_rate = bare_store(shape.n_devices, shape.in_flight, &CODE, ROUND).await;
+        println!(
+            "  round {round}: mosquitto {broker_rate:>7.0} /s, and passing on {passing_rate:>7.0} /s ({passed:.0} % arrive), only answering \
+             {answering_rate:>7.0} /s, stored and acked {rate:>7.0} /s ({cpu_us:.0} us CPU each), bare store {store_rate:>7.0} /s"
+        );
+        (ours, theirs, passing) = (ours + rate, theirs + broker_rate, passing + passing_rate);
+        (answering, bare) = (answering + answering_rate, bare + store_rate);
+        rig.stop().await;
+    }
+    let rate = ours / N_ROUNDS as f64;
+    let of_broker = match theirs > 0.0 {
+        true => format!(
+            "{:.2} of mosquitto (at least 1 wanted), {:.2} of mosquitto with a subscriber, ",
+            ours / theirs,
+            ours / passing
+        ),
+        false => String::new(),
+    };
+    println!(
+        "  {rate:.0} /s: {of_broker}{:.2} of only answering, {:.0} % of the bare store (60 % wanted for 16 x 20)",
+        ours / answering,
+        100.0 * ours / bare
+    );
+    let dir = tempfile::tempdir().expect("a place");
+    let rig = mqtt_rig(dir.path()).await;
+    let lanes = dir.path().join("lanes");
+    prepare(&rig, &lanes, shape).await;
+    let addr = [rig.mqtt_addrs[0].expect("MQTT")];
+    let to = To { rate: rate / 2.0, ..To::all_it_takes(&addr) };
+    let Load { rate, p50, p99, .. } = run_load(to, &lanes, shape.in_flight).await;
+    println!(
+        "  at half load ({rate:.0} /s): PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %; under 50 ms wanted)"
+    );
+    rig.stop().await;
 }
 
 /// Bytes of a sealed ack.
@@ -154,159 +161,6 @@ async fn down_len(rig: &Rig) -> usize {
 
 async fn mqtt_rig(dir: &Path) -> Rig {
     Rig::start_with(dir, |config| config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await
-}
-
-/// CONNECT and SUBSCRIBE of a device.
-fn hello(device: &Device) -> Vec<u8> {
-    let id = device.id.as_bytes();
-    let password = device.key.access_token(&device.id).password();
-    let connect = [&b"\0\x04MQTT\x04\xc2\x02\x58"[..], &text(id), &text(id), &text(&password)].concat();
-    let down = format!("kinglet/{}/down", device.id);
-    let subscribe = [&b"\0\x01"[..], &text(down.as_bytes()), b"\0"].concat();
-    [packet(0x10, &connect), packet(0x82, &subscribe)].concat()
-}
-
-/// Writes what each device will say to a file: blocks with their length before them, the first of each its hello.
-async fn prepare(rig: &Rig, path: &Path, shape: Shape) {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
-    let mut put = |block: &[u8]| {
-        file.write_all(&(block.len() as u32).to_be_bytes()).expect("room");
-        file.write_all(block).expect("room");
-    };
-    put(&(shape.n_frames as u32).to_be_bytes());
-    for n in 0..shape.n_devices {
-        let mut device = rig.ready_device(&format!("device-{n}")).await;
-        put(&hello(&device));
-        let topic = text(format!("kinglet/{}/up", device.id).as_bytes());
-        for i in 0..shape.n_frames {
-            let id = (i % usize::from(u16::MAX)) as u16 + 1;
-            let frame = device.window(T0 + i as i64 * 1000, &CODE);
-            put(&packet(0x32, &[&topic[..], &id.to_be_bytes(), &frame].concat()));
-        }
-    }
-    file.flush().expect("room");
-    // Or the server's syncs wait for these bytes.
-    file.get_ref().sync_all().expect("a disk");
-}
-
-/// Frames acked, per second and altogether, and milliseconds to the PUBACK: median and 99 %.
-struct Load {
-    rate: f64,
-    n: f64,
-    p50: f64,
-    p99: f64,
-}
-
-/// `rate` 0: as many as it takes.
-async fn run_load(addr: SocketAddr, lanes: &Path, shape: Shape, rate: f64) -> Load {
-    let out = tokio::process::Command::new(std::env::current_exe().expect("this file"))
-        .args(["load", &addr.to_string(), &lanes.display().to_string()])
-        .args([shape.in_flight.to_string(), (rate as u64).to_string()])
-        .output()
-        .await
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&out.stdout);
-    let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [rate, n, p50, p99] = numbers[..] else { panic!("{said}{}", String::from_utf8_lossy(&out.stderr)) };
-    Load { rate, n, p50, p99 }
-}
-
-fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
-    let (mut blocks, mut rest) = (Vec::new(), bytes);
-    while let Some((len, behind)) = rest.split_first_chunk() {
-        let (block, behind) = behind.split_at(u32::from_be_bytes(*len) as usize);
-        blocks.push(block);
-        rest = behind;
-    }
-    blocks
-}
-
-/// Publishes on all lanes until the time is over; prints what [`run_load`] reads.
-fn load(addr: SocketAddr, path: &Path, in_flight: usize, rate: u64) {
-    let bytes: &'static [u8] = std::fs::read(path).expect("the lanes").leak();
-    let blocks = blocks(bytes);
-    let n_frames = u32::from_be_bytes(blocks[0].try_into().expect("a number")) as usize;
-    let lanes: Vec<Vec<&'static [u8]>> = blocks[1..].chunks(n_frames + 1).map(<[_]>::to_vec).collect();
-    let pause = match rate {
-        0 => Duration::ZERO,
-        rate => Duration::from_secs_f64(lanes.len() as f64 / rate as f64),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (n, begun, mut waits) = runtime.block_on(async {
-        let mut open = Vec::new();
-        for lane in lanes {
-            let mut stream = TcpStream::connect(addr).await.expect("a connection");
-            stream.set_nodelay(true).expect("an option");
-            stream.write_all(lane[0]).await.expect("the server reads");
-            let mut input = Input::default();
-            // CONNACK and SUBACK.
-            for _ in 0..2 {
-                input.next(&mut stream).await;
-            }
-            open.push((stream, input, lane));
-        }
-        let begun = Instant::now();
-        let n_open = open.len();
-        let lanes = open.into_iter().enumerate().map(|(n, (stream, input, lane))| {
-            let first = begun + pause.mul_f64(n as f64 / n_open as f64);
-            tokio::spawn(send_all(stream, input, lane, in_flight, (begun, first, pause)))
-        });
-        let mut waits = Vec::new();
-        for lane in lanes.collect::<Vec<_>>() {
-            waits.extend(lane.await.expect("a lane"));
-        }
-        (waits.len(), begun, waits)
-    });
-    let seconds = begun.elapsed().as_secs_f64();
-    waits.sort_unstable();
-    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{} {n} {} {}", n as f64 / seconds, at(0.5), at(0.99));
-}
-
-/// How long each frame waited for its PUBACK.
-async fn send_all(
-    mut stream: TcpStream,
-    mut input: Input,
-    lane: Vec<&'static [u8]>,
-    in_flight: usize,
-    (begun, mut due, pause): (Instant, Instant, Duration),
-) -> Vec<Duration> {
-    let mut waits = Vec::with_capacity(lane.len());
-    let mut sent = std::collections::VecDeque::new();
-    let mut frames = lane[1..].iter();
-    loop {
-        let mut out = Vec::new();
-        while sent.len() < in_flight && begun.elapsed() < ROUND && (pause.is_zero() || Instant::now() >= due)
-        {
-            let Some(frame) = frames.next() else { break };
-            out.extend_from_slice(frame);
-            // Of paced frames the wait counts from when they were due.
-            sent.push_back(if pause.is_zero() { Instant::now() } else { due });
-            due += pause;
-        }
-        stream.write_all(&out).await.expect("the server reads");
-        if sent.is_empty() {
-            if begun.elapsed() >= ROUND || frames.len() == 0 {
-                return waits;
-            }
-            tokio::time::sleep_until(due.into()).await;
-            continue;
-        }
-        let first = match pause.is_zero() || sent.len() == in_flight || begun.elapsed() >= ROUND {
-            true => input.next(&mut stream).await,
-            false => tokio::select! {
-                first = input.next(&mut stream) => first,
-                () = tokio::time::sleep_until(due.into()) => continue,
-            },
-        };
-        let mut first = Some(first);
-        while let Some(kind) = first {
-            if kind == 0x40 {
-                waits.push(sent.pop_front().expect("a frame was sent").elapsed());
-            }
-            first = input.ready().map(|packet| packet.first);
-        }
-    }
 }
 
 /// A server with `n` devices connected and silent.
@@ -364,19 +218,15 @@ fn weigh(n: usize) {
 /// Connects everybody, says how many were let in, and holds them until its input ends.
 fn hold(addr: SocketAddr, path: &Path) {
     let bytes = std::fs::read(path).expect("the hellos");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let mut open = Vec::new();
-        for hello in blocks(&bytes) {
-            let Ok(mut stream) = TcpStream::connect(addr).await else { break };
-            stream.write_all(hello).await.expect("the server reads");
-            let mut input = Input::default();
-            if input.next(&mut stream).await == 0x20 {
-                open.push(stream);
-            }
+    let mut open = Vec::new();
+    for hello in load::blocks(&bytes) {
+        let Ok(mut stream) = std::net::TcpStream::connect(addr) else { break };
+        stream.write_all(hello).expect("the server reads");
+        if Input::new(512).next(&mut stream) == 0x20 {
+            open.push(stream);
         }
-        println!("{}", open.len());
-        let mut line = String::new();
-        let _ = std::io::stdin().read_line(&mut line);
-    });
+    }
+    println!("{}", open.len());
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
 }

@@ -1,46 +1,150 @@
-//! Three stores on one PostgreSQL against one bare client that runs the same statements, in the same run.
+//! Three servers on one PostgreSQL, each a process that devices speak MQTT to, and three bare stores, against one bare client that
+//! runs the same statements, in the same run.
 //!
-//! `KINGLET_TEST_POSTGRES=postgres://… cargo bench --features postgres --bench shared`
+//! `KINGLET_TEST_POSTGRES=postgres://… cargo bench -p kinglet-server --features postgres --bench shared`
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench speaks to people")]
 
 #[path = "../tests/arrivals/mod.rs"]
 mod arrivals;
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[path = "measure/load.rs"]
+mod load;
+mod measure;
+#[path = "measure/packets.rs"]
+mod packets;
 #[path = "../tests/postgres/mod.rs"]
 mod postgres;
 
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arrivals::{T0, window};
+use arrivals::T0;
+use common::Rig;
+use kinglet_server::Config;
 use kinglet_server::store::*;
 use kinglet_wire::counter::Counter;
 use kinglet_wire::ranges::ReceivedRanges;
+use load::{CODE, Load, ROUND, Shape, To, prepare, run_load};
 use postgres::Schema;
 
 const N_STORES: usize = 3;
 const N_DEVICES: u32 = 256;
-const ROUND: Duration = Duration::from_secs(5);
 const N_ROUNDS: usize = 3;
+/// Name of the server that makes the master key.
+const FIRST: &str = "first";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (mut ours, mut bare) = (0.0, 0.0);
-        for round in 0..N_ROUNDS {
-            let Some(schema) = Schema::new("bench_shared").await else { return };
-            let devices = devices(&*schema.open().await).await;
-            let bare_rate = bare_client(&schema, &devices).await;
-            let Some(schema) = Schema::new("bench_shared").await else { return };
-            let rate = three_stores(&schema).await;
-            println!("round {round}: bare client {bare_rate:.0} windows/s, three stores {rate:.0} windows/s");
-            (ours, bare) = (ours + rate, bare + bare_rate);
-        }
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["load", ref args @ ..] => load::publish(args),
+        ["serve", uri, dir] => kinglet_server::runtime().unwrap().block_on(serve(uri, Path::new(dir))),
+        // For a profiler: nothing but the servers under load.
+        ["servers"] => kinglet_server::runtime().unwrap().block_on(servers_alone()),
+        _ => kinglet_server::runtime().unwrap().block_on(compare()),
+    }
+}
+
+async fn compare() {
+    let (mut of_servers, mut of_stores, mut bare) = (0.0, 0.0, 0.0);
+    for round in 0..N_ROUNDS {
+        let Some(schema) = Schema::new("bench_shared").await else { return };
+        let devices = devices(&*schema.open().await).await;
+        let bare_rate = bare_client(&schema, &devices).await;
+        let Some(schema) = Schema::new("bench_shared").await else { return };
+        let stores_rate = three_stores(&schema).await;
+        let Some(schema) = Schema::new("bench_shared").await else { return };
+        let Load { rate, p99, .. } = three_servers(&schema).await;
         println!(
-            "three stores: {:.0} % of one bare client that runs the same statements",
-            100.0 * ours / bare
+            "round {round}: bare client {bare_rate:.0} windows/s, three stores {stores_rate:.0}, three servers {rate:.0} \
+             (PUBACK after {p99:.1} ms, 99 %)"
         );
-    });
+        (of_servers, of_stores, bare) = (of_servers + rate, of_stores + stores_rate, bare + bare_rate);
+    }
+    println!(
+        "three servers: {:.0} % of one bare client that runs the same statements (50 % wanted), three stores: {:.0} %",
+        100.0 * of_servers / bare,
+        100.0 * of_stores / bare
+    );
+}
+
+async fn servers_alone() {
+    let Some(schema) = Schema::new("bench_shared").await else { return };
+    let Load { rate, p50, p99, .. } = three_servers(&schema).await;
+    println!("three servers {rate:.0} windows/s, PUBACK after {p50:.1} ms (median), {p99:.1} ms (99 %)");
+}
+
+/// Sealed frames of 256 devices with one in flight each, spread over three processes.
+async fn three_servers(schema: &Schema) -> Load {
+    let dir = tempfile::tempdir().unwrap();
+    let lanes = dir.path().join("lanes");
+    // The devices join by a server that is gone before the others start.
+    let rig = Rig::start_on(config(&schema.uri, dir.path(), FIRST), schema.open().await).await;
+    prepare(&rig, &lanes, Shape { n_devices: N_DEVICES as usize, in_flight: 1, n_frames: 900 }).await;
+    rig.stop().await;
+    let servers: Vec<Server> =
+        (0..N_STORES).map(|n| Server::start(schema, &dir.path().join(n.to_string()))).collect();
+    let addrs: Vec<_> = servers.iter().map(|server| server.addr).collect();
+    run_load(To::all_it_takes(&addrs), &lanes, 1).await
+}
+
+/// Serves MQTT beside others, until its input ends.
+async fn serve(uri: &str, dir: &Path) {
+    let store = PostgresStore::open(&uri.parse().unwrap()).await.unwrap();
+    let rig = Rig::start_on(
+        config(uri, dir.parent().unwrap(), dir.file_name().unwrap().to_str().unwrap()),
+        Arc::new(store),
+    )
+    .await;
+    println!("{}", rig.mqtt_addrs[0].unwrap());
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    ended.await.unwrap().unwrap();
+    rig.stop().await;
+}
+
+/// Of a server among others that keep their data under `dir` and share a master key.
+fn config(uri: &str, dir: &Path, name: &str) -> Config {
+    let mut config = Config::new(dir.join(name));
+    config.store = uri.parse().unwrap();
+    config.http.set_port(0);
+    config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    if name != FIRST {
+        config.master_key_file = Some(dir.join(FIRST).join("master.key"));
+    }
+    config
+}
+
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    fn start(schema: &Schema, dir: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["serve", &schema.uri])
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, addr: line.trim().parse().unwrap() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }
 
 async fn devices(store: &dyn Store) -> Vec<u32> {
@@ -69,7 +173,7 @@ async fn three_stores(schema: &Schema) -> f64 {
             let mut counter = 0;
             while Instant::now() < end {
                 let store = &stores[(counter as usize + device as usize) % N_STORES];
-                let outcomes = store.accept(vec![window(device, counter)]).await.unwrap();
+                let outcomes = store.accept(vec![measure::row(device, counter, &CODE)]).await.unwrap();
                 assert_eq!(outcomes[0].verdict, Verdict::Stored);
                 n.fetch_add(1, Ordering::Relaxed);
                 counter += 1;
@@ -127,10 +231,10 @@ async fn bare_client(schema: &Schema, devices: &[u32]) -> f64 {
             }
             let all = |value: i64| vec![value; group.len()];
             let (one, at) = (all(1), all(counter));
-            let (t_first, t_arrival, len, crc) = (all(T0 + counter * 1000), all(T0), all(60), all(12345));
+            let (t_first, t_arrival, len, crc) = (all(T0 + counter * 1000), all(T0), all(160), all(12345));
             let quality = vec![0i16; group.len()];
             let blob = |bytes: &[u8]| vec![bytes.to_vec(); group.len()];
-            let (bundle, tag, code) = (blob(&[7; 16]), blob(&counter.to_be_bytes()), blob(&[1; 5]));
+            let (bundle, tag, code) = (blob(&[7; 16]), blob(&counter.to_be_bytes()), blob(&CODE));
             let saved = blob(&bytes);
             let (begin, locked, looked) = futures_util::future::join3(
                 client.batch_execute("BEGIN"),

@@ -1,13 +1,23 @@
 //! The background pass: follows the store, decodes what is new, tells those who watch.
+//!
+//! Of many servers on one store one records what is found; the others decode only while somebody watches them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::StoreChoice;
 use crate::core::Core;
+use crate::forward::Lease;
 use crate::readings::{Readings, decode_each};
-use crate::store::{DecodedMark, Flaw, StoreError, WindowRow};
+use crate::store::{DecodedMark, Flaw, LogPlace, StoreError, WindowRow};
 
+/// The name of recording beside that of targets, none of which can have it.
+const WORK: &str = "$pass";
+/// How often a server asks whether the one that records has let go.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+/// How much of what came before somebody began to watch may be shown.
+const SHOWN_AGAIN: Duration = Duration::from_secs(1);
 /// Most windows per round.
 const ROUND: u32 = 4096;
 /// So many windows are filed together, of each device that has any and altogether: the tables lie in the order of devices,
@@ -58,13 +68,44 @@ impl Unfiled {
     }
 }
 
+/// How far a server that does not record has shown windows, or had nobody to show them to. Whoever begins to watch may see
+/// some from before again, and misses none.
+struct Shown {
+    to: LogPlace,
+    since: Instant,
+}
+
+/// Which server records. One that shares its store with nobody does; so does one that cannot draw a name for itself: each
+/// window counts once even then.
+struct Recorder {
+    lease: Option<Lease>,
+    asked: Option<Instant>,
+}
+
+impl Recorder {
+    fn new(core: &Core) -> Self {
+        let is_shared = core.config.store != StoreChoice::Sqlite;
+        Self { lease: is_shared.then(|| Lease::new(WORK, false).ok()).flatten(), asked: None }
+    }
+
+    async fn is_here(&mut self, core: &Core) -> Result<bool, StoreError> {
+        let Some(lease) = &mut self.lease else { return Ok(true) };
+        if !lease.is_held() && self.asked.is_some_and(|asked| asked.elapsed() < ELSEWHERE) {
+            return Ok(false);
+        }
+        self.asked = Some(Instant::now());
+        Ok(lease.hold(core).await?.is_some())
+    }
+}
+
 impl Core {
     /// Runs until the server stops.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
-        let mut unfiled = Unfiled::default();
+        let mut recorder = Recorder::new(&self);
+        let (mut unfiled, mut shown) = (Unfiled::default(), None);
         while !*stopping.borrow() {
-            match self.decode_round(&mut unfiled).await {
+            match self.round(&mut recorder, &mut unfiled, &mut shown).await {
                 Ok(n) if n == ROUND as usize => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the background pass waits"),
@@ -86,9 +127,50 @@ impl Core {
             }
         }
         // What came with the last requests is shown as decoded at the next start at the latest.
-        let _ = self.decode_round(&mut unfiled).await;
+        let _ = self.round(&mut recorder, &mut unfiled, &mut shown).await;
         let _ = self.file(&mut unfiled).await;
+        if let Some(lease) = recorder.lease.as_mut().filter(|lease| lease.is_held()) {
+            lease.release(&self).await;
+        }
         self.rejects.flush(self.store.as_ref()).await;
+    }
+
+    /// What this server has to do of the pass. Gives how many windows it decoded.
+    async fn round(
+        &self,
+        recorder: &mut Recorder,
+        unfiled: &mut Unfiled,
+        shown: &mut Option<Shown>,
+    ) -> Result<usize, StoreError> {
+        if recorder.is_here(self).await? {
+            *shown = None;
+            return self.decode_round(unfiled).await;
+        }
+        // Had it been recording: whoever does now begins with these.
+        *unfiled = Unfiled::default();
+        match shown {
+            Some(shown) if self.live.receiver_count() > 0 => self.show_round(shown).await,
+            Some(shown) if shown.since.elapsed() < SHOWN_AGAIN => Ok(0),
+            _ => {
+                *shown = Some(Shown { to: self.store.log_end().await?, since: Instant::now() });
+                Ok(0)
+            }
+        }
+    }
+
+    /// Decodes and tells of the next windows, which another server records.
+    async fn show_round(&self, shown: &mut Shown) -> Result<usize, StoreError> {
+        let mut rows = self.store.stored_after(shown.to, ROUND).await?.into_iter();
+        let n_rows = rows.len();
+        while rows.len() > 0 {
+            let (places, turn): (Vec<_>, Vec<_>) = rows.by_ref().take(TURN).unzip();
+            let keep = |row: WindowRow, decoded: Result<Readings, Flaw>| Some((row.device, decoded.ok()?));
+            for (device, readings) in decode_each(&self.bundles, turn, keep).await?.into_iter().flatten() {
+                self.tell(device, readings).await?;
+            }
+            shown.to = places.last().copied().unwrap_or(shown.to);
+        }
+        Ok(n_rows)
     }
 
     /// Decodes the next windows and tells of them; files what is due. Gives how many it decoded.

@@ -345,8 +345,11 @@ async fn windows_are_passed_on_in_the_order_of_storing(
     let all = store.claim_target(claim(1, true, "all")).await.unwrap().unwrap();
     assert_eq!(counters(&after(all.at, 1).await), [3]);
     let new = store.claim_target(claim(1, false, "new")).await.unwrap().unwrap();
+    let end = store.log_end().await.unwrap();
     verdicts(&*store, vec![window(device, 1), window(device, 2)]).await;
-    assert_eq!(counters(&after(new.at, 2).await), [1, 2]);
+    for at in [new.at, end] {
+        assert_eq!(counters(&after(at, 2).await), [1, 2]);
+    }
     let rows = after(all.at, 3).await;
     assert_eq!(counters(&rows), [3, 1, 2]);
     assert_eq!(counters(&after(rows[0].0, 2).await), [1, 2]);

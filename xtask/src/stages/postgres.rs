@@ -13,7 +13,15 @@ use crate::{run, serving};
 pub(super) fn stage(context: &Context) -> Result<Tally> {
     let database = Database::start()?;
     let binary = super::release_binary(context)?;
-    let tests = ["store_contract", "store_shared", "shared_servers", "store_tls", "store_copy"];
+    let tests = [
+        "store_contract",
+        "store_shared",
+        "shared_servers",
+        "store_tls",
+        "store_copy",
+        "live_shared",
+        "alerts",
+    ];
     let mut tally = Tally::default();
     for test in tests {
         // One process for all tests of a file: libtest says what nextest says, and needs nothing.

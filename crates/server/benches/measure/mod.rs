@@ -87,7 +87,8 @@ pub(crate) async fn bare_store(n_senders: usize, at_once: usize, code: &[u8], ro
     rate
 }
 
-fn row(device: u32, counter: u64, bytes: &[u8]) -> Arrival {
+/// A window sealed once, with this code.
+pub(crate) fn row(device: u32, counter: u64, bytes: &[u8]) -> Arrival {
     let mut row = arrivals::window(device, counter);
     row.tag = [&row.tag[..], &[7; 8]].concat();
     if let Content::Window { code, .. } = &mut row.content {

@@ -128,6 +128,8 @@ pub trait Store: Accounts + Alerts + Send + Sync + 'static {
     /// Windows after a place in the order of storing, in that order; at most `limit`. A window that is given has none
     /// before it that comes to light later: a place is all one needs to remember to see each window.
     fn stored_after(&self, after: LogPlace, limit: u32) -> Answer<'_, Vec<Logged>>;
+    /// The place that every window which comes to light from now on is after.
+    fn log_end(&self) -> Answer<'_, LogPlace>;
     /// Takes a target, for one that asks again before the lease has ended; `None` while another has it.
     fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>>;
     /// Says how far a target has confirmed; false if this owner no longer has it.

@@ -14,7 +14,7 @@ use super::target::PostgresTarget;
 use super::tls::Tls;
 use crate::store::StoreError;
 
-/// Most connections for questions and small writes. Each server has these, the writers' and the listener's.
+/// Most connections for questions and small writes. Each server has these, the writer's and the listener's.
 const CONNECTIONS: usize = 6;
 /// Where changes of the registry are told.
 pub(super) const CHANNEL: &str = "kinglet_registry";

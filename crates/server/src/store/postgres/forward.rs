@@ -11,13 +11,27 @@ macro_rules! now_ms {
     };
 }
 
+/// What older transactions have stored is there already; what the others will store comes after that place.
+macro_rules! last_xact {
+    () => {
+        "pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1"
+    };
+}
+
+pub(super) async fn log_end(conn: &Conn) -> Result<LogPlace, StoreError> {
+    let row = conn.row(concat!("SELECT ", last_xact!()), &[]).await?;
+    let xact = row.map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(LogPlace { xact, row_id: i64::MAX })
+}
+
 /// Takes the target, or renews the lease on it; `None` while another server has it.
 pub(super) async fn claim(conn: &Conn, claim: &TargetClaim) -> Result<Option<TargetRow>, StoreError> {
-    // What older transactions have stored is there already; what the others will store comes after that place.
     conn.execute(
-        "INSERT INTO forward (target, xact, id) SELECT $1, \
-         CASE WHEN $2 THEN -4611686018427387904 ELSE pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 END, \
-         9223372036854775807 ON CONFLICT DO NOTHING",
+        concat!(
+            "INSERT INTO forward (target, xact, id) SELECT $1, CASE WHEN $2 THEN -4611686018427387904 ELSE ",
+            last_xact!(),
+            " END, 9223372036854775807 ON CONFLICT DO NOTHING"
+        ),
         &[&claim.target, &claim.from_start],
     )
     .await?;

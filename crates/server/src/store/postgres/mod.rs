@@ -289,6 +289,10 @@ impl Store for PostgresStore {
         Box::pin(async move { conn::read!(self.pool, |conn| windows::stored_after(&conn, after, limit)) })
     }
 
+    fn log_end(&self) -> Answer<'_, LogPlace> {
+        Box::pin(async move { conn::read!(self.pool, |conn| forward::log_end(&conn)) })
+    }
+
     fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>> {
         Box::pin(async move { conn::write!(self.open_pool()?, |conn| forward::claim(&conn, &claim)) })
     }

@@ -30,8 +30,8 @@ macro_rules! window_sql {
 /// A place in the tail: transaction and id.
 type At = (i64, i64);
 
-/// How far this server's background pass has come. All windows pass by each server, so that each can show them to
-/// those who watch it; what is found is recorded by the first.
+/// How far this server's background pass has come. Should two servers pass the same windows, what is found is recorded by the
+/// first.
 pub(super) struct Tail(Mutex<Passing>);
 
 struct Passing {
@@ -58,6 +58,12 @@ impl Passing {
         let handed = self.handed.iter().rev().find(|(_, handed)| Some(**handed) == id);
         handed.map_or(self.at, |(place, _)| *place)
     }
+
+    fn move_to(&mut self, to: At) {
+        let at = self.at.max(to);
+        self.at = at;
+        self.handed.retain(|place, _| *place > at);
+    }
 }
 
 impl Tail {
@@ -76,7 +82,12 @@ impl Tail {
         after: Option<i64>,
         limit: u32,
     ) -> Result<Vec<WindowRow>, StoreError> {
-        let at = self.passing().after(after);
+        let mut at = self.passing().after(after);
+        if after.is_none() {
+            // Another server may have recorded more meanwhile.
+            at = at.max(progress(conn).await?);
+            self.passing().move_to(at);
+        }
         let rows = tail(conn, at, limit).await?;
         let mut passing = self.passing();
         for row in &rows {
@@ -106,10 +117,7 @@ impl Tail {
 
     /// To be told once `found` is committed.
     pub(super) fn move_on(&self, found: &Found) {
-        let mut passing = self.passing();
-        passing.at = passing.at.max(found.to);
-        let at = passing.at;
-        passing.handed.retain(|place, _| *place > at);
+        self.passing().move_to(found.to);
     }
 }
 

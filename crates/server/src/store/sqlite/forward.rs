@@ -7,13 +7,19 @@ use crate::store::{Census, LogPlace, StoreError, TargetClaim, TargetRow};
 const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 const ROW: &str = "SELECT target, id, n_lost FROM forward";
 
+/// The last id there is or was.
+const LAST: &str = "MAX((SELECT COALESCE(MAX(id), 0) FROM window), (SELECT decoded_to FROM progress))";
+
+pub(super) fn log_end(conn: &Connection) -> Result<LogPlace, StoreError> {
+    let mut last = conn.prepare_cached(&format!("SELECT {LAST}"))?;
+    Ok(LogPlace { xact: 0, row_id: last.query_row([], |row| row.get(0))? })
+}
+
 /// Takes the target, or renews the lease on it; `None` while somebody else has it.
 pub(super) fn claim(conn: &Connection, claim: &TargetClaim) -> Result<Option<TargetRow>, StoreError> {
-    conn.prepare_cached(
-        "INSERT INTO forward (target, id) VALUES (?1, CASE WHEN ?2 THEN 0 ELSE \
-         MAX((SELECT COALESCE(MAX(id), 0) FROM window), (SELECT decoded_to FROM progress)) END) \
-         ON CONFLICT DO NOTHING",
-    )?
+    conn.prepare_cached(&format!(
+        "INSERT INTO forward (target, id) VALUES (?1, CASE WHEN ?2 THEN 0 ELSE {LAST} END) ON CONFLICT DO NOTHING"
+    ))?
     .execute(params![claim.target, claim.from_start])?;
     // A lease that ends later than any that could be had now is of a clock that stood ahead.
     let n_taken = conn

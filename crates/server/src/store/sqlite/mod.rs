@@ -285,6 +285,10 @@ impl Store for SqliteStore {
         self.read(move |conn| windows::stored_after(conn, after, limit))
     }
 
+    fn log_end(&self) -> Answer<'_, LogPlace> {
+        self.read(forward::log_end)
+    }
+
     fn claim_target(&self, claim: TargetClaim) -> Answer<'_, Option<TargetRow>> {
         self.write(move |conn, _| forward::claim(conn, &claim))
     }
