@@ -221,7 +221,8 @@ impl fmt::Display for Understood {
             }
         }
         if self.preamble_records > 0 {
-            writeln!(f, "left out: {} lines before the header", self.preamble_records)?;
+            let lines = if self.preamble_records == 1 { "line" } else { "lines" };
+            writeln!(f, "left out: {} {lines} before the header", self.preamble_records)?;
         }
         if self.stopped_early {
             writeln!(f, "left out: everything after row {}, the memory limit", self.rows_read)?;
