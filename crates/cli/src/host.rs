@@ -73,7 +73,7 @@ fn alone(config: &Config) -> Result<Option<File>> {
         return Ok(None);
     }
     let path = config.data.join("serve.lock");
-    let failed = |e: io::Error| Failure::writing(path.display(), &e);
+    let failed = |e: io::Error| unusable(config, format_args!("{}: {e}", path.display()));
     let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

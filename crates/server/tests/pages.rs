@@ -112,6 +112,12 @@ async fn pages_hold_together() {
     assert!(!fragment.contains("<html") && check_charts(&check_html(&fragment)) == 4);
     check_html(&rig.get("/live/devices").await.text());
 
+    assert!(!page.contains("is wrong"), "{page}");
+    rig.post_frame(&device.window(T0 + 86_400_000, &code(&bundle, |_| [200, 40]))).await;
+    rig.settle().await;
+    let ahead = rig.get("/devices/cellar?range=6h").await.text();
+    assert!(ahead.contains("which is to come"), "{ahead}");
+
     let quiet = rig.get("/devices/quiet").await.text();
     check_policy(&check_html(&quiet));
     assert!(quiet.contains("No readings yet"));

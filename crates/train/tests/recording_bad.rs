@@ -73,6 +73,17 @@ fn commas_between_columns_and_in_numbers_are_not_guessed_at() {
 }
 
 #[test]
+fn times_that_may_be_a_spreadsheets_days_are_pointed_out() {
+    let said = |first: f64, step: f64| {
+        let rows: String =
+            (0..100).map(|i| format!("{:.5},2{}\n", first + f64::from(i) * step, i % 7)).collect();
+        read(format!("time,temp\n{rows}").as_bytes(), &ReadOptions::default()).unwrap().1.to_string()
+    };
+    assert!(said(46_082.0, 1.0 / 1440.0).contains("as spreadsheets count them"));
+    assert!(!said(46_082.0, 10.0).contains("spreadsheets") && !said(0.0, 0.01).contains("spreadsheets"));
+}
+
+#[test]
 fn tables_without_a_recording_say_what_is_missing() {
     check("header only", b"time,temp\n", "at least 2");
     check("one row", b"time,temp\n2024-01-31T12:00:00Z,1\n", "at least 2");

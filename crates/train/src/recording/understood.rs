@@ -275,6 +275,14 @@ impl fmt::Display for TimeUnderstood {
                 self.period_s
             )?;
         }
+        // 20,000 to 80,000 days after 1900 are the years 1954 to 2119; a minute is 0.0007 of one.
+        let may_be_days = (20_000_000..80_000_000).contains(&self.first_ms) && self.period_ms < 100;
+        if self.format == TimeFormat::Seconds && may_be_days && !self.period_given {
+            writeln!(
+                f,
+                "note: if these times are days, as spreadsheets count them, save that column as date and time instead"
+            )?;
+        }
         if self.out_of_order > 0 {
             writeln!(f, "note: {} rows were out of order and are sorted in", self.out_of_order)?;
         }
