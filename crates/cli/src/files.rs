@@ -85,7 +85,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8], force: bool, access: Access) -> R
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(directory).map_err(failed)?;
+    let mut file = builder.tempfile_in(directory).map_err(|e| match e.kind() {
+        // The name of the file in between says nothing to anybody.
+        io::ErrorKind::NotFound => failed(io::Error::new(e.kind(), "there is no such directory")),
+        _ => failed(e),
+    })?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     let done = if force { file.persist(path) } else { file.persist_noclobber(path) };
     done.map(drop).map_err(|e| failed(e.error))

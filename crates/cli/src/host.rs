@@ -1,5 +1,8 @@
 //! The server's side on this machine: its data directory, and a whole server in this process.
 
+use std::fmt::Display;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,19 +58,47 @@ pub(crate) fn is_new(config: &Config) -> bool {
     config.store == StoreChoice::Sqlite && !config.store_path().exists()
 }
 
+/// Where readings, devices and bundles are kept, in words.
+pub(crate) fn kept(config: &Config) -> String {
+    match &config.store {
+        StoreChoice::Sqlite => config.data.display().to_string(),
+        shared => shared.to_string(),
+    }
+}
+
+/// The right to serve from this data directory, as long as the file is held. Two servers on one SQLite file would not see
+/// what the other has just taken in.
+fn alone(config: &Config) -> Result<Option<File>> {
+    if config.store != StoreChoice::Sqlite {
+        return Ok(None);
+    }
+    let path = config.data.join("serve.lock");
+    let failed = |e: io::Error| unusable(config, format_args!("{}: {e}", path.display()));
+    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::new(Kind::Failure, format_args!("{} is in use", config.data.display()))
+                .why("another `kinglet serve` keeps its readings there")
+                .next("stop that one, or name another --data; many servers share one PostgreSQL (--store)"))
+        }
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
 fn store(runtime: &Runtime, config: &Config) -> Result<Arc<dyn Store>> {
-    let data = config.data.display();
-    let failed = |why: String| {
-        Failure::new(Kind::Output, format_args!("the data directory {data} cannot be used"))
-            .why(why)
-            .next("name another with --data DIR, or change who may write there")
-    };
-    std::fs::create_dir_all(&config.data).map_err(|e| failed(e.to_string()))?;
+    std::fs::create_dir_all(&config.data).map_err(|e| unusable(config, e))?;
     runtime.block_on(kinglet_server::store::open(config)).map_err(|e| match e {
         StoreError::Unreachable { .. } => Failure::new(Kind::Network, "the store cannot be used").why(e),
         StoreError::Damaged { .. } => Failure::new(Kind::Failure, "the store cannot be used").why(e),
-        e => failed(e.to_string()),
+        e => unusable(config, e),
     })
+}
+
+fn unusable(config: &Config, why: impl Display) -> Failure {
+    Failure::new(Kind::Output, format_args!("the data directory {} cannot be used", config.data.display()))
+        .why(why)
+        .next("name another with --data DIR, or change who may write there")
 }
 
 /// Unix milliseconds.
@@ -95,6 +126,8 @@ pub(crate) struct Server {
     pub(crate) coap: Option<SocketAddr>,
     /// Where `POST /decode` is answered, if it is.
     pub(crate) seed_addr: Option<SocketAddr>,
+    /// Held until all is written.
+    _alone: Option<File>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), RunError>>,
 }
@@ -113,6 +146,8 @@ impl Server {
             // Nobody can have been added: nothing is made.
             config.check_login(false).map_err(misconfigured)?;
         }
+        std::fs::create_dir_all(&config.data).map_err(|e| unusable(&config, e))?;
+        let alone = alone(&config)?;
         let core = core(runtime, config)?;
         let has_users =
             runtime.block_on(core.store.standing(None)).map_err(crate::cmd::store_failed)?.has_users;
@@ -122,7 +157,7 @@ impl Server {
             // A sender that was dropped is a stop too.
             let _ = stopped.await;
         }));
-        Ok(Self { core, addr, https, pin, tls, mqtt, coap, seed_addr, stop, serving })
+        Ok(Self { core, addr, https, pin, tls, mqtt, coap, seed_addr, _alone: alone, stop, serving })
     }
 
     /// Where it is reached from this machine.

@@ -17,6 +17,11 @@ const COMMANDS: &[&[&str]] = &[
     &["bundles"],
     &["bundles", "export"],
     &["bundles", "add"],
+    &["bundles", "keygen"],
+    &["bundles", "sign"],
+    &["bundles", "offer"],
+    &["bundles", "offers"],
+    &["bundles", "withdraw"],
     &["export"],
     &["import"],
     &["serve"],
@@ -33,6 +38,8 @@ const COMMANDS: &[&[&str]] = &[
     &["backup"],
     &["restore"],
     &["keys"],
+    &["store"],
+    &["store", "copy"],
     &["user"],
     &["user", "add"],
     &["user", "list"],
@@ -64,11 +71,13 @@ fn every_command_has_a_help_without_colours_in_a_pipe() {
 }
 
 #[test]
-fn every_top_level_command_shows_an_example() {
+fn every_command_shows_an_example() {
     let place = Place::new();
-    for command in COMMANDS.iter().filter(|c| c.len() == 1) {
-        let ran = place.run(&[command[0], "--help"]).ok();
-        assert!(ran.out.contains("Example"), "{command:?} shows no example: {}", ran.out);
+    for command in COMMANDS {
+        let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let ran = place.run(&args).ok();
+        let example = ran.out.split("Example").nth(1).unwrap_or_default();
+        assert!(example.contains(&format!("kinglet {}", command.join(" "))), "{command:?}: {}", ran.out);
     }
 }
 
@@ -127,6 +136,15 @@ fn wrong_usage_has_its_own_code() {
         let ran = place.run(args).fails(2, &["error"]);
         assert!(ran.out.is_empty(), "{args:?}");
     }
+}
+
+#[test]
+fn wrong_usage_is_said_in_json_to_whoever_asked_for_it() {
+    let place = Place::new();
+    let ran =
+        place.run(&["train", "room.csv", "--json", "--bound", "much"]).fails(2, &["`much` is no bound"]);
+    let said: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!(said["error"]["kind"], "usage", "{said}");
 }
 
 #[test]

@@ -76,6 +76,17 @@ fn readings_are_taken_out_whole_and_an_export_goes_on() {
     let (gone_on, whole) = (read(&place, "a.csv"), read(&place, "b.csv"));
     assert!(whole.len() > rows.len() && sorted(&gone_on) == sorted(&whole));
     assert_eq!(export(&place, "a.csv", &["--resume"])["samples"], 0);
+    // Stopped before the first row, by a wrong name or by a signal.
+    let nobody = place.run(&["readings", "export", "--data", "d", "--out", "n.csv", "--device", "nobody"]);
+    assert_eq!(nobody.code, 5, "{nobody:?}");
+    place.file("m.csv", &rows[..9]);
+    for file in ["n.csv", "m.csv"] {
+        export(&place, file, &["--resume"]);
+        assert_eq!(sorted(&read(&place, file)), sorted(&whole), "{file}");
+    }
+    place.file("f.csv", "not ours\n");
+    let foreign = place.run(&["readings", "export", "--data", "d", "--out", "f.csv", "--resume"]);
+    assert!(foreign.code == 6 && read(&place, "f.csv") == "not ours\n", "{foreign:?}");
     let other =
         place.run(&["readings", "export", "--data", "d", "--out", "a.csv", "--resume", "--format", "line"]);
     assert!(other.code == 3 && other.err.contains("--format"), "{other:?}");
@@ -119,8 +130,30 @@ fn readings_are_taken_out_whole_and_an_export_goes_on() {
 }
 
 #[test]
+fn a_server_has_its_data_to_itself_and_a_device_is_added_to_it_alone() {
+    let place = Place::new();
+    let serving = Serving::start(&place);
+    place.run(&["serve", "--http", "127.0.0.1:0", "--data", "d"]).fails(1, &["d is in use", "--data"]);
+    let added = place.run(&["device", "add", "attic", "--data", "d"]).ok().out;
+    assert!(added.contains("attic is registered in d\n") && !added.contains("no server has"), "{added}");
+    // Another directory is another server's.
+    let key = ["--key-out", "porch.key", "--server", &serving.1];
+    let added = place.run(&[&["device", "add", "porch", "--data", "other"], &key[..]].concat()).ok().out;
+    assert!(added.contains("start it with --data other"), "{added}");
+    place.run(&["bundles", "export", "dht22"]).ok();
+    place.file("porch.csv", "time,temperature,humidity\n0,20,40\n60,21,41\n");
+    let send = ["send", "--key", "porch.key", "--bundle", "dht22.kinglet", "--outbox", "o"];
+    let refused = place.run(&[&send[..], &["porch.csv"]].concat());
+    refused.fails(5, &["--data", "1 windows wait in o: mend that, then run it again without DATA"]);
+    drop(serving);
+    Serving::start(&place);
+}
+
+#[test]
 fn a_backup_comes_back_with_its_master_key_only() {
     let place = Place::new();
+    place.file("no.db", "time,temperature\n");
+    place.run(&["restore", "no.db", "--data", "e"]).fails(3, &["no backup"]);
     let serving = Serving::start(&place);
     let first = serving.simulate(&place, "1");
     let made = json(place.run(&["backup", "--data", "d", "--out", "b.db", "--json"]));

@@ -127,7 +127,8 @@ fn what_another_key_has_signed_or_is_for_other_channels_does_not_get_in() {
     send(&place, 0, 8);
     place.run(&["bundles", "keygen", "--out", "other.key"]).ok();
     sign(&place, "new.kinglet", "other.key", "9");
-    place.run(&["bundles", "offer", "signed.kinglet", "--percent", "100", "--data", "data"]).ok();
+    let offer = ["bundles", "offer", "signed.kinglet", "--percent", "100", "--data", "data"];
+    assert!(place.run(&offer).ok().out.contains("which 1 have now"));
     let sent = send(&place, 8, 8);
     let update = &shown(&place)["update"];
     assert_eq!(update["fingerprint"], sent["bundle"]);
@@ -138,6 +139,9 @@ fn what_another_key_has_signed_or_is_for_other_channels_does_not_get_in() {
     sign(&place, "other.kinglet", "updates.key", "10");
     let offer = ["bundles", "offer", "signed.kinglet", "--to", "porch", "--data", "data"];
     place.run(&offer).fails(3, &["other channels", "porch"]);
+    let fleet = ["bundles", "offer", "signed.kinglet", "--percent", "100", "--data", "data"];
+    let offered = place.run(&fleet).ok().out;
+    assert!(offered.contains("no device that has been heard has just these channels"), "{offered}");
     let offer = ["bundles", "offer", "new.kinglet", "--to", "porch", "--data", "data"];
     place.run(&offer).fails(3, &["not signed", "bundles sign"]);
 }

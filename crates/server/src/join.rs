@@ -28,7 +28,9 @@ pub enum JoinRefused {
     #[error("the bytes are no join request of a version this server speaks")]
     Malformed,
     /// No such device.
-    #[error("no device of this id is registered: add it with `kinglet device add ID` and give it the key")]
+    #[error(
+        "no device of this id is registered: add it with `kinglet device add ID` in the data directory of this server (--data), and give it the key"
+    )]
     UnknownDevice,
     /// The device was revoked.
     #[error("the device was revoked: give it a new id and key with `kinglet device add`")]

@@ -112,6 +112,12 @@ async fn pages_hold_together() {
     assert!(!fragment.contains("<html") && check_charts(&check_html(&fragment)) == 4);
     check_html(&rig.get("/live/devices").await.text());
 
+    assert!(!page.contains("is wrong"), "{page}");
+    rig.post_frame(&device.window(T0 + 86_400_000, &code(&bundle, |_| [200, 40]))).await;
+    rig.settle().await;
+    let ahead = rig.get("/devices/cellar?range=6h").await.text();
+    assert!(ahead.contains("which is to come"), "{ahead}");
+
     let quiet = rig.get("/devices/quiet").await.text();
     check_policy(&check_html(&quiet));
     assert!(quiet.contains("No readings yet"));
@@ -120,6 +126,38 @@ async fn pages_hold_together() {
     check_policy(&check_html(&nobody.text()));
     assert!(!nobody.text().contains("<script>"));
     assert_eq!(rig.get("/devices/cellar?range=1y").await.status, 400);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_devices_are_looked_through_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(dir.path()).await;
+    for i in 0..401 {
+        rig.core.registry.add(&format!("m{i}"), "", T0).await.unwrap();
+    }
+    let (mut path, mut seen) = (String::from("/"), Vec::new());
+    for n in [200, 200, 1] {
+        let page = rig.get(&path).await.text();
+        check_policy(&check_html(&page));
+        assert!(page.contains("<dt>devices</dt><dd>401</dd>"), "{path}");
+        assert!(page.contains(&format!("{n} of 401 on this page")), "{path}");
+        let live = page.split("data-from=\"").nth(1).unwrap().split('"').next().unwrap();
+        let ids = |page: &str| -> Vec<String> {
+            page.split("href=\"/devices/").skip(1).map(|at| at.split('"').next().unwrap().into()).collect()
+        };
+        assert_eq!(ids(&rig.get(live).await.text()), ids(&page), "what is renewed is what is shown");
+        seen.extend(ids(&page));
+        path = match page.split("href=\"/?after=").nth(1) {
+            Some(at) => format!("/?after={}", at.split('"').next().unwrap()),
+            None => break,
+        };
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 401);
+    assert!(rig.get("/?after=4000000000").await.text().contains("0 of 401 on this page"));
+    assert_eq!(rig.get("/?after=x").await.status, 400);
     rig.stop().await;
 }
 

@@ -43,6 +43,47 @@ fn files_that_are_none_say_so() {
 }
 
 #[test]
+fn commas_between_columns_and_in_numbers_are_not_guessed_at() {
+    let want = "commas stand between columns and in numbers";
+    let file = |header: &str, row: &str| {
+        let rows: String = (10..60).map(|i| format!("2024-01-31T12:{i}:00,{row}\n")).collect();
+        format!("{header}\n{rows}").into_bytes()
+    };
+    check("one channel", &file("time,temp", "21,5"), want);
+    check("two", &file("time,temp,hum", "-1,5,40,0"), "the header names 3 columns and the rows have 5");
+    check("one of two", &file("Zeit,temp,hum", "21,5,40"), want);
+    check(
+        "seconds",
+        &(0..50).fold(b"time,temp\n".to_vec(), |f, i| {
+            [f, format!("{},21,5\n", 1_700_000_000 + i).into()].concat()
+        }),
+        want,
+    );
+    check(
+        "a time of day",
+        &(10..60).fold(b"date,time,temp\n".to_vec(), |f, i| {
+            [f, format!("31.01.2024,12:{i},21,5\n").into()].concat()
+        }),
+        want,
+    );
+    check("gaps", &file("time,temp,hum", "21,5,NaN"), want);
+    for (header, row) in [("time,temp,hum", "21,40"), ("time,\"temp\",hum", "\"21,5\",\"40,0\"")] {
+        read(&file(header, row)[..], &ReadOptions::default()).unwrap();
+    }
+}
+
+#[test]
+fn times_that_may_be_a_spreadsheets_days_are_pointed_out() {
+    let said = |first: f64, step: f64| {
+        let rows: String =
+            (0..100).map(|i| format!("{:.5},2{}\n", first + f64::from(i) * step, i % 7)).collect();
+        read(format!("time,temp\n{rows}").as_bytes(), &ReadOptions::default()).unwrap().1.to_string()
+    };
+    assert!(said(46_082.0, 1.0 / 1440.0).contains("as spreadsheets count them"));
+    assert!(!said(46_082.0, 10.0).contains("spreadsheets") && !said(0.0, 0.01).contains("spreadsheets"));
+}
+
+#[test]
 fn tables_without_a_recording_say_what_is_missing() {
     check("header only", b"time,temp\n", "at least 2");
     check("one row", b"time,temp\n2024-01-31T12:00:00Z,1\n", "at least 2");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kinglet_server::config::StoreFlag;
-use kinglet_server::export;
+use kinglet_server::export::{self, Format};
 
 use super::DeviceCommon;
 
@@ -61,6 +61,19 @@ pub(crate) enum ReadingsFormat {
     SenMl,
     #[cfg(feature = "parquet")]
     Parquet,
+}
+
+impl ReadingsFormat {
+    /// The format, if it is text.
+    pub(crate) fn text(self) -> Option<Format> {
+        match self {
+            Self::Csv => Some(Format::Csv),
+            Self::Line => Some(Format::Line),
+            Self::SenMl => Some(Format::SenMl),
+            #[cfg(feature = "parquet")]
+            Self::Parquet => None,
+        }
+    }
 }
 
 fn time(text: &str) -> Result<i64, String> {

@@ -43,7 +43,13 @@ pub(crate) struct TrainArgs {
     pub(crate) references: bool,
     /// Bound per channel: a number in its unit, per cent of its deviation (2%), or `lossless`; one for all
     /// channels or one each
-    #[arg(long, value_name = "B,...", value_delimiter = ',', default_value = "2%")]
+    #[arg(
+        long,
+        value_name = "B,...",
+        value_delimiter = ',',
+        default_value = "2%",
+        allow_negative_numbers = true
+    )]
     pub(crate) bound: Vec<Bound>,
     /// The longest a reading may wait for its window to fill; a window is sent early to keep it
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration_ms)]

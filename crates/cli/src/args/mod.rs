@@ -11,7 +11,7 @@ mod seed;
 mod server;
 mod values;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use audit::AuditArgs;
 pub(crate) use bench::BenchArgs;
@@ -95,6 +95,27 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// All that can be typed. What a command shows of examples, each command below it shows as far as they are its own.
+pub(crate) fn command() -> clap::Command {
+    let mut cli = Cli::command();
+    for parent in cli.get_subcommands_mut() {
+        let examples = parent.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let of = format!("kinglet {} ", parent.get_name());
+        for child in parent.get_subcommands_mut().filter(|child| child.get_after_help().is_none()) {
+            let typed = format!("{of}{}", child.get_name());
+            let is_own = |line: &&str| {
+                line.split_once(&typed).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
+            };
+            let own: Vec<&str> = examples.lines().filter(is_own).collect();
+            if !own.is_empty() {
+                let own = format!("Examples:\n{}", own.join("\n"));
+                *child = std::mem::take(child).after_help(own);
+            }
+        }
+    }
+    cli
+}
+
 impl Command {
     /// True if the command was asked for JSON: then a failure is said in JSON too.
     pub(crate) fn wants_json(&self) -> bool {
@@ -142,10 +163,9 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

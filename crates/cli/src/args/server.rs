@@ -147,7 +147,7 @@ pub(crate) struct CertificateArgs {
   kinglet device flash-config --key porch.key --bundle room.kinglet --sensor \"dht22 4\" --ssid home \\
       --password-file wifi.txt --server http://192.168.1.10:8470 --port /dev/ttyACM0
 
-The server sees the change at once; it need not be running.")]
+The server sees the change at once; it need not be running. If it was started with --data, say the same --data here.")]
 pub(crate) struct DeviceArgs {
     #[command(subcommand)]
     pub(crate) action: DeviceAction,

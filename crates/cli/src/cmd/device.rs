@@ -34,9 +34,10 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
             .why("no server has run on it and no device was added")
             .next("name the server's data directory with --data"));
     }
+    let is_new = host::is_new(&config);
     let core = host::core(&runtime, config)?;
     match &args.action {
-        DeviceAction::Add(args) => add(&mut out, &runtime, &core, args)?,
+        DeviceAction::Add(args) => add(&mut out, &runtime, &core, args, is_new)?,
         DeviceAction::List(_) => list(&mut out, &runtime, &core)?,
         DeviceAction::Show(args) => show(&mut out, &runtime, &core, &args.id)?,
         DeviceAction::Token(args) => token(&mut out, &runtime, &core, &args.id)?,
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &DeviceArgs) -> Result {
     runtime.block_on(core.store.close()).map_err(store_failed)
 }
 
-fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs) -> Result {
+fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs, is_new: bool) -> Result {
     let bundle = args.bundle.as_deref().map(files::read_bundle).transpose()?;
     let update_key = args.update_key.as_deref().map(update_key::read_public).transpose()?;
     if let Some(path) = &args.key_out
@@ -95,10 +96,17 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs)
     let key = shown.and_then(|line| line.rsplit_once('#')).map(|(_, key)| key);
     out.result(&json!({
         "id": row.id, "short_id": row.short_id, "key": key, "uri": shown, "pin": pin.map(|pin| pin.to_string()),
-        "key_out": args.key_out.as_ref().map(|path| path.display().to_string()),
+        "store": host::kept(&core.config), "key_out": args.key_out.as_ref().map(|path| path.display().to_string()),
         "bundle": bundle.as_ref().map(|b| hex::emit(&b.fingerprint())),
     }))?;
-    out.line(format_args!("{BOLD}{}{BOLD:#} is registered", row.id))?;
+    let kept = host::kept(&core.config);
+    out.line(format_args!("{BOLD}{}{BOLD:#} is registered in {kept}", row.id))?;
+    if is_new {
+        // A server with its data elsewhere would not know the device.
+        out.line(format_args!(
+            "{HINT}no server has kept anything there yet: start it with --data {kept}, or name the data directory of the one that runs{HINT:#}"
+        ))?;
+    }
     match (&args.key_out, key) {
         (Some(path), _) => {
             out.line(format_args!("its key lies in {}, readable by you alone", path.display()))?

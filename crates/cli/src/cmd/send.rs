@@ -137,9 +137,16 @@ pub(crate) fn run(args: &SendArgs) -> Result {
         counts.frames
     ))?;
     if let Some(answer) = sender.refused {
-        return Err(answer
-            .to_failure(&sender.link)
-            .next(format_args!("{waiting} windows wait in {}", path.display())));
+        let is_over = answer.is_refused_as("revoked");
+        return Err(answer.to_failure(&sender.link).next(match waiting {
+            0 => "mend that, and run it again".to_string(),
+            _ if is_over => format!("{waiting} windows wait in {} and cannot be sent", path.display()),
+            // With the file once more its readings would be stored twice.
+            _ => format!(
+                "{waiting} windows wait in {}: mend that, then run it again without DATA",
+                path.display()
+            ),
+        }));
     }
     if let (Some(ended), Some(live)) = (ended, &live)
         && let Some(failure) = ended.failure(live.origin())

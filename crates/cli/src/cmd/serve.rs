@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kinglet_server::config::StoreChoice;
 use serde_json::json;
 
 use crate::args::ServeArgs;
@@ -22,10 +21,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result {
     let stop = host::interrupt(&runtime);
     let reload = host::hangup(&runtime);
     let data = config.data.clone();
-    let kept = match &config.store {
-        StoreChoice::Sqlite => data.display().to_string(),
-        shared => shared.to_string(),
-    };
+    let kept = host::kept(&config);
     let server = Server::start(&runtime, config)?;
     let decode = server.seed_addr.map(|addr| format!("http://{addr}/decode"));
     let https = server.https.map(|addr| host::from_here("https", addr));

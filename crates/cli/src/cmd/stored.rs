@@ -112,16 +112,18 @@ impl Export {
             None => (Target::Stdout, fresh),
             Some(path) => open(path, args, fresh)?,
         };
-        let form = match args.format {
-            ReadingsFormat::Csv => Form::Text(Format::Csv),
-            ReadingsFormat::Line => Form::Text(Format::Line),
-            ReadingsFormat::SenMl => Form::Text(Format::SenMl),
+        let form = match args.format.text() {
+            Some(format) => Form::Text(format),
             #[cfg(feature = "parquet")]
-            ReadingsFormat::Parquet => Form::Parquet(Some(Box::new(target.parquet()?))),
+            None => Form::Parquet(Some(Box::new(target.parquet()?))),
+            #[cfg(not(feature = "parquet"))]
+            None => return Err(Failure::usage("this program writes no such format")),
         };
         let mut export = Self { form, span, target, state, n_samples: 0, n_windows: 0, n_flawed: 0 };
         if let (&Form::Text(format), 0) = (&export.form, export.state.bytes) {
             export.append(format.head())?;
+            // From here on whatever stops it can be gone on from.
+            export.keep()?;
         }
         Ok(export)
     }
@@ -259,6 +261,11 @@ fn open(path: &Path, args: &ReadingsExportArgs, fresh: State) -> Result<(Target,
             .why("what closes it says where everything in it lies, and nothing can follow")
             .next("export to another file; --from TIME leaves out what you have"));
     }
+    if args.resume && !state.exists() && has_begun_at_most(path, args.format) {
+        // Stopped before there was anything to remember.
+        let file = File::create(path).map_err(failed)?;
+        return Ok((Target::File { path: path.into(), file }, fresh));
+    }
     if !args.resume || !state.exists() {
         let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| {
             failed(e).next("choose another name; --resume goes on with a file that an export has begun")
@@ -275,12 +282,23 @@ fn open(path: &Path, args: &ReadingsExportArgs, fresh: State) -> Result<(Target,
     if (&kept.format, kept.from_ms, kept.to_ms) != (&fresh.format, fresh.from_ms, fresh.to_ms) {
         return Err(other("it was begun with another --format, --from or --to"));
     }
-    let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+    let mut file = OpenOptions::new().write(true).open(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => other("only the .state file beside it is there"),
+        _ => failed(e),
+    })?;
     if file.metadata().map_err(failed)?.len() < kept.bytes {
         return Err(other("it is shorter than it was"));
     }
     file.set_len(kept.bytes).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
     Ok((Target::File { path: path.into(), file }, kept))
+}
+
+/// True for a file with nothing in it but how its format begins, or less.
+fn has_begun_at_most(path: &Path, format: ReadingsFormat) -> bool {
+    let head = format.text().map_or("", Format::head);
+    let len = std::fs::metadata(path).map(|m| m.len());
+    len.is_ok_and(|len| len <= head.len() as u64)
+        && std::fs::read(path).is_ok_and(|bytes| head.as_bytes().starts_with(&bytes))
 }
 
 fn state_path(path: &Path) -> PathBuf {

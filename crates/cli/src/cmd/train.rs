@@ -6,7 +6,9 @@ mod seed;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use kinglet_train::fit::{self, FitError, FitOptions, FitProgress, FrameOptions, FrameSummary, Trained};
+use kinglet_train::fit::{
+    self, FitError, FitOptions, FitProgress, FrameOptions, FrameSummary, LearnError, Trained,
+};
 use kinglet_train::recording::{Recording, Split};
 use kinglet_train::yardstick::{Prepared, Yardstick};
 use serde_json::json;
@@ -263,6 +265,15 @@ pub(crate) fn refused(origin: &str, error: FitError) -> Failure {
             .next("choose a smaller --window or fewer --channels"),
         FitError::FillTooShort { .. } => {
             Failure::usage("such frames are too short").why(error).next("choose a larger --fill")
+        }
+        FitError::Learn(LearnError::TooFewRows { have, need }) => {
+            // The rows behind these only judge.
+            let rows = (need * 10).div_ceil(7);
+            Failure::input(format_args!("{origin} is too short to learn from"))
+                .why(format_args!("the first 70 % of the rows teach: these are {have} samples, and {need} are needed"))
+                .next(format_args!(
+                    "record at least {rows} rows, better a week; until then begin with a starter: kinglet bundles"
+                ))
         }
         error => Failure::input(format_args!("nothing could be learned from {origin}"))
             .why(error)

@@ -53,7 +53,9 @@ impl fmt::Display for Table {
                 false => writeln!(f, "{}", text.trim_end()),
             }
         };
-        line(f, &mut self.columns.iter().map(|(name, _)| name.as_str()), true)?;
+        if self.columns.iter().any(|(name, _)| !name.is_empty()) {
+            line(f, &mut self.columns.iter().map(|(name, _)| name.as_str()), true)?;
+        }
         self.rows.iter().try_for_each(|row| line(f, &mut row.iter().map(String::as_str), false))
     }
 }
@@ -69,5 +71,8 @@ mod tests {
         table.row(["humidity", "3"]);
         let plain = anstream::adapter::strip_str(&table.to_string()).to_string();
         assert_eq!(plain, "name       B\n°C        12\nhumidity   3\n");
+        let mut nameless = Table::new(&[("", Align::Left), ("", Align::Right)]);
+        nameless.row(["a", "1"]);
+        assert_eq!(nameless.to_string(), "a  1\n");
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn section(core: &Core, now: i64) -> Result<Option<Markup>, Sto
 
 fn table(rows: &[AlertRow], now: i64) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.alert-rows {
             thead { tr { th scope="col" { "Device" } th scope="col" { "What" } th scope="col" { "Rule" } th scope="col" { "Raised" } th scope="col" { "Cleared" } } }
             tbody {
                 @for row in rows {

@@ -244,8 +244,14 @@ pub(super) fn format_time(t_ms: i64, format: &str) -> String {
     }
 }
 
-/// Three to six round numbers that enclose `low..high`.
+/// Three to six round numbers that enclose `low..high`; around a value that never changes, 2 % of it.
 fn nice_ticks(low: f64, high: f64) -> Vec<f64> {
+    let beside = match low == high {
+        true if low == 0.0 => 0.5,
+        true => low.abs() / 100.0,
+        false => 0.0,
+    };
+    let (low, high) = (low - beside, high + beside);
     let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-9);
     let rough = span / 4.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -282,7 +288,9 @@ mod tests {
     fn axes_are_round() {
         check(18.2, 24.9, &["18", "20", "22", "24", "26"]);
         check(-0.3, 0.4, &["\u{2212}0.4", "\u{2212}0.2", "0.0", "0.2", "0.4"]);
-        check(1013.0, 1013.0, &["1013.0000", "1013.0005"]);
+        check(1013.0, 1013.0, &["1000", "1010", "1020", "1030"]);
+        check(45.0, 45.0, &["44.5", "45.0", "45.5"]);
+        check(0.0, 0.0, &["\u{2212}0.5", "0.0", "0.5"]);
     }
 
     #[test]

@@ -178,6 +178,7 @@ fn charts(windows: &[Readings], from: i64, to: i64, now: i64) -> Markup {
         };
     }
     html! {
+        @if to > now + HOUR { p.bad { "The latest readings are from " (format_time(to, "%-d %B %Y, %H:%M")) ", which is to come: the device's clock, or this server's, is wrong." } }
         @if to < now - HOUR { p.soft { "The latest readings are from " (format_time(to, "%-d %B %Y, %H:%M")) "." } }
         @for channel in channels { (chart(windows, channel, from, to)) }
     }

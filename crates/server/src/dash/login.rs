@@ -160,7 +160,8 @@ fn render(
                 (form(next, name, trouble.is_some()))
             } @else {
                 p { "There are no users yet. Add one on the server's machine:" }
-                p { code { "kinglet user add anna --role admin" } }
+                p { code { "kinglet user add anna --role admin --data DIR" } }
+                p.soft { "DIR is the server's data directory; leave it out if the server was started without one." }
             }
         }
     };

@@ -1,9 +1,10 @@
 //! All devices at a glance.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query as RawQuery, State};
 use axum::response::{Html, IntoResponse};
 use maud::{Markup, html};
 
@@ -12,6 +13,7 @@ use super::{Live, bird, layout, text};
 use crate::access::Visitor;
 use crate::core::Core;
 use crate::http::Problem;
+use crate::http::query::Query;
 use crate::readings::{Readings, decode_all, sound};
 use crate::store::{Coverage, DayStats, DeviceRow, Flaw, RejectCount, Totals, day_of};
 
@@ -26,14 +28,25 @@ const SPARK_WINDOWS: u32 = 120;
 pub(super) async fn page(
     State(core): State<Arc<Core>>,
     Extension(who): Extension<Visitor>,
+    RawQuery(query): RawQuery<HashMap<String, String>>,
 ) -> Result<impl IntoResponse, Problem> {
-    let content = content(&core).await?;
-    let live = Live { from: "/live/devices".into(), events: "/v1/live".into(), content };
+    let after = after(query)?;
+    let content = content(&core, after).await?;
+    let from = if after == 0 { "/live/devices".into() } else { format!("/live/devices?after={after}") };
+    let live = Live { from, events: "/v1/live".into(), content };
     Ok(layout("Devices", core.clock.now_ms(), &who, &html! { h1 { "Devices" } }, &live))
 }
 
-pub(super) async fn fragment(State(core): State<Arc<Core>>) -> Result<Html<String>, Problem> {
-    Ok(Html(content(&core).await?.into_string()))
+pub(super) async fn fragment(
+    State(core): State<Arc<Core>>,
+    RawQuery(query): RawQuery<HashMap<String, String>>,
+) -> Result<Html<String>, Problem> {
+    Ok(Html(content(&core, after(query)?).await?.into_string()))
+}
+
+/// `?after=SHORT_ID`: where the page begins.
+fn after(query: HashMap<String, String>) -> Result<u32, Problem> {
+    Query::new(query, &["after"])?.number("after", 0, u32::MAX)
 }
 
 /// What one card shows.
@@ -45,10 +58,19 @@ struct Card {
     recent: Vec<Readings>,
 }
 
-async fn content(core: &Core) -> Result<Markup, Problem> {
+/// The devices whose short ids come after `after`, as many as a page has.
+async fn content(core: &Core, after: u32) -> Result<Markup, Problem> {
     let now = core.clock.now_ms();
     let today = day_of(now);
-    let rows = core.store.devices(0, DEVICES_MAX).await?;
+    let mut rows = core.store.devices(after, DEVICES_MAX + 1).await?;
+    let is_more = rows.len() > DEVICES_MAX as usize;
+    rows.truncate(DEVICES_MAX as usize);
+    let n_devices = match (after, is_more) {
+        (0, false) => rows.len() as u64,
+        _ => core.store.census().await?.n_devices,
+    };
+    let next = rows.last().filter(|_| is_more).map(|row| row.short_id);
+    let place = Place { after, next, n_devices };
     let stats = core.store.day_stats(None, today, today).await?;
     let rejects = core.store.rejects(today, today).await?;
     let cards = cards(core, rows, &stats).await?;
@@ -56,7 +78,7 @@ async fn content(core: &Core) -> Result<Markup, Problem> {
     let alerts = super::alerts::section(core, now).await?;
     Ok(html! {
         @if let Some(alerts) = alerts { (alerts) }
-        @if !(cards.is_empty() && unsealed.is_some()) { (render(&cards, &stats, &rejects, now)) }
+        @if !(cards.is_empty() && unsealed.is_some()) { (render(&cards, &place, &stats, &rejects, now)) }
         @else if !rejects.is_empty() { (refusals(&rejects)) }
         @if let Some(unsealed) = unsealed { (unsealed) }
     })
@@ -82,13 +104,22 @@ async fn cards(core: &Core, rows: Vec<DeviceRow>, stats: &[DayStats]) -> Result<
     Ok(cards)
 }
 
-fn render(cards: &[Card], stats: &[DayStats], rejects: &[RejectCount], now: i64) -> Markup {
-    if cards.is_empty() {
+/// Which of the devices a page has.
+struct Place {
+    after: u32,
+    /// What the next page comes after, if there is one.
+    next: Option<u32>,
+    n_devices: u64,
+}
+
+fn render(cards: &[Card], place: &Place, stats: &[DayStats], rejects: &[RejectCount], now: i64) -> Markup {
+    if place.n_devices == 0 {
         return html! {
             section.card.empty {
                 (bird())
                 h2 { "No devices yet" }
-                p { "Add one, and give it the key that is shown: " br; code { "kinglet device add cellar" } }
+                p { "Add one on the server's machine, and give it the key that is shown:" br; code { "kinglet device add cellar --data DIR" } }
+                p.soft { "DIR is the server's data directory; leave it out if the server was started without one." }
                 p.soft { "It appears here with its first reading." }
             }
         };
@@ -97,7 +128,7 @@ fn render(cards: &[Card], stats: &[DayStats], rejects: &[RejectCount], now: i64)
     let n_refused: u64 = rejects.iter().map(|r| r.n).sum();
     html! {
         dl.sums {
-            div { dt { @if cards.len() == 1 { "device" } @else { "devices" } } dd { (text::count(cards.len() as u64)) } }
+            div { dt { @if place.n_devices == 1 { "device" } @else { "devices" } } dd { (text::count(place.n_devices)) } }
             div { dt { "windows stored today" } dd { (text::count(sum(|t| t.windows))) } }
             div { dt { "spent on the air today" } dd { (text::bytes(sum(|t| t.bytes))) } }
             div { dt { "came twice" } dd { (text::count(sum(|t| t.duplicates))) } }
@@ -105,7 +136,13 @@ fn render(cards: &[Card], stats: &[DayStats], rejects: &[RejectCount], now: i64)
         }
         @if n_refused > 0 { (refusals(rejects)) }
         ul.grid { @for card in cards { li { (card.render(now)) } } }
-        @if cards.len() as u32 == DEVICES_MAX { p.soft { "The first " (DEVICES_MAX) " devices; all are at " a href="/v1/devices" { "/v1/devices" } "." } }
+        @if place.after > 0 || place.next.is_some() {
+            nav.ways.pages aria-label="More devices" {
+                span.soft { (text::count(cards.len() as u64)) " of " (text::count(place.n_devices)) " on this page" }
+                @if place.after > 0 { a href="/" { "First page" } }
+                @if let Some(next) = place.next { a href={ "/?after=" (next) } { "Next page" } }
+            }
+        }
     }
 }
 

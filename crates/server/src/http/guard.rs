@@ -124,11 +124,12 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::LogIn => {
-                let detail = "this needs `Authorization: Bearer TOKEN`: make a token with `kinglet token add NAME`, or take the one in the file `token` of the server's data directory";
+                let detail = "this needs `Authorization: Bearer TOKEN`: make a token with `kinglet token add --name NAME`, or take the one in the file `token` of the server's data directory";
                 Self::new(StatusCode::UNAUTHORIZED, "token_required", detail)
             }
             Refused::Role { has, least } => {
-                let detail = format!("this needs the role {}, and this is a {}", least.word(), has.word());
+                let detail =
+                    format!("this needs the role {}, and the role here is {}", least.word(), has.word());
                 Self::new(StatusCode::FORBIDDEN, "role_required", detail)
             }
             Refused::ForeignOrigin => foreign_origin(),

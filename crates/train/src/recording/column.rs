@@ -8,6 +8,15 @@ use super::error::RecordingError;
 use super::names;
 use super::options::{ColumnChoice, DateOrder};
 
+/// True if `header` names a column of times.
+pub(super) fn is_time_name(header: &str) -> bool {
+    let name = header.trim_start_matches('_').to_lowercase();
+    TIME_NAMES.iter().any(|word| {
+        name == *word
+            || name.strip_prefix(word).is_some_and(|rest| rest.starts_with(['_', ' ', '(', '[', '.']))
+    })
+}
+
 /// Words that name a column of times, lower case; a unit may follow them.
 const TIME_NAMES: [&str; 20] = [
     "timestamp",
@@ -184,11 +193,7 @@ impl Column {
     }
 
     pub(super) fn has_time_name(&self) -> bool {
-        let name = self.header.trim_start_matches('_').to_lowercase();
-        TIME_NAMES.iter().any(|word| {
-            name == *word
-                || name.strip_prefix(word).is_some_and(|rest| rest.starts_with(['_', ' ', '(', '[', '.']))
-        })
+        is_time_name(&self.header)
     }
 
     pub(super) fn counts_up(&self) -> bool {

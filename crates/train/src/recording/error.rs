@@ -38,6 +38,18 @@ pub enum RecordingError {
         /// Columns found.
         columns: usize,
     },
+    /// Commas between columns and in numbers.
+    #[error(
+        "the header names {names} columns and the rows have {columns}, as in `{example}`: commas stand between columns and in numbers. Save the file with semicolons or tabs between columns, or with decimal points"
+    )]
+    DecimalCommas {
+        /// Columns the header names.
+        names: usize,
+        /// Columns of most rows.
+        columns: usize,
+        /// A row, shortened.
+        example: String,
+    },
     /// A column was asked for that is not there.
     #[error("there is no column `{wanted}`: the file has {available}")]
     NoSuchColumn {

@@ -5,7 +5,7 @@ use kinglet_codec::CHANNELS_MAX;
 use super::cell::{self, DecimalMark};
 use super::civil;
 use super::clock::{self, TimeFormat};
-use super::column::{Column, OrderFound, find_column};
+use super::column::{Column, OrderFound, find_column, is_time_name};
 use super::error::RecordingError;
 use super::head::{Head, most_common};
 use super::names;
@@ -66,6 +66,17 @@ impl Layout {
                 rows: 0,
                 read: 0,
                 why: " (there is nothing below the header)".into(),
+            });
+        }
+        let names = if has_header { Some(first) } else { sample[..preamble].last().filter(|r| is_header(r)) };
+        if delimiter == b','
+            && let Some(names) = names
+            && cuts_decimals(names, body)
+        {
+            return Err(RecordingError::DecimalCommas {
+                names: names.len(),
+                columns: n_columns,
+                example: cell::example(&body[0].join(&b',')),
             });
         }
         let mark = find_mark(body);
@@ -134,6 +145,25 @@ fn header_of(first: &[Vec<u8>], body: &[Vec<Vec<u8>>]) -> Vec<String> {
         names.insert(0, String::new());
     }
     names
+}
+
+/// Commas both between columns and in numbers: the header begins with a time, and so do the rows, but what it names behind that
+/// has come apart into more columns, all of digits.
+fn cuts_decimals(names: &[Vec<u8>], body: &[Vec<Vec<u8>>]) -> bool {
+    let is_stamp = |c: &[u8]| {
+        let is_epoch = c.len() >= 9 && c.iter().all(u8::is_ascii_digit);
+        is_epoch || civil::parse(c, Some(DateOrder::DayFirst)).is_some() || civil::date_parts(c).is_some()
+    };
+    let is_part = |c: &[u8]| {
+        let is_digits = c.strip_prefix(b"-").unwrap_or(c).iter().all(u8::is_ascii_digit);
+        is_digits || cell::is_missing_word(c) || civil::time_of_day(c).is_some()
+    };
+    let is_cut = |r: &&Vec<Vec<u8>>| {
+        let mut cells = r.iter().map(|c| cell::trim(c));
+        let is_longer = (names.len() + 1..2 * names.len()).contains(&r.len());
+        is_longer && cells.next().is_some_and(is_stamp) && cells.all(is_part)
+    };
+    is_time_name(&cell::text(cell::trim(&names[0]))) && 2 * body.iter().filter(is_cut).count() > body.len()
 }
 
 fn find_mark(body: &[Vec<Vec<u8>>]) -> DecimalMark {

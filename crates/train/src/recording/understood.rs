@@ -221,7 +221,8 @@ impl fmt::Display for Understood {
             }
         }
         if self.preamble_records > 0 {
-            writeln!(f, "left out: {} lines before the header", self.preamble_records)?;
+            let lines = if self.preamble_records == 1 { "line" } else { "lines" };
+            writeln!(f, "left out: {} {lines} before the header", self.preamble_records)?;
         }
         if self.stopped_early {
             writeln!(f, "left out: everything after row {}, the memory limit", self.rows_read)?;
@@ -272,6 +273,14 @@ impl fmt::Display for TimeUnderstood {
                 f,
                 "note: the rows come every {} s on average; times are kept in whole milliseconds",
                 self.period_s
+            )?;
+        }
+        // 20,000 to 80,000 days after 1900 are the years 1954 to 2119; a minute is 0.0007 of one.
+        let may_be_days = (20_000_000..80_000_000).contains(&self.first_ms) && self.period_ms < 100;
+        if self.format == TimeFormat::Seconds && may_be_days && !self.period_given {
+            writeln!(
+                f,
+                "note: if these times are days, as spreadsheets count them, save that column as date and time instead"
             )?;
         }
         if self.out_of_order > 0 {

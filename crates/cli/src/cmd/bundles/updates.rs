@@ -1,5 +1,6 @@
 //! `kinglet bundles keygen|sign|offer|offers|withdraw`: bundles over the air.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::super::device::{refused, store_failed};
 use crate::args::DeviceCommon;
 use crate::failure::{Failure, Kind, Result};
+use crate::term::style::HINT;
 use crate::term::{Align, Out, Table, bytes, when};
 use crate::{files, hex, host, update_key};
 
@@ -76,6 +78,10 @@ pub(super) fn offer(path: &Path, to: Option<&str>, percent: u8, common: &DeviceC
         }
         None => Audience::Percent(percent),
     };
+    let n_fitting = match to {
+        Some(_) => 1,
+        None => fitting(&runtime, &core, &bundle)?,
+    };
     let added = core.offers.add(&core.bundles, bundle.emit(), audience, core.clock.now_ms());
     let offer = runtime.block_on(added).map_err(not_offered)?;
     runtime.block_on(core.store.close()).map_err(store_failed)?;
@@ -83,10 +89,26 @@ pub(super) fn offer(path: &Path, to: Option<&str>, percent: u8, common: &DeviceC
     let fingerprint = hex::emit(&bundle.fingerprint());
     out.result(&json!({
         "name": bundle.name(), "fingerprint": fingerprint, "serial": serial, "device": to,
-        "percent": to.is_none().then_some(percent),
+        "percent": to.is_none().then_some(percent), "fitting": n_fitting,
     }))?;
-    let whom = to.map_or_else(|| format!("{percent} % of the devices with its channels"), str::to_owned);
-    Ok(out.line(format_args!("\"{}\", update {serial}, is offered to {whom}", bundle.name()))?)
+    let whom = to.map_or_else(
+        || format!("{percent} % of the devices with its channels, which {n_fitting} have now"),
+        str::to_owned,
+    );
+    out.line(format_args!("\"{}\", update {serial}, is offered to {whom}", bundle.name()))?;
+    if n_fitting == 0 {
+        let model = bundle.model();
+        let said = |idx| match model.channel(idx) {
+            c if c.unit.is_empty() => format!("{} without a unit", c.name),
+            c => format!("{} in {}", c.name, c.unit),
+        };
+        let names: Vec<_> = (0..model.channels()).map(said).collect();
+        out.line(format_args!(
+            "{HINT}no device that has been heard has just these channels ({}): names and units must be the same, in the same order{HINT:#}",
+            names.join(", ")
+        ))?;
+    }
+    Ok(())
 }
 
 pub(super) fn withdraw(path: &Path, to: Option<&str>, common: &DeviceCommon) -> Result {
@@ -184,6 +206,29 @@ fn find(runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result<DeviceRow> {
 }
 
 /// A device would refuse other channels than its own, after it has fetched all of the bundle.
+/// Devices that have said which bundle they use, one of the same channels.
+fn fitting(runtime: &Runtime, core: &Arc<Core>, bundle: &Bundle) -> Result<usize> {
+    let (mut n, mut after, mut known) = (0, 0, BTreeMap::new());
+    loop {
+        let page = runtime.block_on(core.store.devices(after, 1000)).map_err(store_failed)?;
+        let Some(last) = page.last() else { return Ok(n) };
+        after = last.short_id;
+        for row in page.iter().filter(|row| row.t_revoked.is_none()) {
+            let Some(said) = Reported::of(row.status.as_deref()) else { continue };
+            let fits = match known.get(&said.fingerprint) {
+                Some(fits) => *fits,
+                None => {
+                    let uses = runtime.block_on(core.bundles.get(&said.fingerprint)).map_err(store_failed)?;
+                    let fits = uses.is_some_and(|uses| same_channels(&uses, bundle));
+                    known.insert(said.fingerprint, fits);
+                    fits
+                }
+            };
+            n += usize::from(fits);
+        }
+    }
+}
+
 fn check_fits(runtime: &Runtime, core: &Arc<Core>, bundle: &Bundle, row: &DeviceRow) -> Result {
     let Some(said) = Reported::of(row.status.as_deref()) else { return Ok(()) };
     let uses = runtime.block_on(core.bundles.get(&said.fingerprint)).map_err(store_failed)?;

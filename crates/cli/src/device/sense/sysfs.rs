@@ -59,7 +59,15 @@ enum Quantity {
 impl Sysfs {
     /// Finds the file for each channel: by the channel's name, sensors in the order of their names.
     pub(crate) fn find(kernel: Kernel, dir: &Path, channels: &[String], every: Duration) -> Result<Self> {
-        let found = probes(kernel, dir).map_err(|e| Failure::reading(dir, &e))?;
+        let found = probes(kernel, dir).map_err(|e| {
+            let failure = Failure::reading(dir, &e);
+            match e.kind() {
+                std::io::ErrorKind::NotFound => failure.next(
+                    "tell the kernel of the sensor first: on a Raspberry Pi a dtoverlay line in /boot/firmware/config.txt (docs/devices.md has them), and start it anew",
+                ),
+                _ => failure,
+            }
+        })?;
         let mut free = found.clone();
         let mut chosen = Vec::new();
         for name in channels {

@@ -1,6 +1,7 @@
 //! A copy of the embedded store while it is written to, and back.
 
 use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -9,6 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::named;
 use crate::store::{FrameId, StoreError};
 
+/// How every file of SQLite begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Pages copied between two looks at the progress.
 const STEP: i32 = 2048;
 
@@ -60,6 +63,15 @@ pub fn restore(from: &Path, to: &Path) -> Result<Checked, StoreError> {
                 "it exists already, and nothing is overwritten: move it away first",
             ));
         }
+    }
+    let mut begin = [0; MAGIC.len()];
+    let has_begun = File::open(from).and_then(|mut file| file.read_exact(&mut begin));
+    if has_begun.is_err() || begin != *MAGIC {
+        let why = match has_begun {
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => e.to_string(),
+            _ => "it is no backup: name a file written by `kinglet backup`".into(),
+        };
+        return Err(open_failed(from, &why));
     }
     check(from)?;
     if let Some(dir) = to.parent() {
