@@ -134,8 +134,12 @@ fn a_server_has_its_data_to_itself_and_a_device_is_added_to_it_alone() {
     let place = Place::new();
     let serving = Serving::start(&place);
     place.run(&["serve", "--http", "127.0.0.1:0", "--data", "d"]).fails(1, &["d is in use", "--data"]);
-    let added = place.run(&["device", "add", "attic", "--data", "d"]).ok().out;
+    let add = |name| place.run(&["device", "add", "attic", "--data", "d", "--name", name]);
+    add("two\nlines").fails(2, &["choose another name"]);
+    let added = add("Under the roof").ok().out;
     assert!(added.contains("attic is registered in d\n") && !added.contains("no server has"), "{added}");
+    let shown = place.run(&["device", "show", "attic", "--data", "d"]).ok().out;
+    assert!(shown.starts_with("attic, Under the roof, short id "), "{shown}");
     // Another directory is another server's.
     let key = ["--key-out", "porch.key", "--server", &serving.1];
     let added = place.run(&[&["device", "add", "porch", "--data", "other"], &key[..]].concat()).ok().out;

@@ -138,7 +138,7 @@ pub(crate) struct CertificateArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet device add porch --bundle room.kinglet           prints the key, once
-  kinglet device add porch --bundle room.kinglet --key-out porch.key
+  kinglet device add porch --bundle room.kinglet --key-out porch.key --name 'Porch, north side'
   kinglet device add --dev-eui 0004A30B001C0530 --bundle room.kinglet --key-out cellar.key    on LoRaWAN
   kinglet device list
   kinglet device show porch --json
@@ -219,12 +219,15 @@ pub(crate) struct DeviceFlashArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DeviceAddArgs {
-    /// The device's name: letters, digits, `-`, `_` and `.`
+    /// The device's id: letters, digits, `-`, `_` and `.`
     #[arg(value_name = "ID", required_unless_present = "dev_eui", conflicts_with = "dev_eui")]
     pub(crate) id: Option<String>,
     /// A device on LoRaWAN, by its DevEUI of 16 hexadecimal digits: that is its name then
     #[arg(long, value_name = "EUI", value_parser = dev_eui)]
     pub(crate) dev_eui: Option<DeviceId>,
+    /// What people call it, as the dashboard and Home Assistant show it: "Kitchen window"
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
     /// The bundle it will use
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,

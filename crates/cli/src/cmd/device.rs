@@ -66,7 +66,7 @@ fn add(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, args: &DeviceAddArgs,
             .next("choose another name: a file with a key is never replaced"));
     }
     let now_ms = core.clock.now_ms();
-    let (row, key) = runtime.block_on(core.registry.add(args.id(), "", now_ms)).map_err(refused)?;
+    let (row, key) = runtime.block_on(core.registry.add(args.id(), &args.name, now_ms)).map_err(refused)?;
     if let Some(bundle) = &bundle {
         let added = runtime.block_on(core.bundles.add(bundle.emit(), now_ms));
         added.map_err(|e| Failure::new(Kind::Failure, "the bundle was not taken").why(e))?;
@@ -176,7 +176,8 @@ fn show(out: &mut Out, runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result 
     json["status"] = reports::status_json(&row);
     json["update"] = reports::update_json(&row, offer.as_ref());
     out.result(&json)?;
-    out.line(format_args!("{BOLD}{}{BOLD:#}, short id {}", row.id, row.short_id))?;
+    let name = if row.name.is_empty() { String::new() } else { format!(", {}", row.name) };
+    out.line(format_args!("{BOLD}{}{BOLD:#}{name}, short id {}", row.id, row.short_id))?;
     out.line(format_args!("registered {}", when(row.t_created)))?;
     if let Some(t_ms) = row.t_revoked {
         out.line(format_args!("revoked    {}", when(t_ms)))?;
@@ -237,7 +238,7 @@ fn find(runtime: &Runtime, core: &Arc<Core>, id: &str) -> Result<DeviceRow> {
 
 fn to_json(row: &DeviceRow, totals: Totals) -> Value {
     json!({
-        "id": row.id, "short_id": row.short_id, "created": iso(row.t_created), "revoked": row.t_revoked.map(iso),
+        "id": row.id, "name": row.name, "short_id": row.short_id, "created": iso(row.t_created), "revoked": row.t_revoked.map(iso),
         "last_seen": row.t_last_seen.map(iso), "windows": totals.windows, "readings": totals.readings,
         "frames": totals.frames, "bytes": totals.bytes, "repeats": totals.duplicates,
         "windows_lost": row.windows_lost,
@@ -248,7 +249,8 @@ fn to_json(row: &DeviceRow, totals: Totals) -> Value {
 /// What the registry says, with the kind it has for scripts.
 pub(crate) fn refused(error: RegistryError) -> Failure {
     let (kind, next) = match &error {
-        RegistryError::BadId(_) | RegistryError::BadName => (Kind::Usage, "choose another id"),
+        RegistryError::BadId(_) => (Kind::Usage, "choose another id"),
+        RegistryError::BadName => (Kind::Usage, "choose another name"),
         RegistryError::Unknown(_) => (Kind::Refused, "`kinglet device list` shows all; check --data"),
         RegistryError::Store(StoreError::Exists(_)) => (Kind::Refused, "choose another id"),
         _ => (Kind::Failure, "check the data directory"),
