@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, TcpConnector};
-
 use kinglet_node::update::Wanted;
 
 use super::link::{Answer, Line, LinkError};
-use super::tls::TlsConnector;
+use super::tls;
 use super::trust::Trust;
 use crate::hex;
 
@@ -29,14 +26,7 @@ pub(super) struct HttpLine {
 impl HttpLine {
     /// `base` is `http://…` or `https://…`; a path is kept in front of `/v1/…`.
     pub(super) fn new(base: &str, trust: &Trust) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
-        let connector = TcpConnector::default().chain(TlsConnector(trust.config()));
-        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
-        Self { agent, base: base.into() }
+        Self { agent: tls::agent(trust, TIMEOUT), base: base.into() }
     }
 
     fn post(&self, path: &str, kind: &str, body: &[u8]) -> Result<Answer, LinkError> {
