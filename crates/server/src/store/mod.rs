@@ -120,6 +120,9 @@ pub trait Store: Accounts + Alerts + Send + Sync + 'static {
     fn age_clock(&self) -> Answer<'_, Option<AgeClock>>;
     /// Keeps it.
     fn keep_age_clock(&self, clock: AgeClock) -> Answer<'_, ()>;
+    /// What was heard more than a minute after `now_ms`, by a clock that was ahead, was heard then: with it in the future,
+    /// a device would not be silent before that has come.
+    fn cap_last_seen(&self, now_ms: i64) -> Answer<'_, ()>;
     /// The system's time as all who share the store know it; `None` where that is the server's own.
     fn clock_ms(&self) -> Answer<'_, Option<i64>>;
     /// Gives back to the system some of the room that deleted rows have left; false if there was none to give.
