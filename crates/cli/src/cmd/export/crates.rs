@@ -50,6 +50,7 @@ const CRATES: &[Crate] = &[
         "predict/mixture.rs",
         "predict/said.rs",
         "range.rs",
+        "range/meter.rs",
         "raw.rs",
         "reference.rs",
         "search.rs",
