@@ -15,7 +15,7 @@ use super::mqtt_line::{MqttLine, MqttServer};
 use super::trust::Trust;
 use crate::failure::{Failure, Kind, Result};
 
-/// Most frames in an answer: those of a request are at most [`super::session`]'s batch, and each has one answer or two.
+/// Most frames in an answer. No request has as many, and each of its frames has one answer or two.
 const DOWNLINKS_MAX: usize = 4096;
 
 /// A server's address, and how each device gets a line to it.

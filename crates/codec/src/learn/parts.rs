@@ -94,7 +94,7 @@ pub struct PredictPart {
 pub struct BudgetPart {
     /// Binary logarithm of the bits usual for a value, Q4.
     pub usual_bits: i8,
-    /// Of each channel: [`BUDGET_INPUTS`] → [`OUTPUTS`], without biases.
+    /// Of each channel: [`BUDGET_INPUTS`](super::BUDGET_INPUTS) → [`OUTPUTS`](super::OUTPUTS), without biases.
     pub layers: Vec<DensePart>,
 }
 
@@ -103,7 +103,7 @@ pub struct BudgetPart {
 pub struct PredictNet {
     /// Q12, [`Lags::n_linear`] of them for each component.
     pub linear: [Vec<i16>; COMPONENTS],
-    /// Two hidden layers and the outputs, [`OUTPUTS`] of them.
+    /// Two hidden layers and the outputs, [`OUTPUTS`](super::OUTPUTS) of them.
     pub layers: [DensePart; 3],
 }
 
@@ -127,7 +127,7 @@ pub struct CountPart {
     pub bound: u32,
     /// Grid steps after which the residues repeat.
     pub period: u16,
-    /// Ascending, below the period, at most [`RESIDUES_MAX`].
+    /// Ascending, below the period, at most [`RESIDUES_MAX`](super::RESIDUES_MAX).
     pub residues: Vec<u16>,
 }
 
@@ -179,7 +179,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The model as bytes; [`Model::parse`] says whether they are one.
+    /// The model as bytes; [`crate::Model::parse`] says whether they are one.
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(MAGIC);
