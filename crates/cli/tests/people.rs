@@ -126,7 +126,7 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     };
     let get = |head: &str| ask("GET /v1/devices", head, "")[9..12].to_owned();
     assert_eq!(get(""), "401");
-    // Asked by the binary itself, as a container is; it needs no login.
+    // It needs no login.
     assert_eq!(place.run(&["health", url["url"].as_str().unwrap()]).ok().out, "ready\n");
     assert_eq!(get(&format!("authorization: Bearer {bearer}\r\n")), "200");
     token(&place, &["revoke", "grafana"]).ok();
@@ -141,8 +141,6 @@ fn a_token_opens_what_its_role_may_until_it_is_revoked() {
     let cookie = answer.split_once("kinglet=").unwrap().1.split(';').next().unwrap();
     assert_eq!(get(&format!("cookie: kinglet={cookie}\r\n")), "200");
     child.kill().unwrap();
-    assert_eq!(place.run(&["health", "http://127.0.0.1:9"]).code, 4);
-    assert_eq!(place.run(&["health", "127.0.0.1:8470"]).code, 2);
     let log = child.wait_with_output().unwrap().stderr;
     let log = String::from_utf8_lossy(&log);
     assert!(log.contains("a login failed") && log.contains("logged in"), "{log}");

@@ -1,223 +1,33 @@
 //! The node: everything a device decides, and nothing it does itself.
 
+mod config;
 mod receive;
+mod said;
 mod sample;
 mod transmit;
 
 use kinglet_codec::{Filling, Model};
-use kinglet_wire::Fingerprint;
-use kinglet_wire::frame::{ShortId, Suite};
-use kinglet_wire::keys::{DeviceId, DeviceKey, JoinKey, LinkKey};
-use kinglet_wire::lorawan;
-use kinglet_wire::payload::{Reset, UpdateState};
-use kinglet_wire::update::SignedUpdate;
+use kinglet_wire::frame::ShortId;
+use kinglet_wire::keys::{DeviceKey, JoinKey, LinkKey};
+use kinglet_wire::payload::UpdateState;
 
 use crate::backoff::Random;
 use crate::clock::Clock;
 use crate::error::{NodeError, OpenError};
 use crate::flash::Flash;
 use crate::join::Join;
-use crate::outbox::{CODE_OVERHEAD, Outbox};
+use crate::outbox::Outbox;
 use crate::status::StatusDue;
 use crate::tail::Tail;
 use crate::trial::{Trial, Verdict};
 use crate::window::{Reading, SampleTime, Window};
+pub use config::{BufferLens, Buffers, Config, Identity, Link};
+pub use said::{Downlink, Ignored, Stats, Transmit, What};
 
 /// How long the node waits before it uses flash again that has just failed.
 const FLASH_PAUSE_MS: u64 = 1000;
 /// Without any authentic answer for this long, or for twice the longest wait, the node asks for new keys.
 const SILENCE_MS: u64 = 3600 * 1000;
-
-/// What carries the frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Link {
-    /// Anything that takes whole frames: HTTP, MQTT, CoAP.
-    #[default]
-    Ip,
-    /// LoRaWAN, with keys made by joins. The host packs what the node gives and expands what arrives
-    /// ([`kinglet_wire::lorawan`]). A join takes 54 bytes and the id up, 64 down: more than the slowest data rates carry.
-    Lorawan,
-    /// LoRaWAN with the static keys of generation 0: nothing is ever joined. A device that loses its flash must be given a
-    /// new key, for it would count from 0 again under the old one.
-    LorawanStatic,
-}
-
-impl Link {
-    pub(crate) fn suite(self) -> Suite {
-        if self == Self::Ip { Suite::AesCcm16 } else { lorawan::SUITE }
-    }
-
-    /// What an uplink may add to its content on this link, whenever it is repeated. `may_be_wide`: see the outbox.
-    pub(crate) fn overhead(self, may_be_wide: bool) -> usize {
-        let wide = if may_be_wide { 2 } else { 0 };
-        wide + if self == Self::Ip { kinglet_wire::FRAME_OVERHEAD } else { lorawan::OVERHEAD_LONG }
-    }
-}
-
-/// What is set once, when a node starts. The defaults suit Wi-Fi.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// What carries the frames. With LoRaWAN, waits are to be hours, and acks come once in several frames.
-    pub link: Link,
-    /// Wait before the first repeat; it doubles with every further one.
-    pub retry_min_ms: u32,
-    /// Longest wait before a repeat.
-    pub retry_max_ms: u32,
-    /// Wait before the repeat of something the link says it delivered ([`Node::handle_receipt`]).
-    pub receipt_retry_ms: u32,
-    /// Longest code in one frame: a window that needs more is cut into shorter ones. Flash sets a limit too.
-    pub code_len_max: usize,
-    /// Data frames are filled: a window is cut when one more sample would make its frame longer than this, header,
-    /// time, padding and tag included (on LoRaWAN: its payload), and never waits longer than the bundle says. 0: as long as the bundle's
-    /// windows are. The encoder then runs on some samples instead of on the last of a window alone, 6 to 9 times as
-    /// much in all ([`kinglet_codec::Filling`]). A window sealed again after a join says where it was sealed first, and is 10 bytes longer.
-    pub fill_len: usize,
-    /// Contents are padded to a multiple of this many bytes, so that lengths say less; 0 pads nothing.
-    pub padding_class: u8,
-    /// Why the device booted, for the status frame.
-    pub reset: Reset,
-    /// Where it stands with updates ([`crate::update::Updates::state`]); `None` if it takes none.
-    pub update: Option<UpdateState>,
-    /// Bundles that were given up ([`crate::update::Updates::given_up`]): windows made with them count as lost.
-    pub given_up: [Option<Fingerprint>; 2],
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            link: Link::Ip,
-            retry_min_ms: 2_000,
-            retry_max_ms: 15 * 60 * 1000,
-            receipt_retry_ms: 10 * 60 * 1000,
-            code_len_max: crate::CODE_LEN_MAX,
-            fill_len: 0,
-            padding_class: 0,
-            reset: Reset::Unknown,
-            update: None,
-            given_up: [None; 2],
-        }
-    }
-}
-
-/// Who the device is: its full id, and the key it was provisioned with.
-pub struct Identity {
-    /// The id.
-    pub id: DeviceId,
-    /// The key.
-    pub key: DeviceKey,
-}
-
-/// Lengths of [`Buffers`] for one model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferLens {
-    /// Words for the window being filled, and for the end of the one before if windows may be coded after that.
-    pub steps: usize,
-    /// Words for the encoder.
-    pub workspace: usize,
-    /// Bytes for a code on its way to flash.
-    pub code: usize,
-}
-
-impl BufferLens {
-    /// What `model` needs.
-    pub fn of(model: &Model<'_>) -> Self {
-        Self {
-            steps: model.samples() * model.channels() + Tail::len_max(model),
-            workspace: model.workspace_len(),
-            // A code that refers is kept beside the one that stands alone.
-            code: model.code_len_max() * if model.has_references() { 2 } else { 1 } + CODE_OVERHEAD,
-        }
-    }
-}
-
-/// Memory the node works in; at least [`BufferLens::of`] its model. Contents are ignored.
-pub struct Buffers<'a> {
-    /// The window being filled, then the end of the one before.
-    pub steps: &'a mut [i32],
-    /// The encoder's.
-    pub workspace: &'a mut [i32],
-    /// A code on its way to or from flash.
-    pub code: &'a mut [u8],
-}
-
-/// What [`Node::poll_transmit`] has written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Bytes of the buffer that are to be sent, as one frame.
-    pub len: usize,
-    /// What they are.
-    pub what: What,
-}
-
-/// What a frame is, for links that have a door for each, and for [`Node::handle_receipt`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum What {
-    /// A join request.
-    Join,
-    /// A status frame.
-    Status {
-        /// Its counter.
-        counter: u64,
-    },
-    /// A window.
-    Data {
-        /// Its counter.
-        counter: u64,
-    },
-}
-
-/// What a downlink has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Downlink {
-    /// A sealed ack: this many windows are stored and were let go.
-    Acked {
-        /// Windows this ack was the first to name.
-        n_windows: usize,
-    },
-    /// A join is done; frames are sealed under this generation from now on.
-    Joined {
-        /// The generation.
-        generation: u32,
-    },
-    /// The server offers another bundle: for [`crate::update::Updates::handle_offer`].
-    Offered(SignedUpdate),
-    /// Nothing.
-    Ignored(Ignored),
-}
-
-/// Why a downlink has done nothing. For counters and logs; never tell the sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ignored {
-    /// Its bytes are no downlink this version knows.
-    Malformed,
-    /// It is for another device or generation, or the device never joined.
-    NotForUs,
-    /// It does not open: forged, damaged, or sealed under other keys.
-    NotOpened,
-    /// A join accept, and no join is under way.
-    NotJoining,
-    /// A command that is unknown, late, or not for a device like this.
-    Command,
-}
-
-/// Where a node stands, for people and for tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Samples in the window being filled.
-    pub n_samples_open: usize,
-    /// Windows cut and not yet acked.
-    pub n_windows_waiting: usize,
-    /// Of those, sealed and waiting for their ack.
-    pub n_in_flight: usize,
-    /// Windows lost since the outbox was begun.
-    pub windows_lost: u32,
-    /// Generation in use; 0 before the first join.
-    pub generation: u32,
-    /// Number of this boot.
-    pub boot: u32,
-}
 
 /// A device: takes samples and downlinks, gives frames, keeps everything that must last in flash.
 ///

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "parquet")]
 mod parquet;
+mod senml;
 
 use std::fmt::Write as _;
 
@@ -34,6 +35,11 @@ pub struct Span {
     pub to_ms: i64,
 }
 
+impl Span {
+    /// All there is.
+    pub const ALL: Self = Self { from_ms: i64::MIN, to_ms: i64::MAX };
+}
+
 impl Format {
     /// What stands before the first window.
     pub fn head(self) -> &'static str {
@@ -61,13 +67,13 @@ impl Format {
     ) -> usize {
         let wanted = readings.samples().filter(|(t, _)| (span.from_ms..span.to_ms).contains(t));
         let mut n = 0;
-        let mut senml = SenMl { bare: is_first, base: false };
+        let mut senml = senml::Records { bare: is_first, base: false };
         for (t_ms, values) in wanted {
             n += 1;
             match self {
                 Self::Csv => csv_rows(device, readings, t_ms, values, out),
                 Self::Line => line(device, readings, t_ms, values, out),
-                Self::SenMl => senml.records(device, readings, t_ms, values, out),
+                Self::SenMl => senml.of(device, readings, t_ms, values, out),
             }
         }
         n
@@ -138,62 +144,6 @@ pub(crate) fn line_name(text: &str) -> String {
     }
 }
 
-/// Where a pack stands.
-struct SenMl {
-    /// No record stands in it yet.
-    bare: bool,
-    /// This window's base name and time stand.
-    base: bool,
-}
-
-impl SenMl {
-    fn records(&mut self, device: &str, readings: &Readings, t_ms: i64, values: &[Value], out: &mut String) {
-        for (channel, value) in readings.channels.iter().zip(values) {
-            let value = match value {
-                Value::Number(number) => format!("\"v\":{number}"),
-                Value::Above => "\"vs\":\"above\"".into(),
-                Value::Below => "\"vs\":\"below\"".into(),
-                Value::Missing => continue,
-            };
-            out.push_str(if self.bare { "\n{" } else { ",\n{" });
-            if !self.base {
-                let _ =
-                    write!(out, "\"bn\":\"{}:\",\"bt\":{},", senml_name(device), seconds(readings.t_first));
-            }
-            (self.bare, self.base) = (false, true);
-            let _ = write!(out, "\"n\":\"{}\",", senml_name(&channel.name));
-            if !channel.unit.is_empty() {
-                let _ = write!(out, "\"u\":{},", senml_unit(&channel.unit));
-            }
-            let _ = write!(out, "\"t\":{},{value}}}", seconds(t_ms.saturating_sub(readings.t_first)));
-        }
-    }
-}
-
-/// Letters, digits and `-:./_`; whatever else a name holds is `_`.
-pub(crate) fn senml_name(text: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-:./_".contains(c);
-    text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
-}
-
-/// The registered unit where there is one, as JSON.
-fn senml_unit(unit: &str) -> String {
-    let registered = match unit {
-        "°C" => "Cel",
-        "%" => "%RH",
-        "V" | "A" | "Pa" | "K" | "m" | "kg" | "s" | "lx" | "W" | "J" | "Hz" | "dB" | "lm" => unit,
-        other => other,
-    };
-    serde_json::Value::from(registered).to_string()
-}
-
-/// Milliseconds as a decimal number of seconds.
-fn seconds(ms: i64) -> String {
-    let (s, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-    let sign = if ms < 0 { "-" } else { "" };
-    if rest == 0 { format!("{sign}{s}") } else { format!("{sign}{s}.{rest:03}").trim_end_matches('0').into() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -201,8 +151,6 @@ mod tests {
     use super::*;
     use crate::readings::ChannelInfo;
     use crate::store::TimeQuality;
-
-    pub(super) const ALL: Span = Span { from_ms: i64::MIN, to_ms: i64::MAX };
 
     fn readings(names: [&str; 2], values: [Value; 4]) -> Readings {
         let channel = |name: &str, unit: &str| ChannelInfo {
@@ -241,23 +189,23 @@ mod tests {
             porch,2026-09-21T14:13:20.5Z,door,,,0.2,clock\r\n\
             porch,2026-09-21T14:13:30.5Z,temperature,°C,above,0.2,clock\r\n\
             porch,2026-09-21T14:13:30.5Z,door,,1,0.2,clock\r\n";
-        assert_eq!(text(Format::Csv, "porch", &usual(), ALL), rows);
+        assert_eq!(text(Format::Csv, "porch", &usual(), Span::ALL), rows);
     }
 
     #[test]
     fn lines_have_the_values_there_are() {
         let lines = "kinglet,device=porch temperature=-21.5 1790000000500000000\n\
             kinglet,device=porch temperature_outside=\"above\",door=1 1790000010500000000\n";
-        assert_eq!(text(Format::Line, "porch", &usual(), ALL), lines);
+        assert_eq!(text(Format::Line, "porch", &usual(), Span::ALL), lines);
         let none = readings(["a", "b"], [Value::Missing; 4]);
-        assert_eq!(text(Format::Line, "porch", &none, ALL), "");
+        assert_eq!(text(Format::Line, "porch", &none, Span::ALL), "");
     }
 
     #[test]
     fn a_pack_resolves_to_what_was_read() {
         let mut out = String::from(Format::SenMl.head());
-        Format::SenMl.window("porch", &usual(), ALL, true, &mut out);
-        Format::SenMl.window("cellar", &usual(), ALL, false, &mut out);
+        Format::SenMl.window("porch", &usual(), Span::ALL, true, &mut out);
+        Format::SenMl.window("cellar", &usual(), Span::ALL, false, &mut out);
         out += Format::SenMl.tail();
         let pack: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
         let (mut bn, mut bt, mut seen) = (String::new(), 0.0, Vec::new());
@@ -265,7 +213,7 @@ mod tests {
             bn = record["bn"].as_str().map_or(bn, str::to_owned);
             bt = record["bt"].as_f64().unwrap_or(bt);
             let name = bn.clone() + record["n"].as_str().unwrap();
-            seen.push((name, bt + record["t"].as_f64().unwrap(), record["v"].as_f64()));
+            seen.push((name, bt + record["t"].as_f64().unwrap_or(0.0), record["v"].as_f64()));
         }
         let t = 1_790_000_000.5;
         let one = |device: &str| {
@@ -298,13 +246,13 @@ mod tests {
             ["=1+1", "a,b=c d", "x\" y\\", "a\r\nkinglet,device=other x=1 1", "\u{0}", "", "@SUM(A1)", "\\"]
         {
             let bad = readings([name, "b"], [number("1"), number("2"), number("3"), number("4")]);
-            let csv = text(Format::Csv, name, &bad, ALL);
+            let csv = text(Format::Csv, name, &bad, Span::ALL);
             assert_eq!(csv.lines().count(), 5, "{csv}");
             assert!(
                 csv.lines()
                     .all(|l| !l.starts_with(['=', '@', '+', '-']) && !l.contains(",=") && !l.contains(",@"))
             );
-            let lines = text(Format::Line, name, &bad, ALL);
+            let lines = text(Format::Line, name, &bad, Span::ALL);
             assert_eq!(lines.lines().count(), 2, "{lines}");
             for line in lines.lines() {
                 // Unescaped, a line has two spaces and as many fields as channels.
@@ -313,7 +261,7 @@ mod tests {
                 assert_eq!((count(' '), count('='), count(','), count('\\')), (2, 3, 2, 0), "{line}");
             }
             let pack: Vec<serde_json::Value> =
-                serde_json::from_str(&text(Format::SenMl, name, &bad, ALL)).unwrap();
+                serde_json::from_str(&text(Format::SenMl, name, &bad, Span::ALL)).unwrap();
             assert_eq!(pack.len(), 4);
         }
     }

@@ -1,14 +1,14 @@
 //! The doors that take bytes, as plain functions: whatever the bytes are, they return.
 
 use crate::config::Config;
-use crate::http::split_frames;
+use crate::list;
 use kinglet_wire::frame::Frame;
 use kinglet_wire::join::RequestFrame;
 
 /// The body of `POST /v1/frames`, one or many: splitting loses and invents nothing.
 pub fn frames_body(bytes: &[u8]) {
     let _ = Frame::new_checked(bytes);
-    if let Ok(frames) = split_frames(bytes, 1024) {
+    if let Ok(frames) = list::split(bytes, 1024) {
         let n_bytes: usize = frames.iter().map(|frame| frame.len() + 2).sum();
         assert_eq!(n_bytes, bytes.len());
         assert!(frames.len() <= 1024);

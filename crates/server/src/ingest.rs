@@ -1,24 +1,24 @@
 //! A frame's way in: header, device, keys, open, content, store, ack. Each step gives the next its value.
 
+mod open;
 mod refusal;
-
-use kinglet_wire::counter::Counter;
-use kinglet_wire::frame::{Frame, Kind, Slot, Suite};
-use kinglet_wire::lorawan;
-use kinglet_wire::payload::{Ack, AckFlags, Data, Millis, Quality, Status, Time};
-use kinglet_wire::seal::{self, Binding};
 
 use std::sync::Arc;
 use std::time::Instant;
+
+use kinglet_wire::counter::Counter;
+use kinglet_wire::frame::Suite;
+use kinglet_wire::lorawan;
+use kinglet_wire::payload::{Ack, AckFlags, Millis};
 
 use crate::core::Core;
 use crate::limits::TooFast;
 use crate::metrics;
 use crate::offers::{Reported, refusal_word};
-use crate::reference::{Alone, LastCode};
+use crate::reference::LastCode;
 use crate::registry::{Device, RegistryError};
-use crate::store::{Arrival, BootSync, Content, FrameId, Outcome, Span, StoreError, TimeQuality, Verdict};
-
+use crate::store::{Arrival, FrameId, Outcome, Span, StoreError, Verdict};
+use open::{Stop, TurnedAway};
 pub use refusal::Refusal;
 
 /// What a request with frames gets.
@@ -81,25 +81,6 @@ struct Sender {
     says: Option<Reported>,
 }
 
-/// A frame that was turned away, and what the device is told.
-struct TurnedAway {
-    why: Refusal,
-    device: u32,
-    hint: Option<Vec<u8>>,
-}
-
-impl From<Refusal> for TurnedAway {
-    fn from(why: Refusal) -> Self {
-        Self { why, device: 0, hint: None }
-    }
-}
-
-/// Refusals are for the peer, errors for the operator.
-enum Stop {
-    Away(TurnedAway),
-    Failed(IngestError),
-}
-
 /// The server could not decide; nothing is acked and the device repeats.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -111,12 +92,6 @@ pub enum IngestError {
     Registry(#[from] RegistryError),
     /// More comes than the server may take in.
     TooFast(#[from] TooFast),
-}
-
-impl<T: Into<TurnedAway>> From<T> for Stop {
-    fn from(away: T) -> Self {
-        Self::Away(away.into())
-    }
 }
 
 impl Core {
@@ -190,123 +165,6 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    /// From the bytes of a frame to what the store is asked to keep.
-    async fn open(&self, bytes: &[u8], via: &Via) -> Result<Opened, Stop> {
-        let (header, t_arrival) = (parse_header(bytes, via.suite)?, via.t_arrival);
-        let device = match &via.device {
-            Some(device) => Arc::clone(device),
-            None => self.find_device(&header).await?,
-        };
-        self.limits.device(&device)?;
-        match self.open_as(&device, &header, bytes, t_arrival).await {
-            Err(Stop::Away(away)) => match self.registry.refresh(&device).await.map_err(failed)? {
-                // Another process or request has changed the device since its keys were loaded.
-                Some(device) => self.open_as(&device, &header, bytes, t_arrival).await,
-                None => Err(Stop::Away(away)),
-            },
-            decided => decided,
-        }
-    }
-
-    async fn open_as(
-        &self,
-        device: &Arc<Device>,
-        header: &Header<'_>,
-        bytes: &[u8],
-        t_arrival: i64,
-    ) -> Result<Opened, Stop> {
-        let away = |why| TurnedAway { why, device: device.short_id, hint: None };
-        if device.revoked {
-            return Err(away(Refusal::Revoked).into());
-        }
-        let suite = header.suite();
-        let generation =
-            device.generation(header.generation_low(), suite).ok_or(away(Refusal::JoinRequired))?;
-        // Counters in hints are spent on frames nobody has authenticated; acks go on after that (see `seal_ack`).
-        let ask = |wish, why| {
-            let ack = Ack::time_only(Millis::saturating(t_arrival), wish);
-            TurnedAway { hint: generation.seal_ack(device, suite, &ack), ..away(why) }
-        };
-        let ask_status = |why| ask(AckFlags::STATUS_WANTED, why);
-        let bundle = match header.kind() {
-            Kind::Data => {
-                let slot = usize::from(header.slot().get());
-                Some(device.slots[slot].ok_or_else(|| ask_status(Refusal::UnknownSlot))?)
-            }
-            _ => None,
-        };
-        let counter = header.counter().rebuild(generation.highest());
-        let bound = Binding { id: &device.id, counter, bundle: bundle.as_ref() };
-        let mut opening = bytes.to_vec();
-        let Ok(content) = seal::open(generation.up(suite), &bound, &mut opening) else {
-            // Of a data frame the bundle may be the reason: the device may have switched unheard.
-            let why = Refusal::NotOpened;
-            return Err(if bundle.is_some() { ask_status(why) } else { away(why) }.into());
-        };
-        let sealed_as = FrameId { generation: generation.number, counter: counter.get() };
-        let mut refers_to = None;
-        let (origin, content) = match bundle {
-            None => (sealed_as, read_status(content, t_arrival).ok_or(away(Refusal::BadContent))?),
-            Some(bundle) => {
-                let data = Data::parse(content).map_err(|_| away(Refusal::BadContent))?;
-                let Some(known) = self.bundles.known(&bundle).await.map_err(failed)? else {
-                    return Err(away(Refusal::UnknownBundle).into());
-                };
-                let origin =
-                    data.origin.map(|o| FrameId { generation: o.generation, counter: o.counter.get() });
-                let mut code = data.code.to_vec();
-                // What is sealed again stands alone, and nothing refers to it.
-                if origin.is_none() && known.has_references {
-                    let model = known.bundle.model();
-                    let alone = self.stand_alone(device.short_id, sealed_as, &model, &bundle, &code).await;
-                    code = match alone.map_err(failed)? {
-                        Alone::Code(code) => code,
-                        Alone::Unknown => {
-                            return Err(ask(AckFlags::REFERENCE_UNKNOWN, Refusal::UnknownReference).into());
-                        }
-                    };
-                    refers_to = Some(LastCode { number: sealed_as, bundle, code: code.clone() });
-                }
-                (origin.unwrap_or(sealed_as), read_data(&data, code, bundle, t_arrival))
-            }
-        };
-        let confirm = match generation.pending {
-            true => self.registry.confirm(device, generation.number).await.map_err(failed)?,
-            false => None,
-        };
-        let arrival = Arrival {
-            device: device.short_id,
-            sealed_as,
-            origin,
-            tag: header.tag().to_vec(),
-            frame_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            t_arrival,
-            content,
-            confirm,
-        };
-        let sender = Sender {
-            idx: 0,
-            device: Arc::clone(device),
-            generation_low: header.generation_low(),
-            sealed_as,
-            t_arrival,
-            is_window: bundle.is_some(),
-            suite,
-            refers_to,
-            changes_device: arrival.confirm.is_some() || matches!(arrival.content, Content::Status { .. }),
-            says: match &arrival.content {
-                Content::Status { body, .. } => Reported::of(Some(body)),
-                Content::Window { .. } => None,
-            },
-        };
-        Ok(Opened { arrival, sender })
-    }
-
-    async fn find_device(&self, header: &Header<'_>) -> Result<Arc<Device>, Stop> {
-        let found = self.registry.find(header.short_id().0).await.map_err(failed)?;
-        Ok(found.ok_or(Refusal::UnknownDevice)?)
     }
 
     /// Seals as few acks as name everything that is on disk.
@@ -436,51 +294,6 @@ impl Core {
         answer.refused.push(away.why);
         answer.downlinks.extend(away.hint);
     }
-}
-
-fn failed(error: impl Into<IngestError>) -> Stop {
-    Stop::Failed(error.into())
-}
-
-type Header<'a> = Frame<&'a [u8]>;
-
-fn parse_header(bytes: &[u8], suite: Suite) -> Result<Header<'_>, Refusal> {
-    let frame = Frame::checked_on(bytes, suite).map_err(|_| match kinglet_wire::frame::kind_of(bytes) {
-        Ok(Kind::JoinRequest | Kind::JoinAccept) => Refusal::WrongDirection,
-        _ => Refusal::Malformed,
-    })?;
-    match frame.kind() {
-        Kind::Data | Kind::Status => Ok(frame),
-        _ => Err(Refusal::WrongDirection),
-    }
-}
-
-fn read_status(content: &[u8], t_arrival: i64) -> Option<Content> {
-    let status = Status::parse(content).ok()?;
-    // A device without a clock is dated by the server's: the status was sealed just before it came.
-    let now = status.unix.map_or(t_arrival, Millis::get);
-    Some(Content::Status {
-        body: content.to_vec(),
-        slot: Some((Slot::get(status.slot), status.fingerprint)),
-        windows_lost: Some(status.windows_lost.into()),
-        sync: Some(BootSync { boot: status.boot.into(), t_boot: now.saturating_sub(status.uptime.get()) }),
-    })
-}
-
-fn read_data(data: &Data<'_>, code: Vec<u8>, bundle: kinglet_wire::Fingerprint, t_arrival: i64) -> Content {
-    let uptime = match data.time {
-        Time::Uptime { boot, uptime } => Some((u32::from(boot), uptime.get())),
-        _ => None,
-    };
-    let t_quality = match (data.time, data.quality) {
-        (Time::UnixS(_) | Time::UnixMs(_), Quality::Synced) => TimeQuality::Clock,
-        (Time::UnixS(_) | Time::UnixMs(_), _) => TimeQuality::Held,
-        (Time::Uptime { .. }, _) => TimeQuality::Uptime,
-        (Time::Age(_), _) => TimeQuality::Age,
-        (Time::Arrival, _) => TimeQuality::Arrival,
-    };
-    let t_first = data.time.t_ms(t_arrival).unwrap_or(t_arrival);
-    Content::Window { t_first, t_quality, uptime, bundle, code }
 }
 
 fn refusal_of(verdict: Verdict) -> Option<Refusal> {

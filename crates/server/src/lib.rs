@@ -7,7 +7,7 @@
 pub mod access;
 pub mod alerts;
 pub mod bundles;
-mod coap;
+pub mod coap;
 pub mod config;
 mod core;
 mod dash;
@@ -18,6 +18,7 @@ mod http;
 pub mod ingest;
 pub mod join;
 mod limits;
+pub mod list;
 pub mod live;
 pub mod lorawan;
 mod metrics;

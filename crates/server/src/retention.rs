@@ -78,8 +78,12 @@ impl Aging {
         self.clock = Some((after, Instant::now()));
         core.metrics.clock_ahead_ms.store(after.ahead_ms, Ordering::Relaxed);
         let is_due = self.kept.is_none_or(|kept| kept.elapsed() >= KEPT_EVERY);
-        if is_due || after.is_waiting() != before.is_waiting() {
+        let is_set = after.t_ms < before.t_ms || after.is_waiting() != before.is_waiting();
+        if is_due || is_set {
             core.store.keep_age_clock(after).await?;
+            if !after.is_waiting() {
+                core.store.cap_last_seen(after.t_ms).await?;
+            }
             self.kept = Some(Instant::now());
         }
         Ok(after.t_ms.min(now_ms))
@@ -87,9 +91,11 @@ impl Aging {
 
     /// Once of each jump, and where it matters.
     fn say(&self, core: &Core, before: AgeClock, after: AgeClock) {
-        let is_another = after.is_waiting() && (after.waited_ms == 0 || self.clock.is_none());
         if core.current().retention_days == 0 {
-        } else if is_another {
+            return;
+        }
+        let is_another = after.is_waiting() && (after.waited_ms == 0 || self.clock.is_none());
+        if is_another {
             tracing::warn!(
                 hours = after.ahead_ms / 3_600_000,
                 "the clock has jumped: retention does not follow it before the server has run by it for 7 days, or it is \

@@ -75,10 +75,10 @@ pub enum TlsError {
 impl Tls {
     /// Opens the certificate that was named, else the self-made one of the data directory, making it at the first start.
     pub fn open(config: &Config) -> Result<Self, TlsError> {
-        let files = match &config.tls_files {
-            Some(files) => files.clone(),
-            None => own_files(config)?,
-        };
+        let files = files_of(config);
+        if config.tls_files.is_none() {
+            make(&files, config)?;
+        }
         let provider = Arc::new(ring::default_provider());
         let stamp = Stamp::of(&files);
         let shown = Arc::new(Shown(RwLock::new(load(&files, &provider)?)));
@@ -140,6 +140,12 @@ impl Pin {
     /// The pin of a certificate in DER form.
     pub fn of(cert: &[u8]) -> Self {
         Self(Sha256::digest(cert).into())
+    }
+
+    /// The pin of what a server of this configuration shows. Makes no certificate and needs no key.
+    pub fn configured(config: &Config) -> Result<Self, TlsError> {
+        // `read_chain` has seen that there is one.
+        Ok(Self::of(read_chain(&files_of(config).cert)?.first().map_or(&[], |cert| cert.as_ref())))
     }
 
     /// Reads `sha256:` and 64 hex digits; colons between them, as openssl prints them, are fine too.
@@ -207,14 +213,7 @@ impl Stamp {
 }
 
 fn load(files: &TlsFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let unreadable = |path: &Path, why: String| TlsError::File { path: path.into(), why };
-    let read = |path: &Path| fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, e.to_string()));
-    let chain: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_slice_iter(&read(&files.cert)?).collect();
-    let chain = chain.map_err(|e| unreadable(&files.cert, e.to_string()))?;
-    if chain.is_empty() {
-        return Err(unreadable(&files.cert, "there is no certificate in it".into()));
-    }
+    let chain = read_chain(&files.cert)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .map_err(|e| unreadable(&files.key, e.to_string()))?;
     let pair = CertifiedKey::from_der(chain, key, provider).map_err(|why| TlsError::Pair {
@@ -225,10 +224,32 @@ fn load(files: &TlsFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>
     Ok(Arc::new(pair))
 }
 
-/// The self-made certificate: ECDSA on P-256, which every TLS library of a microcontroller speaks, and without an
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let chain = chain.map_err(|e| unreadable(path, e.to_string()))?;
+    if chain.is_empty() {
+        return Err(unreadable(path, "there is no certificate in it".into()));
+    }
+    Ok(chain)
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, e.to_string()))
+}
+
+fn unreadable(path: &Path, why: String) -> TlsError {
+    TlsError::File { path: path.into(), why }
+}
+
+/// The certificate that was named, else the one of the data directory, whether it is there yet or not.
+fn files_of(config: &Config) -> TlsFiles {
+    let own = || TlsFiles { cert: config.data.join(OWN_CERT), key: config.data.join(OWN_KEY) };
+    config.tls_files.clone().unwrap_or_else(own)
+}
+
+/// Makes the self-made certificate if it is not there: ECDSA on P-256, which every TLS library of a microcontroller speaks, and without an
 /// end that a device without a clock could miss. Who pins it needs no name in it; the names are for browsers and curl.
-fn own_files(config: &Config) -> Result<TlsFiles, TlsError> {
-    let files = TlsFiles { cert: config.data.join(OWN_CERT), key: config.data.join(OWN_KEY) };
+fn make(files: &TlsFiles, config: &Config) -> Result<(), TlsError> {
     let failed = |why: rcgen::Error| TlsError::Made(why.to_string());
     let file_failed = |path: &Path, why| VaultError::File { path: path.into(), why };
     fs::create_dir_all(&config.data).map_err(|why| file_failed(&config.data, why))?;
@@ -251,7 +272,7 @@ fn own_files(config: &Config) -> Result<TlsFiles, TlsError> {
         let cert = params.self_signed(&key).map_err(failed)?;
         vault::place(&files.cert, cert.pem().as_bytes(), 0o644)?;
     }
-    Ok(files)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -262,8 +283,10 @@ mod tests {
     fn the_self_made_certificate_is_made_once_and_its_key_is_its_owners() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(dir.path());
+        assert!(matches!(Pin::configured(&config), Err(TlsError::File { .. })), "asking makes none");
         let pin = Tls::open(&config).unwrap().pin();
         assert_eq!(Tls::open(&config).unwrap().pin(), pin);
+        assert_eq!(Pin::configured(&config).unwrap(), pin);
         assert_eq!(Pin::parse(&pin.to_string()), Some(pin));
         #[cfg(unix)]
         {

@@ -91,6 +91,34 @@ async fn retention_waits_while_the_clock_stands_far_ahead() {
 }
 
 #[tokio::test]
+async fn a_device_heard_in_the_future_can_be_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "[[alert]]\nkind = 'silent'\nafter_minutes = 10\n";
+    let rig = Rig::start_with(dir.path(), |config| config.apply_text("test", rule).unwrap()).await;
+    let look = || drop(rig.core.reload(&rig.core.config));
+    let has_clock = async || rig.core.store.age_clock().await.unwrap().is_some();
+    until("retention has not begun", has_clock).await;
+    rig.clock.advance(YEAR);
+    look();
+    until("the jump is not seen", async || is_ahead(&rig).await).await;
+    let mut device = rig.ready_device("porch").await;
+    let counter = device.count();
+    let frame = device.window_as(counter, Time::Arrival, None, &code(&bundle("climate", 8), |_| [200, 50]));
+    acked(&rig, &device, &frame, counter).await;
+    rig.settle().await;
+    let seen = async || rig.core.store.device("porch").await.unwrap().unwrap().t_last_seen.unwrap();
+    assert_eq!(seen().await, T0 + YEAR);
+    rig.clock.set(T0 + HOUR);
+    look();
+    until("it was heard in the future", async || seen().await == T0 + HOUR).await;
+    let n_alerts = async || rig.get("/v1/alerts").await.json()["alerts"].as_array().unwrap().len();
+    assert_eq!(n_alerts().await, 0);
+    rig.clock.advance(HOUR / 5);
+    until("nobody misses it", async || n_alerts().await == 1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_lost_or_stored_twice_while_the_clock_jumps() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::start(dir.path()).await;

@@ -56,6 +56,7 @@ contract!(
     keys_are_replaced_where_they_are_the_ones_named,
     the_background_pass_sees_each_window_once,
     counts_add_up,
+    nothing_was_heard_in_the_future,
     seed_samples_come_back_by_time,
     people_and_programs_are_kept,
     sessions_end_with_what_they_lean_on,
@@ -501,6 +502,24 @@ async fn counts_add_up(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store
     store.count_rejects(vec![reject(2)]).await.unwrap();
     store.count_rejects(vec![reject(3)]).await.unwrap();
     assert_eq!(store.rejects(day, day).await.unwrap(), [reject(5)]);
+}
+
+async fn nothing_was_heard_in_the_future(store: Arc<dyn Store>, _: impl AsyncFn() -> Arc<dyn Store>) {
+    let (a, b) = (add(&*store, "a").await.short_id, add(&*store, "b").await.short_id);
+    let heard = |device, n, after_ms| Arrival { t_arrival: T0 + after_ms, ..window(device, n) };
+    let arrivals =
+        vec![heard(a, 0, 0), heard(a, 1, 18_000_000), heard(a, 2, 31_536_000_000), heard(b, 0, 30_000)];
+    verdicts(&*store, arrivals).await;
+    let extent = Extent { n_samples: 1, n_readings: 1, span_ms: 1000 };
+    let mark = |row: &WindowRow| DecodedMark { row_id: row.row_id, device: row.device, found: Ok(extent) };
+    store.mark_decoded(tail(&*store, 9, 4).await.iter().map(mark).collect()).await.unwrap();
+    let seen = async |id| store.device(id).await.unwrap().unwrap().t_last_seen.unwrap() - T0;
+    assert_eq!(seen("a").await, 31_536_000_000);
+    store.cap_last_seen(T0 + 1000).await.unwrap();
+    assert_eq!((seen("a").await, seen("b").await), (1000, 30_000));
+    verdicts(&*store, vec![heard(a, 3, 2000)]).await;
+    assert_eq!(seen("a").await, 2000);
+    assert_eq!(store.totals(Some(a)).await.unwrap().windows, 4);
 }
 
 async fn seed_samples_come_back_by_time(store: Arc<dyn Store>, again: impl AsyncFn() -> Arc<dyn Store>) {

@@ -13,4 +13,5 @@ pub mod lora;
 pub mod nn;
 pub mod recording;
 pub mod seed;
+mod solve;
 pub mod yardstick;

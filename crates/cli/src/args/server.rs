@@ -8,6 +8,8 @@ use kinglet_server::SeedOverrides;
 use kinglet_server::config::{LogFormat, Overrides, StoreFlag, TlsFiles};
 use kinglet_wire::keys::DeviceId;
 
+use super::nodes::TrustArgs;
+
 /// Run the server: takes in frames, keeps them, shows them
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -276,19 +278,37 @@ pub(crate) struct DeviceOneArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet health                             exits with 0 if it is ready, with 4 or 5 if not
-  kinglet health http://127.0.0.1:8480
+  kinglet health --config server.toml
+  kinglet health https://sensors.lan:8443 --pin sha256:…
 
-For containers and scripts where there is nothing else to ask with.")]
+Without an address it asks where the server's configuration says, found as `kinglet serve` finds it; over HTTPS too, if that is
+configured, and there the certificate must be the one that is configured. Addresses that only the flags of `serve` say it cannot
+know: name them. For containers and scripts where there is nothing else to ask with.")]
 pub(crate) struct HealthArgs {
-    /// Where it serves HTTP
-    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8470", value_parser = plain_http)]
-    pub(crate) url: String,
+    /// Where it serves HTTP or HTTPS; by default wherever its configuration says
+    #[arg(value_name = "URL", value_parser = web_address, conflicts_with_all = ["config", "data"])]
+    pub(crate) url: Option<String>,
+    /// The server's config file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server's data directory, where its self-made certificate lies
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
-fn plain_http(url: &str) -> Result<String, String> {
-    match url.strip_prefix("http://") {
+impl HealthArgs {
+    /// As the server's configuration wants it.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides { file: self.config.clone(), data: self.data.clone(), ..Overrides::default() }
+    }
+}
+
+fn web_address(url: &str) -> Result<String, String> {
+    match ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme)) {
         Some(rest) if !rest.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
-        _ => Err("say the server's address as http://HOST:PORT".into()),
+        _ => Err("say the server's address as http://HOST:PORT or https://HOST:PORT".into()),
     }
 }
 

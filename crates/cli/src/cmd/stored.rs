@@ -100,7 +100,8 @@ enum Form {
 
 impl Export {
     fn begin(args: &ReadingsExportArgs) -> Result<Self> {
-        let span = Span { from_ms: args.from.unwrap_or(i64::MIN), to_ms: args.to.unwrap_or(i64::MAX) };
+        let Span { from_ms, to_ms } = Span::ALL;
+        let span = Span { from_ms: args.from.unwrap_or(from_ms), to_ms: args.to.unwrap_or(to_ms) };
         let fresh = State {
             format: format!("{:?}", args.format),
             from_ms: span.from_ms,

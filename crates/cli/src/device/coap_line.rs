@@ -6,19 +6,15 @@ use std::time::{Duration, Instant};
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType};
 
 use kinglet_node::update::Wanted;
+use kinglet_server::coap::names::{ALL, ECHO, FORMAT_LIST, FRAMES, PIECES};
 
-use super::http_line::split;
-use super::link::{Answer, Line, LinkError, piece_request};
+use super::link::{Answer, Line, LinkError, piece_request, split};
 
 /// How long the first acknowledgement is waited for; each further time twice as long (RFC 7252, 4.2).
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: u32 = 3;
 /// Longest answer: a frame, a header and a token.
 const ANSWER_LEN_MAX: usize = 9000;
-/// The content format of an answer that is a list of frames, each after its length in two bytes.
-const FORMAT_LIST: u16 = 65001;
-/// RFC 9175.
-const ECHO: CoapOption = CoapOption::Unknown(252);
 
 /// A device's socket, made when it is needed.
 pub(super) struct CoapLine {
@@ -73,7 +69,7 @@ impl CoapLine {
     /// Posts one frame; what is said to it goes into `answer`.
     fn post(&mut self, frame: &[u8], answer: &mut Answer) -> Result<(), LinkError> {
         // With all there is for the device; a server that does not know of that gives the ack alone.
-        let said = self.exchange("f", Some((CoapOption::UriQuery, b"all".to_vec())), frame)?;
+        let said = self.exchange(FRAMES, Some((CoapOption::UriQuery, ALL.into())), frame)?;
         let MessageClass::Response(code) = said.header.code else {
             return Err(LinkError("the server has reset the request".into()));
         };
@@ -82,9 +78,7 @@ impl CoapLine {
         answer.status = answer.status.min(u16::from(number >> 5) * 100 + u16::from(number & 31));
         let format = said.get_option(CoapOption::ContentFormat).and_then(|format| format.front());
         if format.is_some_and(|format| **format == FORMAT_LIST.to_be_bytes()) {
-            answer
-                .downlinks
-                .extend(split(&said.payload).ok_or_else(|| LinkError("the answer is cut short".into()))?);
+            answer.downlinks.extend(split(&said.payload)?);
         } else if kinglet_wire::frame::kind_of(&said.payload).is_ok() {
             answer.downlinks.push(said.payload);
         } else if code.is_error() {
@@ -123,7 +117,7 @@ impl Line for CoapLine {
         // Twice: the first time the server may only ask whether this is our address.
         for _ in 0..2 {
             let echo = self.echo.clone().map(|echo| (ECHO, echo));
-            let said = self.exchange("b", echo, &request.to_bytes())?;
+            let said = self.exchange(PIECES, echo, &request.to_bytes())?;
             let asks = said.get_option(ECHO).and_then(|echo| echo.front().cloned());
             match said.header.code {
                 MessageClass::Response(ResponseType::Content) => {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::tls;
+use super::trust::Trust;
 use crate::failure::{Failure, Result, printable};
 
 /// How long one request may take.
@@ -37,12 +39,8 @@ impl DecodeLink {
                 .next("say for example --server http://192.168.1.10:5000"));
         }
         let name = device.map(|device| format!("?device={device}")).unwrap_or_default();
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { agent: config.build().new_agent(), url: format!("{base}/decode{name}") })
+        let agent = tls::agent(&Trust::public()?, TIMEOUT);
+        Ok(Self { agent, url: format!("{base}/decode{name}") })
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, TcpConnector};
-
 use kinglet_node::update::Wanted;
+use kinglet_server::list::{self, MANY, ONE};
 
-use super::link::{Answer, Line, LinkError};
-use super::tls::TlsConnector;
+use super::link::{Answer, Line, LinkError, split};
+use super::tls;
 use super::trust::Trust;
 use crate::hex;
 
-const ONE: &str = "application/vnd.kinglet.frame";
-const MANY: &str = "application/vnd.kinglet.frames";
 /// Largest answer that is read.
 const ANSWER_LEN_MAX: u64 = 64 << 20;
 /// How long one request may take.
@@ -29,14 +25,7 @@ pub(super) struct HttpLine {
 impl HttpLine {
     /// `base` is `http://…` or `https://…`; a path is kept in front of `/v1/…`.
     pub(super) fn new(base: &str, trust: &Trust) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
-        let connector = TcpConnector::default().chain(TlsConnector(trust.config()));
-        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
-        Self { agent, base: base.into() }
+        Self { agent: tls::agent(trust, TIMEOUT), base: base.into() }
     }
 
     fn post(&self, path: &str, kind: &str, body: &[u8]) -> Result<Answer, LinkError> {
@@ -55,9 +44,7 @@ impl HttpLine {
         match kind.as_str() {
             ONE if !body.is_empty() => answer.downlinks.push(body),
             ONE => {}
-            MANY => {
-                answer.downlinks = split(&body).ok_or_else(|| LinkError("the answer is cut short".into()))?
-            }
+            MANY => answer.downlinks = split(&body)?,
             _ => read_problem(&mut answer, &body),
         }
         Ok(answer)
@@ -71,13 +58,7 @@ impl Line for HttpLine {
 
     fn bring(&mut self, frames: &[Vec<u8>]) -> Result<Answer, LinkError> {
         // A list even of one: the answer to a single frame has room for an ack alone, none for what is offered.
-        let mut list = Vec::new();
-        for frame in frames {
-            // No frame is longer: the wire's limit is below 16 bits.
-            list.extend_from_slice(&u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
-            list.extend_from_slice(frame);
-        }
-        self.post("/v1/frames", MANY, &list)
+        self.post("/v1/frames", MANY, &list::join(frames))
     }
 
     fn fetch(&mut self, wanted: &Wanted) -> Result<Vec<u8>, LinkError> {
@@ -102,28 +83,4 @@ fn read_problem(answer: &mut Answer, body: &[u8]) {
     answer.detail = text("detail");
     let named = text("title").map(|title| title.replace(' ', "_"));
     answer.refused = answer.refused.take().or(named).or_else(|| Some(format!("http_{}", answer.status)));
-}
-
-/// Frames, each after its length in two bytes.
-pub(super) fn split(mut list: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut frames = Vec::new();
-    while !list.is_empty() {
-        let (len, rest) = list.split_first_chunk::<2>()?;
-        let (frame, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        frames.push(frame.to_vec());
-        list = rest;
-    }
-    Some(frames)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_split_or_refused() {
-        assert_eq!(split(&[0, 1, 7, 0, 0]), Some(vec![vec![7], vec![]]));
-        assert_eq!(split(&[0, 2, 7]), None);
-        assert_eq!(split(&[0]), None);
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kinglet_node::Identity;
 use kinglet_node::update::Wanted;
+use kinglet_server::list;
 use kinglet_wire::keys::DeviceId;
 use kinglet_wire::piece::{PIECE_LEN_MAX, PieceRequest};
 use zeroize::Zeroizing;
@@ -13,6 +14,9 @@ use super::http_line::HttpLine;
 use super::mqtt_line::{MqttLine, MqttServer};
 use super::trust::Trust;
 use crate::failure::{Failure, Kind, Result};
+
+/// Most frames in an answer. No request has as many, and each of its frames has one answer or two.
+const DOWNLINKS_MAX: usize = 4096;
 
 /// A server's address, and how each device gets a line to it.
 pub(crate) struct Link {
@@ -60,6 +64,12 @@ pub(crate) struct Answer {
 pub(super) fn piece_request(wanted: &Wanted) -> PieceRequest {
     let len = u16::try_from(wanted.len).unwrap_or(PIECE_LEN_MAX).min(PIECE_LEN_MAX);
     PieceRequest { fingerprint: wanted.fingerprint, from: wanted.from, len }
+}
+
+/// The frames of an answer that is a list of them.
+pub(super) fn split(list: &[u8]) -> Result<Vec<Vec<u8>>, LinkError> {
+    let frames = list::split(list, DOWNLINKS_MAX).map_err(|e| LinkError(format!("the answer: {e}")))?;
+    Ok(frames.into_iter().map(<[u8]>::to_vec).collect())
 }
 
 /// Nothing came back, or nothing that can be read.

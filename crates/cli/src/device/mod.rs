@@ -21,6 +21,6 @@ mod mqtt_line;
 pub(crate) mod sense;
 pub(crate) mod serial;
 pub(crate) mod session;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod trust;
 pub(crate) mod verify;

@@ -1,19 +1,35 @@
-//! TLS under HTTP, with a trust of our own: what `ureq` brings knows authorities but no pins.
+//! HTTP, and TLS under it with a trust of our own: what `ureq` brings knows authorities but no pins.
 
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector, Transport,
+    TransportAdapter,
 };
+
+use super::trust::Trust;
+
+/// Asks a server, and nobody it points to, within `timeout`; whatever status it answers is an answer.
+pub(crate) fn agent(trust: &Trust, timeout: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .user_agent(concat!("kinglet/", env!("CARGO_PKG_VERSION")));
+    let connector = TcpConnector::default().chain(TlsConnector(trust.config()));
+    ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default())
+}
 
 /// Wraps what another connector has connected, where the address asks for TLS.
 #[derive(Debug)]
-pub(crate) struct TlsConnector(pub(crate) Arc<ClientConfig>);
+struct TlsConnector(Arc<ClientConfig>);
 
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = Either<In, TlsTransport>;
@@ -40,7 +56,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
 }
 
 /// A connection under TLS.
-pub(crate) struct TlsTransport {
+struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
 }

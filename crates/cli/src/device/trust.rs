@@ -59,7 +59,7 @@ impl Trust {
         Ok(Self(Arc::new(builder.map_err(unusable)?.with_root_certificates(roots).with_no_client_auth())))
     }
 
-    fn by_pin(pin: Pin) -> Result<Self> {
+    pub(crate) fn by_pin(pin: Pin) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Pinned { pin, provider: Arc::clone(&provider) });
         let builder =

@@ -57,6 +57,8 @@ impl Silence {
         let rows = core.store.devices(self.after, PAGE).await?;
         self.after = rows.last().filter(|_| rows.len() == PAGE as usize).map_or(0, |row| row.short_id);
         let now_ms = core.clock.now_ms();
+        // Begun by a clock that was ahead.
+        self.t_listening = self.t_listening.min(now_ms);
         for row in &rows {
             for (idx, patience, pattern) in &rules {
                 let key: Key = (*idx, row.short_id, String::new());

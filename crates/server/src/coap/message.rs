@@ -3,17 +3,9 @@
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType};
 
 use super::echo::ECHO_LEN;
+use super::names::{ALL, ECHO, FORMAT_LIST, FRAMES, PIECES};
+use crate::list;
 
-/// Frames and join requests are posted here.
-const FRAMES: &[u8] = b"f";
-/// Requests for pieces of a bundle are posted here.
-const PIECES: &[u8] = b"b";
-/// The query of who wants all there is for it in the answer, each after its length in two bytes.
-const ALL: &[u8] = b"all";
-/// The content format of such an answer, of the numbers that are nobody's (65000 and above).
-const FORMAT_LIST: u16 = 65001;
-/// RFC 9175.
-const ECHO: u16 = 252;
 /// Critical options that may stand in a request; they say no more than where it went.
 const UNDERSTOOD: [u16; 4] = [3, 7, 11, 15];
 /// Bytes by which an answer to what nobody has authenticated may be longer than the request.
@@ -91,13 +83,15 @@ pub(super) fn hear(datagram: &[u8]) -> Heard {
     if packet.options().any(|(number, _)| is_critical(number)) {
         return refuse(ResponseType::BadOption);
     }
-    let has = |option, value: &[u8]| {
-        packet.get_option(option).is_some_and(|all| all.iter().any(|one| one == value))
+    let has = |option, value: &str| {
+        packet.get_option(option).is_some_and(|all| all.iter().any(|one| one == value.as_bytes()))
     };
     let posted = match packet.get_option(CoapOption::UriPath).and_then(|path| path.front()) {
-        Some(path) if path == FRAMES => Posted::Frame { wants_all: has(CoapOption::UriQuery, ALL) },
-        Some(path) if path == PIECES => {
-            let echo = packet.get_option(CoapOption::Unknown(ECHO)).and_then(|echo| echo.front());
+        Some(path) if path == FRAMES.as_bytes() => {
+            Posted::Frame { wants_all: has(CoapOption::UriQuery, ALL) }
+        }
+        Some(path) if path == PIECES.as_bytes() => {
+            let echo = packet.get_option(ECHO).and_then(|echo| echo.front());
             Posted::Want { echo: echo.cloned().unwrap_or_default() }
         }
         _ => return refuse(ResponseType::NotFound),
@@ -124,13 +118,9 @@ impl Request {
             Body::Sealed(bytes) | Body::Hint(bytes) | Body::Piece(bytes) => payload = bytes,
             Body::List(frames) => {
                 option = Some((CoapOption::ContentFormat, FORMAT_LIST.to_be_bytes().to_vec()));
-                for frame in frames {
-                    // No frame is longer: the wire's limit is below 16 bits.
-                    payload.extend_from_slice(&u16::try_from(frame.len()).unwrap_or(u16::MAX).to_be_bytes());
-                    payload.extend_from_slice(&frame);
-                }
+                payload = list::join(&frames);
             }
-            Body::Echo(value) => option = Some((CoapOption::Unknown(ECHO), value.to_vec())),
+            Body::Echo(value) => option = Some((ECHO, value.to_vec())),
         }
         let reply = self.emit(own_id, code, payload, option);
         // Whoever writes somebody else's address under a request must not gain by it.

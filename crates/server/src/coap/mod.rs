@@ -4,6 +4,7 @@
 
 mod echo;
 mod message;
+pub mod names;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -158,7 +158,8 @@ mod tests {
     use ::parquet::record::RowAccessor as _;
 
     use super::*;
-    use crate::export::tests::{ALL, usual};
+    use crate::export::Span;
+    use crate::export::tests::usual;
 
     #[test]
     fn a_row_per_value_in_groups_as_they_fill() {
@@ -166,7 +167,7 @@ mod tests {
         let mut file = ParquetFile::begin(&mut bytes).unwrap();
         let n_windows = GROUP / 4 + 1;
         for _ in 0..n_windows {
-            assert_eq!(file.window("porch", &usual(), ALL).unwrap(), 2);
+            assert_eq!(file.window("porch", &usual(), Span::ALL).unwrap(), 2);
         }
         let n_bytes = file.finish().unwrap();
         assert_eq!(bytes.len() as u64, n_bytes);

@@ -6,15 +6,15 @@ use serde_json::{Value as Json, json};
 
 use super::Parcel;
 use super::config::Format;
-use crate::export::{line_fields, line_name, senml_name};
+use crate::export::{self, Span, line_fields, line_name};
 use crate::http::readings::value_json;
-use crate::readings::{Value, to_f64};
+use crate::readings::to_f64;
 
 /// The body of a message; nothing for [`Format::None`].
 pub(super) fn body(format: Format, parcel: &Parcel) -> Option<Vec<u8>> {
     match format {
         Format::Json => Some(window_json(parcel).to_string().into_bytes()),
-        Format::Senml => Some(senml(parcel).to_string().into_bytes()),
+        Format::Senml => Some(senml(parcel).into_bytes()),
         Format::None => None,
     }
 }
@@ -45,49 +45,11 @@ fn window_json(parcel: &Parcel) -> Json {
     })
 }
 
-/// A pack (RFC 8428): base name and time in its first record, seconds throughout. Missing values have no record.
-fn senml(parcel: &Parcel) -> Json {
-    let readings = &parcel.readings;
-    let mut records = Vec::new();
-    for (t_ms, values) in readings.samples() {
-        for (channel, value) in readings.channels.iter().zip(values) {
-            let mut record = json!({ "n": senml_name(&channel.name) });
-            match value {
-                Value::Number(number) => record["v"] = to_f64(*number).into(),
-                Value::Above => record["vs"] = "above".into(),
-                Value::Below => record["vs"] = "below".into(),
-                Value::Missing => continue,
-            }
-            if let Some(unit) = senml_unit(&channel.unit, &channel.name) {
-                record["u"] = unit.into();
-            }
-            if records.is_empty() {
-                record["bn"] = format!("{}:", senml_name(&parcel.device)).into();
-                record["bt"] = seconds(readings.t_first);
-            }
-            if t_ms != readings.t_first {
-                record["t"] = seconds(t_ms.saturating_sub(readings.t_first));
-            }
-            records.push(record);
-        }
-    }
-    records.into()
-}
-
-fn seconds(ms: i64) -> Json {
-    if ms % 1000 == 0 { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
-}
-
-/// The registered unit (RFC 8428, RFC 8798) where there is one; of others the registry says to leave them out.
-fn senml_unit<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
-    Some(match unit {
-        "°C" => "Cel",
-        "%" if name.to_lowercase().contains("hum") => "%RH",
-        "%" => "%",
-        "V" | "A" | "W" | "Pa" | "hPa" | "K" | "m" | "mm" | "kg" | "g" | "s" | "lx" | "Hz" | "dB" | "dBm"
-        | "m/s" | "km/h" | "lm" | "J" | "kWh" | "mV" | "mA" | "ppm" | "W/m2" | "deg" => unit,
-        _ => return None,
-    })
+/// A pack of its own.
+fn senml(parcel: &Parcel) -> String {
+    let mut pack = String::from(export::Format::SenMl.head());
+    export::Format::SenMl.window(&parcel.device, &parcel.readings, Span::ALL, true, &mut pack);
+    pack + export::Format::SenMl.tail()
 }
 
 /// Appends the window as lines of InfluxDB's protocol, times in milliseconds. A sample without a value has no line.
@@ -107,7 +69,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::readings::{ChannelInfo, Readings};
+    use crate::readings::{ChannelInfo, Readings, Value};
     use crate::store::{FrameId, LogPlace, TimeQuality};
 
     /// Two samples of two channels, 1.5 s apart, the second value of the first missing.
@@ -148,7 +110,7 @@ pub(super) mod tests {
         let pack: Json = serde_json::from_slice(&body(Format::Senml, &usual()).unwrap()).unwrap();
         let expected = json!([
             { "bn": "porch:", "bt": 1_790_000_000.5, "n": "temperature", "u": "Cel", "v": 21.5 },
-            { "n": "temperature", "u": "Cel", "v": -3.0, "t": 1.5 },
+            { "n": "temperature", "u": "Cel", "v": -3, "t": 1.5 },
             { "n": "humidity", "u": "%RH", "vs": "above", "t": 1.5 },
         ]);
         assert_eq!(pack, expected);

@@ -13,9 +13,8 @@ use super::problem::Problem;
 use crate::core::Core;
 use crate::ingest::{Answer, Refusal};
 use crate::join::JoinRefused;
+use crate::list::{self, MANY, ONE};
 
-const ONE: &str = "application/vnd.kinglet.frame";
-const MANY: &str = "application/vnd.kinglet.frames";
 const REFUSED: HeaderName = HeaderName::from_static("kinglet-refused");
 
 /// One frame as the body, or many, each after its length in two bytes, most significant first.
@@ -24,8 +23,12 @@ pub(super) async fn take(State(core): State<Arc<Core>>, request: Request) -> Res
     let taken = async {
         let body = read_body(request, core.config.body_bytes).await?;
         let answer = if many {
-            let frames = split_frames(&body, core.config.frames_per_request)
-                .map_err(|why| Problem::bad_request("malformed_list", why.to_string()))?;
+            let malformed = |why: &str| Problem::bad_request("malformed_list", why);
+            let frames = list::split(&body, core.config.frames_per_request)
+                .map_err(|why| malformed(&why.to_string()))?;
+            if frames.is_empty() {
+                return Err(malformed("the body is empty: send at least one frame"));
+            }
             core.ingest(&frames).await?
         } else {
             core.ingest(&[&body]).await?
@@ -70,37 +73,6 @@ pub(crate) async fn read_body(request: Request, len_max: usize) -> Result<Bytes,
     }
 }
 
-/// Why a body is no list of frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ListError {
-    #[error("the body is empty: send at least one frame")]
-    Empty,
-    #[error("a frame is cut short: each has its length before it, two bytes, most significant first")]
-    CutShort,
-    #[error("too many frames in one request: send fewer at a time")]
-    TooMany,
-}
-
-/// The frames of a list; allocates for at most `n_max` of them.
-pub(crate) fn split_frames(body: &[u8], n_max: usize) -> Result<Vec<&[u8]>, ListError> {
-    let mut frames = Vec::new();
-    let mut rest = body;
-    while let Some((len, behind)) = rest.split_first_chunk() {
-        let len = usize::from(u16::from_be_bytes(*len));
-        let (frame, behind) = behind.split_at_checked(len).ok_or(ListError::CutShort)?;
-        if frames.len() == n_max {
-            return Err(ListError::TooMany);
-        }
-        frames.push(frame);
-        rest = behind;
-    }
-    match (rest, frames.len()) {
-        ([], 0) => Err(ListError::Empty),
-        ([], _) => Ok(frames),
-        _ => Err(ListError::CutShort),
-    }
-}
-
 fn is_many(headers: &HeaderMap) -> Result<bool, Problem> {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(false) };
     let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -124,12 +96,8 @@ fn response(many: bool, answer: &Answer) -> Response {
     let mut response = match (answer.downlinks.as_slice(), refused) {
         ([], Some(why)) => Problem::new(status, why.word(), why.advice()).into_response(),
         (downlinks, _) if many => {
-            let mut list = Vec::new();
-            for frame in downlinks {
-                list.extend(u16::try_from(frame.len()).unwrap_or(0).to_be_bytes());
-                list.extend(frame);
-            }
-            (status, [(header::CONTENT_TYPE, HeaderValue::from_static(MANY))], list).into_response()
+            let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(MANY))];
+            (status, kind, list::join(downlinks)).into_response()
         }
         (downlinks, _) => {
             let frame = downlinks.first().cloned().unwrap_or_default();
@@ -185,24 +153,6 @@ impl From<JoinRefused> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(body: &[u8], expected: Result<&[&[u8]], ListError>) {
-        assert_eq!(split_frames(body, 3), expected.map(<[_]>::to_vec), "{body:?}");
-    }
-
-    #[test]
-    fn splits_lists_and_refuses_what_is_none() {
-        check(b"", Err(ListError::Empty));
-        check(b"\0", Err(ListError::CutShort));
-        check(b"\0\0", Ok(&[b""]));
-        check(b"\0\x01a", Ok(&[b"a"]));
-        check(b"\0\x01a\0\x02bc", Ok(&[b"a", b"bc"]));
-        check(b"\0\x01a\0", Err(ListError::CutShort));
-        check(b"\0\x02a", Err(ListError::CutShort));
-        check(b"\xff\xffa", Err(ListError::CutShort));
-        check(&[0; 6], Ok(&[b"", b"", b""]));
-        check(&[0; 8], Err(ListError::TooMany));
-    }
 
     #[test]
     fn sums_refusals_up() {

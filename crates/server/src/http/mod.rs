@@ -32,8 +32,6 @@ use axum::response::Response;
 use crate::core::Core;
 use crate::dash;
 pub(crate) use frames::read_body;
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use frames::split_frames;
 pub(crate) use problem::Problem;
 pub(crate) use query::iso;
 pub(crate) use readings::csv_text;

@@ -7,11 +7,12 @@ use axum::routing::{delete, get, post};
 use super::route::{About, Content, Needs, Param, Route};
 use super::{BUNDLE_BODY, SMALL_BODY};
 use super::{alerts, bundles, devices, frames, healthz, live, metrics, people, readings, seed};
+use crate::list;
 use crate::store::Role::{Admin, Operator, Viewer};
 
 const JSON: &str = "application/json";
-const FRAME: Content = ("application/vnd.kinglet.frame", "");
-const FRAMES: Content = ("application/vnd.kinglet.frames", "");
+const FRAME: Content = (list::ONE, "");
+const FRAMES: Content = (list::MANY, "");
 const SPAN: &[Param] = &[
     ("from", "time", "The first moment wanted; all if it is left out."),
     ("to", "time", "The first moment no longer wanted."),

@@ -1,5 +1,8 @@
 //! What is counted of devices and days.
 
+/// An arrival later than this from now was dated by a clock that was ahead; servers' clocks differ by less.
+pub(super) const AHEAD_MS: i64 = 60_000;
+
 /// What was counted about a device on one day (UTC).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DayStats {

@@ -4,6 +4,7 @@
 //! and channels a code stands for. Four simple guesses are tried on what is known (cross-validation), the best is used.
 
 use crate::nn::Rng;
+use crate::solve::solve;
 
 /// Numbers of pairs that are tried.
 const PAIRS: [usize; 5] = [2, 5, 10, 20, 50];
@@ -274,15 +275,12 @@ fn affine(heard: &Heard, known: &[usize], mean: &[f64]) -> Vec<Vec<f64>> {
     let n_dims = heard.features.first().map_or(0, Vec::len);
     let lambda = if n_dims < FEW { 1e-9 } else { 0.3 * n_dims as f64 };
     let n = known.len();
-    let mut a = vec![vec![0.0; n]; n];
-    for i in 0..n {
-        for j in 0..n {
-            a[i][j] = kernel(&heard.features[known[i]], &heard.features[known[j]]);
-        }
-        a[i][i] += lambda;
-    }
-    let y = known.iter().map(|&k| heard.readings[k].iter().zip(mean).map(|(y, m)| y - m).collect());
-    solve(a, y.collect())
+    let row = |i: usize| {
+        let features = |i: usize| heard.features[known[i]].as_slice();
+        let left = (0..n).map(|j| kernel(features(i), features(j)) + if i == j { lambda } else { 0.0 });
+        left.chain(heard.readings[known[i]].iter().zip(mean).map(|(y, m)| y - m)).collect()
+    };
+    solve((0..n).map(row).collect())
 }
 
 /// More pairs than numbers: the plane of least squares, `[1 + numbers × readings]`.
@@ -290,13 +288,14 @@ fn plane(heard: &Heard, known: &[usize], mean: &[f64]) -> Vec<Vec<f64>> {
     let xs: Vec<Vec<f64>> = known.iter().map(|&k| with_one(&heard.features[k])).collect();
     let dims = xs.first().map_or(0, Vec::len);
     let gram = |i: usize, j: usize| xs.iter().map(|x| x[i] * x[j]).sum::<f64>();
-    let row = |i: usize| (0..dims).map(|j| gram(i, j) + if i == j { 1e-9 } else { 0.0 }).collect();
-    let right = |d: usize| {
-        let sum =
-            |i: usize| known.iter().zip(&xs).map(|(&k, x)| x[d] * (heard.readings[k][i] - mean[i])).sum();
-        (0..mean.len()).map(sum).collect()
+    let row = |d: usize| {
+        let left = (0..dims).map(|j| gram(d, j) + if d == j { 1e-9 } else { 0.0 });
+        let sum = |i: usize| {
+            known.iter().zip(&xs).map(|(&k, x)| x[d] * (heard.readings[k][i] - mean[i])).sum::<f64>()
+        };
+        left.chain((0..mean.len()).map(sum)).collect()
     };
-    solve((0..dims).map(row).collect(), (0..dims).map(right).collect())
+    solve((0..dims).map(row).collect())
 }
 
 fn with_one(features: &[f64]) -> Vec<f64> {
@@ -305,32 +304,4 @@ fn with_one(features: &[f64]) -> Vec<f64> {
 
 fn kernel(a: &[f64], b: &[f64]) -> f64 {
     1.0 + a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
-}
-
-/// Solves `a x = y` for several right sides by elimination with row pivots; what has no answer gets 0.
-fn solve(mut a: Vec<Vec<f64>>, mut y: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-    let n = a.len();
-    for col in 0..n {
-        let best = (col..n).max_by(|&i, &j| a[i][col].abs().total_cmp(&a[j][col].abs())).unwrap_or(col);
-        a.swap(col, best);
-        y.swap(col, best);
-        if a[col][col].abs() < 1e-300 {
-            continue;
-        }
-        for row in col + 1..n {
-            let (top, bottom) = a.split_at_mut(row);
-            let factor = bottom[0][col] / top[col][col];
-            bottom[0].iter_mut().zip(&top[col]).skip(col).for_each(|(b, t)| *b -= factor * t);
-            let (top, bottom) = y.split_at_mut(row);
-            bottom[0].iter_mut().zip(&top[col]).for_each(|(b, t)| *b -= factor * t);
-        }
-    }
-    for row in (0..n).rev() {
-        let pivot = a[row][row];
-        for i in 0..y[row].len() {
-            let rest: f64 = (row + 1..n).map(|col| a[row][col] * y[col][i]).sum();
-            y[row][i] = if pivot.abs() < 1e-300 { 0.0 } else { (y[row][i] - rest) / pivot };
-        }
-    }
-    y
 }

@@ -7,9 +7,9 @@ use kinglet_codec::learn::{
 use kinglet_codec::{Model, TAIL_SAMPLES_MAX, Window, is_step};
 
 use super::context::{lattice_shifts, shift};
-use super::first::solve;
 use super::net::pow2;
 use super::rows::Rows;
+use crate::solve::solve;
 
 /// Most examples a network is trained on.
 const EXAMPLES_MAX: usize = 400_000;
@@ -207,7 +207,7 @@ impl Examples {
             rest[0].iter_mut().zip(above.iter()).for_each(|(x, row)| *x = row[a]);
             rest[0][a] = rest[0][a] * 1.001 + 1.0;
         }
-        solve(normal)
+        solve(normal).concat()
     }
 
     /// Network inputs, features, then budgets, then linear inputs in usual moves, and targets for the loss: the move in usual

@@ -3,6 +3,7 @@
 use kinglet_codec::learn::{FirstPart, Lattice};
 
 use super::rows::Rows;
+use crate::solve::solve;
 
 /// Bins of the histogram, and of one with a comb, which wants bins of one value each.
 const N_BINS: i32 = 64;
@@ -105,27 +106,7 @@ fn coefs(rows: &Rows, idx: usize, means: &[i32]) -> Vec<i16> {
     for (a, row) in normal.iter_mut().enumerate() {
         row[a] = row[a] * 1.02 + 1.0;
     }
-    solve(normal).iter().map(|w| (w * 256.0).round().clamp(-32768.0, 32767.0) as i16).collect()
-}
-
-/// Solves the augmented positive definite system by elimination.
-pub(crate) fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
-    let n = rows.len();
-    for pivot in 0..n {
-        for below in pivot + 1..n {
-            let factor = rows[below][pivot] / rows[pivot][pivot];
-            let (above, rest) = rows.split_at_mut(below);
-            for (x, p) in rest[0].iter_mut().zip(&above[pivot]).skip(pivot) {
-                *x -= factor * p;
-            }
-        }
-    }
-    let mut x = vec![0.0; n];
-    for row in (0..n).rev() {
-        let known: f64 = (row + 1..n).map(|col| rows[row][col] * x[col]).sum();
-        x[row] = (rows[row][n] - known) / rows[row][row];
-    }
-    x
+    solve(normal).iter().flatten().map(|w| (w * 256.0).round().clamp(-32768.0, 32767.0) as i16).collect()
 }
 
 /// Counts under a two-sided geometric kernel of the given width, plus a floor.

@@ -30,7 +30,7 @@ pub use curve::{Curve, LossSeen};
 pub(crate) use evaluate::to_f64;
 pub use evaluate::{ChannelEvaluation, Evaluation, RungShares, error_over_bound, evaluate};
 pub use fill::{CutShares, FrameOptions, FrameSummary, frames, window_for};
-pub(crate) use first::{Shaping, learn_first, solve};
+pub(crate) use first::{Shaping, learn_first};
 pub use judge::{Judgement, judge};
 pub use learn::{Effort, LearnError, Learned, Setup, learn};
 pub use picture::{ChannelPicture, Column, ERROR_BINS, GapShown, Picture, SampleShown, picture};

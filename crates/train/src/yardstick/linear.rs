@@ -1,7 +1,8 @@
 //! A trained joint linear prediction: own lags 1 to 8, the other channels' lags, and what the channels of this instant
 //! that are already coded have done.
 
-use crate::fit::{Rows, solve};
+use crate::fit::Rows;
+use crate::solve::solve;
 
 /// Own lags beside the last value.
 const OWN: usize = 7;
@@ -71,8 +72,8 @@ impl Linear {
         let solved = |at: usize| {
             let mut rows: Vec<Vec<f64>> = normals[at].chunks_exact(width).map(<[f64]>::to_vec).collect();
             rows.iter_mut().enumerate().for_each(|(a, row)| row[a] = row[a] * 1.0005 + 1.0);
-            let weights = solve(rows);
-            weights.iter().map(|w| (w * 16384.0).round().clamp(-65535.0, 65535.0) as i32).collect()
+            let q14 = |w: &f64| (w * 16384.0).round().clamp(-65535.0, 65535.0) as i32;
+            solve(rows).iter().flatten().map(q14).collect()
         };
         let weights =
             (0..self.n_channels).map(|idx| std::array::from_fn(|p| solved(idx * PHASES.len() + p))).collect();

@@ -276,6 +276,10 @@ impl Store for PostgresStore {
         Box::pin(async move { conn::write!(self.open_pool()?, |conn| age::keep_age_clock(&conn, clock)) })
     }
 
+    fn cap_last_seen(&self, now_ms: i64) -> Answer<'_, ()> {
+        Box::pin(async move { conn::write!(self.open_pool()?, |conn| stats::cap_last_seen(&conn, now_ms)) })
+    }
+
     fn clock_ms(&self) -> Answer<'_, Option<i64>> {
         Box::pin(async move { conn::read!(self.pool, |conn| age::clock_ms(&conn)) })
     }

@@ -4,7 +4,8 @@ use tokio_postgres::Row;
 
 use super::conn::Conn;
 use super::{number, short};
-use crate::store::{DayStats, RejectCount, StoreError, Totals};
+use crate::store::counted::AHEAD_MS;
+use crate::store::{DayStats, RejectCount, StoreError, Totals, day_of};
 
 /// Rows in the order of their keys: two servers that count the same never wait for each other in a ring.
 pub(super) async fn add_rejects(conn: &Conn, rejects: &[RejectCount]) -> Result<(), StoreError> {
@@ -45,6 +46,13 @@ pub(super) async fn day_stats(
         })
     };
     rows.iter().map(stats).collect()
+}
+
+pub(super) async fn cap_last_seen(conn: &Conn, now_ms: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE day_stats SET t_last = $1 \
+               WHERE device IN (SELECT short_id FROM device) AND day >= $2 AND t_last > $3";
+    conn.execute(sql, &[&now_ms, &day_of(now_ms), &now_ms.saturating_add(AHEAD_MS)]).await?;
+    Ok(())
 }
 
 pub(super) async fn totals(conn: &Conn, device: Option<u32>) -> Result<Totals, StoreError> {

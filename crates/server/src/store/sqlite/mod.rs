@@ -273,6 +273,10 @@ impl Store for SqliteStore {
         self.write(move |conn, _| forget::keep_age_clock(conn, clock))
     }
 
+    fn cap_last_seen(&self, now_ms: i64) -> Answer<'_, ()> {
+        self.write(move |conn, _| stats::cap_last_seen(conn, now_ms))
+    }
+
     fn clock_ms(&self) -> Answer<'_, Option<i64>> {
         Box::pin(async { Ok(None) })
     }

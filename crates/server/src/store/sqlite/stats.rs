@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::store::{DayStats, RejectCount, StoreError, Totals};
+use crate::store::counted::AHEAD_MS;
+use crate::store::{DayStats, RejectCount, StoreError, Totals, day_of};
 
 pub(super) fn add_reject(
     conn: &Connection,
@@ -41,6 +42,17 @@ pub(super) fn day_stats(
         Ok(DayStats { device: row.get(5)?, day: row.get(6)?, t_last: row.get(7)?, totals: totals_row(row)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Windows of the tail are filed within seconds; this is asked again.
+pub(super) fn cap_last_seen(conn: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    // By device, so that of years of days only those from today on are looked at.
+    conn.prepare_cached(
+        "UPDATE day_stats SET t_last = ?1 \
+         WHERE device IN (SELECT short_id FROM device) AND day >= ?2 AND t_last > ?3",
+    )?
+    .execute(params![now_ms, day_of(now_ms), now_ms.saturating_add(AHEAD_MS)])?;
+    Ok(())
 }
 
 pub(super) fn totals(conn: &Connection, device: Option<u32>) -> Result<Totals, StoreError> {
