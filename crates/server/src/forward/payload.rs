@@ -45,11 +45,14 @@ fn window_json(parcel: &Parcel) -> Json {
     })
 }
 
-/// A pack of its own.
+/// A pack of its own, on one line: what listens to a broker often takes a line for a message.
 fn senml(parcel: &Parcel) -> String {
     let mut pack = String::from(export::Format::SenMl.head());
     export::Format::SenMl.window(&parcel.device, &parcel.readings, Span::ALL, true, &mut pack);
-    pack + export::Format::SenMl.tail()
+    pack += export::Format::SenMl.tail();
+    // Only between records: names in a pack have none.
+    pack.retain(|c| c != '\n');
+    pack
 }
 
 /// Appends the window as lines of InfluxDB's protocol, times in milliseconds. A sample without a value has no line.
@@ -107,7 +110,9 @@ pub(super) mod tests {
 
     #[test]
     fn senml_resolves_to_what_was_read() {
-        let pack: Json = serde_json::from_slice(&body(Format::Senml, &usual()).unwrap()).unwrap();
+        let pack = body(Format::Senml, &usual()).unwrap();
+        assert!(!pack.contains(&b'\n'), "a line is a message");
+        let pack: Json = serde_json::from_slice(&pack).unwrap();
         let expected = json!([
             { "bn": "porch:", "bt": 1_790_000_000.5, "n": "temperature", "u": "Cel", "v": 21.5 },
             { "n": "temperature", "u": "Cel", "v": -3, "t": 1.5 },
