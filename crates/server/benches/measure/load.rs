@@ -207,7 +207,8 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    /// Says `hello` and waits for CONNACK and SUBACK.
+    /// Says `hello` and waits for CONNACK and SUBACK; and its first frame and waits for the PUBACK, which is not measured: before
+    /// that the server has to look the device up.
     fn open(addr: SocketAddr, hello: &[u8], frames: &'a [&'a [u8]]) -> Self {
         let mut stream = std::net::TcpStream::connect(addr).expect("a connection");
         stream.set_nodelay(true).expect("an option");
@@ -216,9 +217,14 @@ impl<'a> Lane<'a> {
         for _ in 0..2 {
             input.next(&mut stream);
         }
+        let mut frames = frames.iter();
+        if let Some(first) = frames.next() {
+            stream.write_all(first).expect("the server reads");
+            while input.next(&mut stream) != PUBACK {}
+        }
         stream.set_nonblocking(true).expect("an option");
         let stream = TcpStream::from_std(stream);
-        Self { stream, input, frames: frames.iter(), sent: VecDeque::new(), due: Instant::now() }
+        Self { stream, input, frames, sent: VecDeque::new(), due: Instant::now() }
     }
 
     /// Sends what is due and may be in flight.
