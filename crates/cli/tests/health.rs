@@ -38,6 +38,8 @@ fn it_asks_where_the_configuration_says() {
     ] {
         assert_eq!(health(args).ok().out, "ready\n", "{args:?}");
     }
+    let asked: serde_json::Value = serde_json::from_str(&health(&["--json"]).ok().out).unwrap();
+    assert_eq!(asked, serde_json::json!({ "ready": true, "asked": [format!("http://{http_addr}"), by_tls] }));
     // What is said wins over what would be found.
     health(&["--config", "elsewhere.toml"]).fails(4, &["127.0.0.1:9"]);
     health(&["http://127.0.0.1:9"]).fails(4, &["127.0.0.1:9"]);

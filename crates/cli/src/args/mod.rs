@@ -156,7 +156,8 @@ impl Command {
             Self::Alerts(a) => a.common.json,
             Self::Send(a) => a.json,
             Self::Simulate(a) => a.json,
-            Self::Decode(_) | Self::Health(_) | Self::Config | Self::Completions(_) => false,
+            Self::Health(a) => a.json,
+            Self::Decode(_) | Self::Config | Self::Completions(_) => false,
         }
     }
 }

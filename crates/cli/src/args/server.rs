@@ -278,7 +278,7 @@ pub(crate) struct DeviceOneArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet health                             exits with 0 if it is ready, with 4 or 5 if not
-  kinglet health --config server.toml
+  kinglet health --config server.toml --json
   kinglet health https://sensors.lan:8443 --pin sha256:…
 
 Without an address it asks where the server's configuration says, found as `kinglet serve` finds it; over HTTPS too, if that is
@@ -296,6 +296,9 @@ pub(crate) struct HealthArgs {
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl HealthArgs {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kinglet_server::config::Config;
 use kinglet_server::tls::Pin;
+use serde_json::json;
 
 use crate::args::{HealthArgs, TrustArgs};
 use crate::device::tls;
@@ -16,16 +17,22 @@ use crate::term::Out;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &HealthArgs) -> Result {
-    match &args.url {
-        Some(url) => ask(url, &Trust::new(&args.trust, None)?)?,
+    let asked = match &args.url {
+        Some(url) => {
+            ask(url, &Trust::new(&args.trust, None)?)?;
+            vec![url.clone()]
+        }
         None => ask_where_configured(args)?,
-    }
-    Ok(Out::new(false).line("ready")?)
+    };
+    let mut out = Out::new(args.json);
+    out.result(&json!({ "ready": true, "asked": asked }))?;
+    Ok(out.line("ready")?)
 }
 
 /// Every address must answer: a certificate that cannot be served is found here and nowhere else.
-fn ask_where_configured(args: &HealthArgs) -> Result {
+fn ask_where_configured(args: &HealthArgs) -> Result<Vec<String>> {
     let config = host::config(&args.overrides())?;
+    let mut asked = Vec::new();
     for (scheme, addr) in [("http", Some(config.http)), ("https", config.https)] {
         let Some(addr) = addr else { continue };
         if addr.port() == 0 {
@@ -36,9 +43,11 @@ fn ask_where_configured(args: &HealthArgs) -> Result {
             ("https", TrustArgs { pin: None, ca: None }) => Trust::by_pin(configured_pin(&config)?)?,
             (_, said) => Trust::new(said, None)?,
         };
-        ask(&host::from_here(scheme, addr), &trust)?;
+        let url = host::from_here(scheme, addr);
+        ask(&url, &trust)?;
+        asked.push(url);
     }
-    Ok(())
+    Ok(asked)
 }
 
 fn configured_pin(config: &Config) -> Result<Pin> {
