@@ -23,7 +23,7 @@ mod peers;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,10 +65,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn frames_alone(shape: Shape, rate: f64) {
     runtime().block_on(async {
-        let dir = tempfile::tempdir().expect("a place");
-        let rig = mqtt_rig(dir.path()).await;
-        let lanes = dir.path().join("lanes");
-        prepare(&rig, &lanes, shape).await;
+        let (_dir, rig, lanes) = prepared(shape).await;
         let (begun, wall) = (cpu_s(), Instant::now());
         let addr = [rig.mqtt_addrs[0].expect("MQTT")];
         let to = To { rate, ..To::all_it_takes(&addr) };
@@ -98,10 +95,7 @@ fn compare(shapes: &[Shape]) {
 async fn compare_by(shape: Shape, broker: Option<&Mosquitto>) {
     let (mut ours, mut theirs, mut passing, mut answering, mut bare) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for round in 0..N_ROUNDS {
-        let dir = tempfile::tempdir().expect("a place");
-        let rig = mqtt_rig(dir.path()).await;
-        let lanes = dir.path().join("lanes");
-        prepare(&rig, &lanes, shape).await;
+        let (_dir, rig, lanes) = prepared(shape).await;
         let load = async |addr, heard| {
             run_load(To { heard, ..To::all_it_takes(&[addr]) }, &lanes, shape.in_flight).await
         };
@@ -138,10 +132,7 @@ async fn compare_by(shape: Shape, broker: Option<&Mosquitto>) {
         ours / answering,
         100.0 * ours / bare
     );
-    let dir = tempfile::tempdir().expect("a place");
-    let rig = mqtt_rig(dir.path()).await;
-    let lanes = dir.path().join("lanes");
-    prepare(&rig, &lanes, shape).await;
+    let (_dir, rig, lanes) = prepared(shape).await;
     let addr = [rig.mqtt_addrs[0].expect("MQTT")];
     let to = To { rate: rate / 2.0, ..To::all_it_takes(&addr) };
     let Load { rate, p50, p99, .. } = run_load(to, &lanes, shape.in_flight).await;
@@ -159,8 +150,16 @@ async fn down_len(rig: &Rig) -> usize {
     answer.downlinks.first().map_or(0, Vec::len)
 }
 
-async fn mqtt_rig(dir: &Path) -> Rig {
-    Rig::start_with(dir, |config| config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await
+/// A server in a place of its own, and what the devices will say to it.
+async fn prepared(shape: Shape) -> (tempfile::TempDir, Rig, PathBuf) {
+    let dir = tempfile::tempdir().expect("a place");
+    let rig = Rig::start_with(dir.path(), |config| {
+        config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    })
+    .await;
+    let lanes = dir.path().join("lanes");
+    prepare(&rig, &lanes, shape).await;
+    (dir, rig, lanes)
 }
 
 /// A server with `n` devices connected and silent.

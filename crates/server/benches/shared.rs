@@ -31,13 +31,11 @@ use kinglet_server::store::*;
 use kinglet_wire::counter::Counter;
 use kinglet_wire::ranges::ReceivedRanges;
 use load::{CODE, Load, ROUND, Shape, To, prepare, run_load};
-use postgres::Schema;
+use postgres::{FIRST, Schema, shared_config};
 
 const N_STORES: usize = 3;
 const N_DEVICES: u32 = 256;
 const N_ROUNDS: usize = 3;
-/// Name of the server that makes the master key.
-const FIRST: &str = "first";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -108,15 +106,9 @@ async fn serve(uri: &str, dir: &Path) {
     rig.stop().await;
 }
 
-/// Of a server among others that keep their data under `dir` and share a master key.
 fn config(uri: &str, dir: &Path, name: &str) -> Config {
-    let mut config = Config::new(dir.join(name));
-    config.store = uri.parse().unwrap();
-    config.http.set_port(0);
+    let mut config = shared_config(uri, dir, name);
     config.mqtt = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    if name != FIRST {
-        config.master_key_file = Some(dir.join(FIRST).join("master.key"));
-    }
     config
 }
 

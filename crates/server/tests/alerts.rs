@@ -328,22 +328,17 @@ async fn frames_that_do_not_open_and_counters_used_twice_are_told() {
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn of_two_servers_on_one_store_one_says_it_and_the_other_goes_on() {
-    use kinglet_server::Config;
-    use kinglet_server::config::StoreChoice;
     let Some(schema) = postgres::Schema::new("alerts").await else { return };
     let (hook, url) = Hook::start().await;
     let dir = tempfile::tempdir().unwrap();
     let start = async |name: &str| {
-        let mut config = Config::new(dir.path().join(name));
-        config.http.set_port(0);
-        config.master_key_file = (name == "b").then(|| dir.path().join("a/master.key"));
-        config.store = StoreChoice::Postgres(schema.target());
+        let mut config = postgres::shared_config(&schema.uri, dir.path(), name);
         let target =
             format!("[[forward]]\nkind = 'webhook'\nname = 'hook'\nurl = '{url}'\nformat = 'none'\n");
         config.apply_text("test", &(target + FROST)).unwrap();
         Rig::start_on(config, schema.open().await).await
     };
-    let (a, b) = (start("a").await, start("b").await);
+    let (a, b) = (start(postgres::FIRST).await, start("b").await);
     let mut garden = a.ready_device("garden-1").await;
     looks().await;
     send(&b, &mut garden, 0, 10).await;

@@ -8,10 +8,8 @@ mod postgres;
 use std::time::Duration;
 
 use common::{Rig, T0, bundle, code};
-use kinglet_server::Config;
-use kinglet_server::config::StoreChoice;
 use kinglet_server::store::TargetClaim;
-use postgres::Schema;
+use postgres::{FIRST, Schema, shared_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -23,13 +21,9 @@ async fn another_server_records_and_this_one_shows_all_the_same() {
     elsewhere.claim_target(claim).await.unwrap().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let start = async |name: &str| {
-        let mut config = Config::new(dir.path().join(name));
-        config.http.set_port(0);
-        config.master_key_file = (name == "b").then(|| dir.path().join("a/master.key"));
-        config.store = StoreChoice::Postgres(schema.target());
-        Rig::start_on(config, schema.open().await).await
+        Rig::start_on(shared_config(&schema.uri, dir.path(), name), schema.open().await).await
     };
-    let (a, b) = (start("a").await, start("b").await);
+    let (a, b) = (start(FIRST).await, start("b").await);
     let mut cellar = a.ready_device("cellar").await;
     // Up for a while: it has seen that another one records.
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -2,12 +2,26 @@
 // Each test file uses its own part of this, and none is a library.
 #![allow(dead_code, clippy::print_stderr, clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 
+use kinglet_server::Config;
 use kinglet_server::store::{PostgresStore, PostgresTarget, Store};
 use tokio_postgres::{Client, NoTls};
 
 pub(crate) const DATABASE: &str = "KINGLET_TEST_POSTGRES";
+
+/// Of the servers that share a database the one that makes the master key.
+pub(crate) const FIRST: &str = "a";
+
+/// Of one of many servers on a database: each has its data under `dir`, and the others the master key of the first.
+pub(crate) fn shared_config(uri: &str, dir: &Path, name: &str) -> Config {
+    let mut config = Config::new(dir.join(name));
+    config.http.set_port(0);
+    config.store = uri.parse().unwrap();
+    config.master_key_file = (name != FIRST).then(|| dir.join(FIRST).join("master.key"));
+    config
+}
 
 pub(crate) struct Schema {
     pub(crate) uri: String,
