@@ -1,7 +1,7 @@
 //! Frames on their way into the database: many requests per commit.
 //!
 //! While one transaction is under way, requests queue up and the next one takes all of them. One task, with a connection of
-//! its own: with a second one beside it each transaction takes half as many, and the database does less in the same time.
+//! its own: with a second one beside it each transaction takes fewer, and the database does less in the same time.
 
 use std::sync::Arc;
 
